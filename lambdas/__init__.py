@@ -1,0 +1,1 @@
+"""The pipeline: producer, consumer, scheduler and worker, one file each."""

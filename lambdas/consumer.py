@@ -1,0 +1,90 @@
+"""The consumer: judges each notification, now or held over night, and passes it on in bundles. It ends nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools import Logger
+
+from .quiet_hours.bundle import Item, Message, Unreadable, dead_letter, pack, read
+from .quiet_hours.consent import read_consents
+from .quiet_hours.notification import recipient_of
+from .quiet_hours.policy import Hold, Policy, decide, may_be_held, quiet_until
+from .quiet_hours.queues import send
+from .quiet_hours.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_sqs import SQSClient
+
+logger = Logger()
+
+
+@cache
+def _clients() -> tuple[SQSClient, DynamoDBClient]:
+    return boto3.client("sqs"), boto3.client("dynamodb")
+
+
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+    """An SQS event in, the partial batch response out: `{"batchItemFailures": [{"itemIdentifier": message id}]}`."""
+    sqs, dynamodb = _clients()
+    settings = Settings.from_env()
+    failed, counts = consume(event["Records"], datetime.now(UTC), sqs, dynamodb, settings, settings.quiet_hours())
+    logger.info("judged", extra={"records": len(event["Records"]), "failed_records": len(failed), **counts})
+    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+def consume(
+    records: Sequence[Mapping[str, Any]],
+    now: datetime,
+    sqs: SQSClient,
+    dynamodb: DynamoDBClient,
+    settings: Settings,
+    policy: Policy,
+) -> tuple[list[str], Counter[str]]:
+    """Judge what stands in the records and pass it on.
+
+    Returns the message ids of the records that must come again, since some output with an item of theirs was not
+    taken, and how many notifications went which way. Raises what the consent table's client raises: then nothing has
+    been sent and all of them come again.
+    """
+    sources: dict[int, str] = {}  # which record an item came in, by the item's identity
+    items: list[Item] = []
+    refused: list[tuple[Message, str]] = []
+    for record in records:
+        try:
+            found, misfits = read(record)
+        except Unreadable as fault:
+            refused.append((dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
+            continue
+        items += found
+        sources |= {id(item): record["messageId"] for item in found}
+        for misfit in misfits:
+            letter = dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id)
+            refused.append((letter, record["messageId"]))
+
+    # Where quiet hours do not apply the consumer needs no consent; whether someone opted out the worker asks itself.
+    asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []
+    consents = read_consents(dynamodb, settings.consent_table, (recipient_of(item.notification) for item in asks), now)
+    lanes: dict[str, list[Item]] = {settings.delivery_queue_url: [], settings.wait_queue_url: []}
+    for item in items:
+        decision = decide(item.notification, consents.get(recipient_of(item.notification)), now, policy)
+        held = isinstance(decision, Hold)
+        lanes[settings.wait_queue_url if held else settings.delivery_queue_url].append(item)
+
+    failed: set[str] = set()
+    for queue_url, lane in lanes.items():
+        messages = pack(lane)
+        for index in send(sqs, queue_url, messages):
+            failed |= {sources[id(item)] for item in messages[index].items}
+    for index in send(sqs, settings.dead_letter_queue_url, [letter for letter, _ in refused]):
+        failed.add(refused[index][1])
+    counts = Counter(
+        now=len(lanes[settings.delivery_queue_url]), held=len(lanes[settings.wait_queue_url]), refused=len(refused)
+    )
+    return sorted(failed), counts

@@ -1,0 +1,141 @@
+"""The producer: validates, gives an id, packs, enqueues, and answers for each notification by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+
+from .quiet_hours.bundle import Item, Unreadable, pack, unpack
+from .quiet_hours.consent import ConsentUnavailable, read_consents
+from .quiet_hours.notification import Invalid, RepeatedKeys, accept, is_id, recipient_of, to_text
+from .quiet_hours.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
+from .quiet_hours.queues import ServiceError, error_code, send
+from .quiet_hours.settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_sqs import SQSClient
+
+logger = Logger()
+api = LambdaFunctionUrlResolver()
+
+
+@cache
+def _clients() -> tuple[SQSClient, DynamoDBClient]:
+    return boto3.client("sqs"), boto3.client("dynamodb")
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """`{"notifications": [...]}` or one notification in, `{"accepted": [...], "rejected": [...]}` out; or the same
+    through the Function URL as `POST /notifications`, answered with 202, 400 or 503."""
+    return api.resolve(event, context) if "requestContext" in event else _accept(event)[1]
+
+
+@api.post("/notifications")
+def post_notifications() -> Response[str]:
+    try:
+        parts, is_array = unpack(api.current_event.decoded_body or "")
+        status, answer = _accept(None if is_array else parts[0][0])
+    except Unreadable as fault:
+        status, answer = _refuse(f"request: {fault}")
+    return Response(status, content_type="application/json", body=to_text(answer))
+
+
+def _accept(request: object) -> tuple[int, dict[str, Any]]:
+    sqs, dynamodb = _clients()
+    settings = Settings.from_env()
+    now = datetime.now(UTC)
+    status, answer = accept_all(request, now, sqs, dynamodb, settings, settings.quiet_hours(), lambda: str(uuid4()))
+    logger.info("accepted", extra={key: len(answer[key]) for key in answer})
+    return status, answer
+
+
+def accept_all(
+    request: object,
+    now: datetime,
+    sqs: SQSClient,
+    dynamodb: DynamoDBClient,
+    settings: Settings,
+    policy: Policy,
+    new_id: Callable[[], str],
+) -> tuple[int, dict[str, Any]]:
+    """Accept what is right in a request. Returns the HTTP status and the answer for each notification:
+
+    `accepted`: `{"id", "decision": "send" | "hold", "until": ISO time or null}`, what SQS has taken and what the rule
+    would do with it now; `rejected`: `{"index", "id", "errors"}`, what is wrong with it or that SQS did not take it.
+    """
+    candidates = _candidates(request)
+    if isinstance(candidates, str):
+        return _refuse(candidates)
+    rejected: list[dict[str, Any]] = []
+    items: list[Item] = []
+    indexes: dict[int, int] = {}  # the place in the request, by the item's identity
+    for index, candidate in enumerate(candidates):
+        try:
+            notification = accept(candidate, default_id=new_id(), now=now)
+            if datetime.fromisoformat(notification["expires_at"]) <= now:
+                raise Invalid(["expires_at: has passed already"])
+        except Invalid as invalid:
+            given = candidate.get("id") if isinstance(candidate, dict) else None
+            rejected.append({"index": index, "id": given if is_id(given) else None, "errors": invalid.errors})
+        else:
+            items.append(Item(notification, to_text(notification)))
+            indexes[id(items[-1])] = index
+
+    messages = pack(items)
+    not_taken = send(sqs, settings.notification_queue_url, messages)
+    taken = [item for index, message in enumerate(messages) if index not in not_taken for item in message.items]
+    for index, code in not_taken.items():
+        errors = [f"queue: SQS did not take it ({code}); send it again with the same id"]
+        rejected += [{"index": indexes[id(item)], "id": item.id, "errors": errors} for item in messages[index].items]
+
+    accepted = _forecast(sorted(taken, key=lambda item: indexes[id(item)]), now, dynamodb, settings, policy)
+    rejected.sort(key=lambda entry: int(entry["index"]))
+    status = 202 if accepted else 503 if items else 400
+    return status, {"accepted": accepted, "rejected": rejected}
+
+
+def _refuse(error: str) -> tuple[int, dict[str, Any]]:
+    return 400, {"accepted": [], "rejected": [{"index": 0, "id": None, "errors": [error]}]}
+
+
+def _candidates(request: object) -> list[Any] | str:
+    """What is to be accepted, or what is wrong with the request as a whole."""
+    if not isinstance(request, dict):
+        return 'request: must be one notification or {"notifications": [...]} as a JSON object'
+    if "notifications" not in request:
+        return [request]
+    candidates = request["notifications"]
+    if len(request) > 1 or isinstance(request, RepeatedKeys):
+        return "request: must have no other field beside notifications"
+    if not isinstance(candidates, list) or not candidates:
+        return "notifications: must be an array with at least one notification"
+    return candidates
+
+
+def _forecast(
+    items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
+) -> list[dict[str, Any]]:
+    """What the rule would do with each now. Without an answer from the consent table it forecasts without consent."""
+    asks = [recipient_of(item.notification) for item in items if may_be_held(item.notification, policy)]
+    consents: dict[str, Consent] = {}
+    if quiet_until(now, policy) is not None:
+        try:
+            consents = read_consents(dynamodb, settings.consent_table, asks, now)
+        except (*ServiceError, ConsentUnavailable) as error:
+            logger.warning("forecast without consents", extra={"code": error_code(error)})
+    forecasts = []
+    for item in items:
+        decision = decide(item.notification, consents.get(recipient_of(item.notification)), now, policy)
+        held = isinstance(decision, Hold)
+        until = decision.until.isoformat(timespec="seconds") if isinstance(decision, Hold) else None
+        forecasts.append({"id": item.id, "decision": "hold" if held else "send", "until": until})
+    return forecasts

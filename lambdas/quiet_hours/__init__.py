@@ -1,0 +1,1 @@
+"""What the four functions share: the rule, the notification, the bundle, the ledger, the channels."""

@@ -1,0 +1,177 @@
+"""The message body on every queue: one notification, or a bundle of them, and how each is read and written.
+
+A 64 KiB bundle is one SQS billing unit and holds about 160 short notifications: moving a night's messages then costs
+a few calls, not one for each.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .notification import Invalid, Notification, RepeatedKeys, accept, is_id, to_text
+
+BUNDLE_BYTES_MAX = 64 * 1024
+BUNDLE_ITEMS_MAX = 100
+
+REASON_CHARACTERS_MAX = 1024
+
+REDRIVEN = "dead_lettered_at"
+"""The message attribute of a dead letter that lets its notification be claimed again: the ending that it undoes."""
+
+
+class Unreadable(Exception):
+    """Raised when a body is not JSON, or an empty array. The text says why, never what stood there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A notification on its way: `text` is its JSON as it travels, `redriven` the ending that a redrive undoes."""
+
+    notification: Notification
+    text: str
+    redriven: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.notification["id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """What stands in a body but is no notification: its own text, the id it would have had, and its faults."""
+
+    text: str
+    id: str
+    errors: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is put on a queue: a body, its text attributes, and the items that travel in it."""
+
+    body: str
+    items: tuple[Item, ...] = ()
+    attributes: Mapping[str, str] | None = None
+
+
+def read(record: Mapping[str, Any]) -> tuple[list[Item], list[Misfit]]:
+    """Everything in one SQS record as Lambda gets it. Raises `Unreadable`.
+
+    What lacks an id gets one from what redelivery keeps: the event's id, or the message's and the place in the bundle.
+    """
+    redriven = _attribute(record, REDRIVEN)
+    sent_at = datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
+    items: list[Item] = []
+    misfits: list[Misfit] = []
+    parts, is_array = unpack(record["body"])
+    for index, (candidate, text) in enumerate(parts):
+        default_id = f"sqs:{record['messageId']}" + (f":{index}" if is_array else "")
+        event = candidate if isinstance(candidate, dict) else {}
+        if event.get("detail-type") == "NotificationRequested":
+            candidate, text = event.get("detail"), to_text(event.get("detail"))
+            if is_id(event_id := f"event:{event.get('id')}"):
+                default_id = event_id
+        try:
+            notification = accept(candidate, default_id=default_id, now=sent_at, keep_accepted_at=True)
+        except Invalid as invalid:
+            given = candidate.get("id") if isinstance(candidate, dict) else None
+            misfits.append(Misfit(text, str(given) if is_id(given) else default_id, invalid.errors))
+        else:
+            items.append(Item(notification, text if notification is candidate else to_text(notification), redriven))
+    return items, misfits
+
+
+def _attribute(record: Mapping[str, Any], name: str) -> str | None:
+    attribute = record.get("messageAttributes", {}).get(name, {})
+    value = attribute.get("stringValue")
+    return value if isinstance(value, str) else None
+
+
+def dead_letter(text: str, reason: str, id: str | None = None, ended_at: str | None = None) -> Message:
+    """What is put on dead-letter: the text unchanged, and why. `reason` is a code, then a sentence.
+
+    `ended_at` is the ledger's instant of this ending, by which a redrive may claim the id again.
+    """
+    attributes = {"reason": reason[:REASON_CHARACTERS_MAX]}
+    if id is not None:
+        attributes["notification_id"] = id
+    if ended_at is not None:
+        attributes[REDRIVEN] = ended_at
+    return Message(text, attributes=attributes)
+
+
+def pack(items: Iterable[Item]) -> list[Message]:
+    """Bundles of one channel each, within the bounds of size and number, in the order given.
+
+    A redriven item travels alone, since its message says so for all that is in it.
+    """
+    messages: list[Message] = []
+    open_bundles: dict[str, tuple[list[Item], int]] = {}
+    for item in items:
+        if item.redriven is not None:
+            messages.append(Message(item.text, (item,), {REDRIVEN: item.redriven}))
+            continue
+        size_bytes = len(item.text.encode()) + 1  # the comma, or the closing bracket
+        channel = item.notification["channel"]
+        bundle, bundle_bytes = open_bundles.get(channel, ([], 1))
+        if bundle and (len(bundle) == BUNDLE_ITEMS_MAX or bundle_bytes + size_bytes > BUNDLE_BYTES_MAX):
+            messages.append(_bundle(bundle))
+            bundle, bundle_bytes = [], 1
+        bundle.append(item)
+        open_bundles[channel] = bundle, bundle_bytes + size_bytes
+    return messages + [_bundle(bundle) for bundle, _ in open_bundles.values()]
+
+
+def _bundle(items: list[Item]) -> Message:
+    return Message("[" + ",".join(item.text for item in items) + "]", tuple(items))
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    return unique if len(unique) == len(pairs) else RepeatedKeys(unique)
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
+_space = re.compile(r"[ \t\n\r]*").match
+
+
+def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
+    """Each JSON value in a body with the very text that it stands as, and whether the body is an array.
+
+    Raises `Unreadable` where the body as a whole cannot be taken apart.
+    """
+    try:
+        position = _after_space(body, 0)
+        if not body.startswith("[", position):
+            value, end = _decode(body, position)
+            if _after_space(body, end) != len(body):
+                raise Unreadable("the body goes on after its JSON value")
+            return [(value, body[position:end])], False
+        values: list[tuple[Any, str]] = []
+        separator = "["
+        while separator != "]":
+            position = _after_space(body, position + 1)
+            value, end = _decode(body, position)
+            values.append((value, body[position:end]))
+            position = _after_space(body, end)
+            separator = body[position : position + 1]
+            if separator not in (",", "]"):
+                raise Unreadable(f"the array has neither a comma nor its end at character {position}")
+        if _after_space(body, position + 1) != len(body):
+            raise Unreadable("the body goes on after its array")
+        return values, True
+    except json.JSONDecodeError as fault:
+        empty = body.strip(" \t\n\r").replace(" ", "") == "[]"
+        raise Unreadable("an empty array" if empty else f"not JSON: {fault.msg} at character {fault.pos}") from None
+    except (ValueError, RecursionError) as fault:  # a number of thousands of digits, arrays thousands deep
+        raise Unreadable(f"not JSON that can be read: {type(fault).__name__}") from None
+
+
+def _after_space(body: str, position: int) -> int:
+    match = _space(body, position)
+    return match.end() if match else position

@@ -1,0 +1,162 @@
+"""One HTTP POST that is over by a deadline, with no redirects and no retries, and that knows whether it was sent.
+
+The usual clients bound each socket operation but not the whole call, and follow or repeat on their own. Here the sum
+counts, because quiet hours may begin meanwhile, and whether the provider may have the request decides what is done.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+
+RESPONSE_BYTES_MAX = 64 * 1024
+
+
+class NotSent(Exception):
+    """Raised when the request certainly did not reach the provider: no connection could be made."""
+
+
+class NoAnswer(Exception):
+    """Raised when the request may have reached the provider and no whole answer came back."""
+
+
+class Poster:
+    """Keeps a connection for each thread to one URL. `deadline_s` bounds a call from name look-up to last byte.
+
+    Raises `ValueError` when the URL is not https, or http to this machine, or carries a user name.
+    """
+
+    def __init__(self, url: str, deadline_s: float) -> None:
+        parts = urlsplit(url)
+        local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        if parts.hostname is None or parts.username is not None:
+            raise ValueError("url must name a host and carry no user name")
+        if parts.scheme != "https" and not (parts.scheme == "http" and local):
+            raise ValueError("url must begin with https:// (http:// is for this machine only)")
+        self._host = parts.hostname
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._port = parts.port or (443 if self._tls else 80)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._deadline_s = deadline_s
+        self._local = threading.local()
+        self._connections: list[_Connection] = []
+
+    def post(self, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
+        """The answer's status and headers (names in lower case). Raises `NotSent` or `NoAnswer`."""
+        deadline = monotonic() + self._deadline_s
+        connection = self._connection()
+        connection.deadline = deadline
+        try:
+            connection.ready()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise NotSent(type(error).__name__) from None
+        try:
+            connection.request("POST", self._target, body=body, headers=dict(headers))
+            response = connection.getresponse()
+            response.read(RESPONSE_BYTES_MAX)
+            if not response.isclosed():
+                connection.close()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            connection.close()
+            raise NoAnswer(type(error).__name__) from None
+        return response.status, {name.lower(): value for name, value in response.getheaders()}
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        while self._connections:
+            self._connections.pop().close()
+        self._local = threading.local()
+
+    def _connection(self) -> _Connection:
+        connection: _Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = _Connection(self._host, self._port, self._tls)
+            self._local.connection = connection
+            self._connections.append(connection)
+        return connection
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection all of whose waiting together ends at `deadline`."""
+
+    def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+        super().__init__(host, port)
+        self.auto_open = 0
+        self.deadline = 0.0
+        self._tls = tls
+
+    def ready(self) -> None:
+        """Be connected: still, or anew where the provider has hung up meanwhile."""
+        if self.sock is not None and select.select([self.sock], [], [], 0)[0]:
+            self.close()  # readable while nothing was asked: hung up
+        if self.sock is None:
+            self.connect()
+
+    def connect(self) -> None:
+        last_error: OSError = OSError("no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            plain = socket.socket(family, kind, protocol)
+            try:
+                plain.settimeout(_left_s(self.deadline))
+                plain.connect(address)
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                wrapped = self._tls.wrap_socket(plain, server_hostname=self.host) if self._tls else plain
+            except OSError as error:
+                plain.close()
+                last_error = error
+            else:
+                self.sock = _BoundedSocket(wrapped, self)
+                return
+        raise last_error
+
+
+class _BoundedSocket:
+    """What http.client needs of a socket, each operation given only the time that its call has left."""
+
+    def __init__(self, plain: socket.socket, connection: _Connection) -> None:
+        self._plain = plain
+        self._connection = connection
+
+    def fileno(self) -> int:
+        return self._plain.fileno()
+
+    def sendall(self, data: bytes) -> None:
+        self._plain.settimeout(_left_s(self._connection.deadline))
+        self._plain.sendall(data)
+
+    def recv_into(self, buffer: Any) -> int:
+        self._plain.settimeout(_left_s(self._connection.deadline))
+        return self._plain.recv_into(buffer)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self))
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, sock: _BoundedSocket) -> None:
+        self._sock = sock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        return self._sock.recv_into(buffer)
+
+
+def _left_s(deadline: float) -> float:
+    left_s = deadline - monotonic()
+    if left_s <= 0:
+        raise TimeoutError("the deadline has passed")
+    return left_s

@@ -1,0 +1,30 @@
+"""The channel that only says that it was called: for a first look, and for what need not go anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from ..notification import Notification, to_text
+from .seam import DELIVERED, Outcome
+
+DEADLINE_S = 1.0
+
+
+class LogChannel:
+    """Prints one JSON line for each notification: its id and size, never its content or address."""
+
+    deadline_s = DEADLINE_S
+    rate_per_s = None
+    batch_size = 100
+    side_by_side = 1
+    can_resend = True
+
+    def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
+        for notification in notifications:
+            size_bytes = len(to_text(notification).encode())
+            print(json.dumps({"message": "notification", "id": notification["id"], "bytes": size_bytes}))
+        return [DELIVERED] * len(notifications)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,64 @@
+"""The seam between the worker and a provider: what a channel promises, and what can come of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ..notification import Notification
+
+
+class Misconfigured(Exception):
+    """Raised when a channel's settings cannot be used. The text says what to set, never what was set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one notification.
+
+    - `delivered`: the provider has it.
+    - `rejected`: it never will; the notification goes to dead-letter.
+    - `retry`: not now, and it is the notification's fault or nobody's: costs an attempt.
+    - `unavailable`: not now, and it is the channel's fault: costs no attempt, the channel rests `retry_after_s`.
+    - `unknown`: the provider may have it. Channels that can be asked twice are; others dead-letter it.
+
+    `reason` is a code, then a sentence; it never shows a notification's data.
+    """
+
+    kind: Literal["delivered", "rejected", "retry", "unavailable", "unknown"]
+    reason: str = ""
+    retry_after_s: float | None = None
+
+
+DELIVERED = Outcome("delivered")
+
+
+class Channel(Protocol):
+    """One way to reach people. `send` gets at most `batch_size` notifications and answers for each, in order."""
+
+    @property
+    def deadline_s(self) -> float:
+        """When a call has ended for certain, whatever the provider does: part of the guard."""
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """How many notifications a second the provider takes, over all workers; None for as many as there are."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many notifications one call takes."""
+
+    @property
+    def side_by_side(self) -> int:
+        """How many calls one invocation makes at once."""
+
+    @property
+    def can_resend(self) -> bool:
+        """Whether the provider recognises a notification that it gets again, by its id."""
+
+    def send(self, notifications: Sequence[Notification]) -> Sequence[Outcome]:
+        """Call the provider once. Never raises for what a provider can do, never retries, is over by `deadline_s`."""
+
+    def close(self) -> None:
+        """Let go of connections: nothing is left running between two invocations."""

@@ -1,0 +1,87 @@
+"""The webhook channel: one POST for each notification, to the one URL that is configured.
+
+The notification's id is the idempotency key (`webhook-id`), so that the receiver can tell a repeat: after an unknown
+outcome it is sent again. Signed as Standard Webhooks describes when the configuration has a `secret`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..notification import Notification, to_text
+from .http import NoAnswer, NotSent, Poster
+from .seam import DELIVERED, Misconfigured, Outcome
+
+DEADLINE_S = 10.0
+RATE_PER_S = 200.0
+
+
+class WebhookChannel:
+    """Built from `{"url": …, "secret": …, "rate_per_s": …}`, the last two optional. Raises `Misconfigured`."""
+
+    deadline_s = DEADLINE_S
+    batch_size = 1
+    side_by_side = 25
+    can_resend = True
+
+    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
+        rate_per_s = config.get("rate_per_s", RATE_PER_S)
+        if not isinstance(rate_per_s, int | float) or not 0 < rate_per_s <= 100_000:
+            raise Misconfigured("webhook.rate_per_s must be a number above 0 and at most 100000")
+        self.rate_per_s: float = rate_per_s
+        try:
+            self._poster = Poster(str(config.get("url", "")), DEADLINE_S)
+        except ValueError as fault:
+            raise Misconfigured(f"webhook.{fault}") from None
+        self._key = _key(config["secret"]) if "secret" in config else None
+        self._now = now
+
+    def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
+        return [self._post(notification) for notification in notifications]
+
+    def close(self) -> None:
+        self._poster.close()
+
+    def _post(self, notification: Notification) -> Outcome:
+        body = to_text(notification).encode()
+        headers = {"content-type": "application/json", "webhook-id": notification["id"]}
+        if self._key is not None:
+            timestamp = str(int(self._now().timestamp()))
+            signed = b".".join((notification["id"].encode(), timestamp.encode(), body))
+            signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
+            headers |= {"webhook-timestamp": timestamp, "webhook-signature": f"v1,{signature}"}
+        try:
+            status, answer_headers = self._poster.post(headers, body)
+        except NotSent as fault:
+            return Outcome("unavailable", f"not_connected: no connection to the webhook ({fault})")
+        except NoAnswer as fault:
+            return Outcome("unknown", f"no_answer: the webhook did not answer within {DEADLINE_S:g} s ({fault})")
+        return _outcome(status, answer_headers)
+
+
+def _outcome(status: int, headers: Mapping[str, str]) -> Outcome:
+    reason = f"http_{status}: the webhook answered {status}"
+    if 200 <= status < 300:
+        return DELIVERED
+    if status in (401, 403, 429, 503):  # nothing that is wrong with this notification alone
+        retry_after = headers.get("retry-after", "")
+        return Outcome("unavailable", reason, float(retry_after) if retry_after.isdecimal() else None)
+    if status in (408, 425) or status >= 500:
+        return Outcome("retry", reason)
+    if 300 <= status < 400:
+        return Outcome("rejected", reason + "; redirects are not followed")
+    return Outcome("rejected", reason)
+
+
+def _key(secret: object) -> bytes:
+    """The signing key of a Standard Webhooks secret: base64 after `whsec_`."""
+    try:
+        return base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        raise Misconfigured("webhook.secret must be base64, with or without whsec_ before it") from None

@@ -1,0 +1,319 @@
+"""What the worker does with one bundle: claim, read consent, judge again, call, record; and where the rest goes.
+
+Everything that happens to an item is first collected in an `Aftermath` and then applied in one fixed order, so that
+a crash between any two steps leaves the item to come again rather than lost (docs/decisions/0003-order-of-writes.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from .bundle import Item, Message, Misfit, Unreadable, dead_letter, pack, read
+from .channels.seam import Channel, Outcome
+from .consent import ConsentUnavailable, read_consents
+from .ledger import Ending, Entry, Ledger, LedgerUnavailable, ended
+from .notification import recipient_of
+from .pacing import Pacer
+from .policy import Consent, Decision, Drop, Hold, Policy, Send, decide, may_be_held, quiet_until
+from .queues import DELAY_S_MAX, ServiceError, send
+from .settings import Settings
+from .side_by_side import SideBySide
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_sqs import SQSClient
+
+ATTEMPTS_MAX = 10
+"""With the delays below, about an hour of answers that blame the notification before it is dead-lettered."""
+
+FIRST_RETRY_S = 15
+REST_S = 30
+"""How long a channel is left alone that refuses everything, unless it says itself how long."""
+
+WRAP_UP_S = 10
+"""Kept free at the end of an invocation for recording and handing back."""
+
+SPLIT_PARTS = 10
+LANE_SHARE = 0.5
+"""Each lane's part of a provider's rate: the release can never take the day's half."""
+
+Verdict = Outcome | Hold | Drop | None
+"""What came of an item at its turn; None where the channel was found resting and nothing was tried."""
+
+
+@dataclass
+class Aftermath:
+    """What is to be done about a bundle's items, decided and not yet applied."""
+
+    letters: list[tuple[Message, Entry | None]] = field(default_factory=list)
+    delivered: list[Entry] = field(default_factory=list)
+    endings: list[Entry] = field(default_factory=list)
+    releases: list[Entry] = field(default_factory=list)
+    held: list[Item] = field(default_factory=list)
+    back: defaultdict[int, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def give_back(self, items: Sequence[Item], delay_s: float = 0) -> None:
+        """Items that go back to their lane, to be seen again after the delay."""
+        self.back[min(DELAY_S_MAX, ceil(delay_s))] += items
+        self.counts["given_back"] += len(items)
+
+    def dead_letter(
+        self, item: Item, entry: Entry, reason: str, now: datetime, state: Ending = "dead_lettered"
+    ) -> None:
+        ending = ended(entry, state, now, reason)
+        self.letters.append((dead_letter(item.text, reason, item.id, ending.ended_at), ending))
+        self.counts[state] += 1
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One invocation of the worker, with everything that it uses.
+
+    `channel` gives the channel of a name as configured now. `resting` maps a channel to the instant until which it is
+    left alone; it outlives the invocation, so that the next bundle does not have to find out again.
+    """
+
+    sqs: SQSClient
+    dynamodb: DynamoDBClient
+    ledger: Ledger
+    settings: Settings
+    policy: Policy
+    channel: Callable[[str], Channel]
+    now: Callable[[], datetime]
+    remaining_s: Callable[[], float]
+    sleep: Callable[[float], None]
+    side_by_side: SideBySide
+    resting: MutableMapping[str, datetime]
+
+    def deliver(self, record: Mapping[str, Any]) -> tuple[bool, Counter[str]]:
+        """Settle one SQS record. Returns whether it may be acknowledged, and what happened to how many items."""
+        after = Aftermath()
+        try:
+            items, misfits = read(record)
+        except Unreadable as fault:
+            items, misfits = [], []
+            after.letters.append((dead_letter(record["body"], f"unreadable: {fault}"), None))
+        after.letters += [(_misfit_letter(misfit), None) for misfit in misfits]
+        after.counts["refused"] = len(after.letters)
+
+        unique: dict[str, Item] = {}
+        for item in items:
+            unique.setdefault(item.id, item)
+        after.counts["repeated"] = len(items) - len(unique)
+        came_again = int(record["attributes"]["ApproximateReceiveCount"]) > 1
+        if came_again and len(unique) > 1:
+            parts = self._split(list(unique.values()))
+            after.counts["split"] = len(parts)
+        else:
+            parts = []
+            by_channel: defaultdict[str, list[Item]] = defaultdict(list)
+            for item in unique.values():
+                by_channel[item.notification["channel"]].append(item)
+            for name, group in by_channel.items():
+                self._settle(name, group, self._lane(record), after)
+        return self._apply(after, parts, self._lane(record)), +after.counts
+
+    def lane(self, record: Mapping[str, Any]) -> str:
+        """Which lane the record came by, for the log: delivery or schedule."""
+        return "schedule" if self._lane(record) == self.settings.schedule_queue_url else "delivery"
+
+    def _lane(self, record: Mapping[str, Any]) -> str:
+        queue_name = record["eventSourceARN"].rpartition(":")[2]
+        released = self.settings.schedule_queue_url.rpartition("/")[2] == queue_name
+        return self.settings.schedule_queue_url if released else self.settings.delivery_queue_url
+
+    def _split(self, items: list[Item]) -> list[Message]:
+        """A bundle that comes again may have killed its worker: in parts, until what did it stands alone."""
+        size = ceil(len(items) / SPLIT_PARTS)
+        return [message for start in range(0, len(items), size) for message in pack(items[start : start + size])]
+
+    def _settle(self, name: str, items: list[Item], lane: str, after: Aftermath) -> None:
+        """Bring a bundle's items of one channel to an ending, or to where they wait for it."""
+        now = self.now()
+        if (rest_s := self._rest_s(name, now)) > 0:
+            return after.give_back(items, rest_s)
+        try:
+            channel = self.channel(name)
+        except Exception:  # the secret cannot be read now: nobody's fault here
+            return after.give_back(items, REST_S)
+        interval_s = self._interval_s(channel, lane)
+        affordable = self._affordable(channel, interval_s, len(items))
+        after.give_back(items[affordable:])
+        by_id = {item.id: item for item in items[:affordable]}
+        try:
+            claims = self.ledger.claim({id: item.redriven for id, item in by_id.items()}, now)
+        except (*ServiceError, LedgerUnavailable):
+            return after.give_back(list(by_id.values()), REST_S)
+
+        after.give_back([by_id[id] for id in claims.busy], max(claims.busy.values(), default=0))
+        for id, entry in claims.ended.items():
+            self._absorb(by_id[id], entry, after)
+        ready = [(by_id[id], entry) for id, entry in claims.held.items()]
+        for id, entry in claims.interrupted.items():
+            if channel.can_resend:
+                ready.append((by_id[id], entry))
+            else:
+                after.dead_letter(by_id[id], entry, "unknown_outcome: the worker died during the call", now, "unknown")
+        for item, entry in [(item, entry) for item, entry in ready if entry.attempts >= ATTEMPTS_MAX]:
+            after.dead_letter(item, entry, f"attempts_exhausted: {entry.attempts}, the last without an answer", now)
+        ready = [(item, entry) for item, entry in ready if entry.attempts < ATTEMPTS_MAX]
+        try:
+            consents = self._consents([item for item, _ in ready], now)
+        except (*ServiceError, ConsentUnavailable):
+            after.releases += [entry for _, entry in ready]
+            return after.give_back([item for item, _ in ready], REST_S)
+
+        pacer = Pacer(interval_s, self.now, self.sleep)
+        batches = [ready[start : start + channel.batch_size] for start in range(0, len(ready), channel.batch_size)]
+        answers = self.side_by_side(
+            lambda batch: self._call(name, channel, pacer, batch, consents), batches, channel.side_by_side
+        )
+        channel.close()
+        for answer in answers:
+            for item, entry, verdict in answer:
+                self._file(name, channel, item, entry, verdict, after)
+        if batches:
+            pacer.finish()
+
+    def _call(
+        self,
+        name: str,
+        channel: Channel,
+        pacer: Pacer,
+        batch: Sequence[tuple[Item, Entry]],
+        consents: Mapping[str, Consent],
+    ) -> list[tuple[Item, Entry, Verdict]]:
+        """One turn at the provider: judge each item at this very moment, then call it with those that may go."""
+        pacer.wait(len(batch))
+        if self._rest_s(name, self.now()) > 0:
+            return [(item, entry, None) for item, entry in batch]
+        if not channel.can_resend:
+            try:
+                ours = self.ledger.mark_sending([entry for _, entry in batch], self.now())
+            except (*ServiceError, LedgerUnavailable):
+                return [(item, entry, None) for item, entry in batch]
+            batch = [(item, ours[item.id]) for item, _ in batch if item.id in ours]
+
+        now = self.now()
+        decisions: list[Decision] = [
+            decide(item.notification, consents.get(recipient_of(item.notification)), now, self.policy)
+            for item, _ in batch
+        ]
+        going = [pair for pair, decision in zip(batch, decisions, strict=True) if isinstance(decision, Send)]
+        outcomes = iter(self._send(channel, [item for item, _ in going]))
+        verdicts: list[Verdict] = [next(outcomes) if isinstance(d, Send) else d for d in decisions]
+
+        rests = [v for v in verdicts if isinstance(v, Outcome) and v.kind == "unavailable"]
+        if rests:
+            rest_s = max(REST_S if v.retry_after_s is None else v.retry_after_s for v in rests)
+            self.resting[name] = self.now() + timedelta(seconds=min(DELAY_S_MAX, rest_s))
+        answer = [(item, entry, verdict) for (item, entry), verdict in zip(batch, verdicts, strict=True)]
+        if not channel.can_resend:
+            # Each call stands between two writes of its own, so that a crash leaves unknown only what it may have hit.
+            # Where this write fails the one at the end is tried; where that fails too, the outcome is unknown.
+            try:
+                self.ledger.delivered(
+                    [e for _, e, v in answer if isinstance(v, Outcome) and v.kind == "delivered"], now
+                )
+            except (*ServiceError, LedgerUnavailable):
+                pass
+        return answer
+
+    def _send(self, channel: Channel, items: Sequence[Item]) -> Sequence[Outcome]:
+        if not items:
+            return []
+        try:
+            outcomes = channel.send([item.notification for item in items])
+        except Exception as error:  # a fault in the channel's code must not take the bundle's other items with it
+            return [Outcome("unknown", f"channel_error: {type(error).__name__}")] * len(items)
+        if len(outcomes) != len(items):
+            return [Outcome("unknown", "channel_error: not one answer for each notification")] * len(items)
+        return outcomes
+
+    def _file(self, name: str, channel: Channel, item: Item, entry: Entry, verdict: Verdict, after: Aftermath) -> None:
+        """Decide what a verdict means for the item, its claim and its place."""
+        now = self.now()
+        if isinstance(verdict, Hold):
+            after.releases.append(entry)
+            after.held.append(item)
+            after.counts["held"] += 1
+        elif isinstance(verdict, Drop):
+            after.endings.append(ended(entry, verdict.reason, now, verdict.why))
+            after.counts[verdict.reason] += 1
+        elif verdict is None or verdict.kind == "unavailable":
+            after.releases.append(entry)
+            after.give_back([item], max(1, self._rest_s(name, now)))
+        elif verdict.kind == "delivered":
+            after.delivered.append(entry)
+            after.counts["delivered"] += 1
+        elif verdict.kind == "rejected":
+            after.dead_letter(item, entry, verdict.reason, now)
+        elif verdict.kind == "unknown" and not channel.can_resend:
+            after.dead_letter(item, entry, f"unknown_outcome: {verdict.reason}", now, "unknown")
+        elif entry.attempts + 1 >= ATTEMPTS_MAX:
+            after.dead_letter(item, entry, f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}", now)
+        else:
+            after.releases.append(replace(entry, attempts=entry.attempts + 1))
+            after.give_back([item], FIRST_RETRY_S * 2**entry.attempts)
+
+    def _absorb(self, item: Item, entry: Entry, after: Aftermath) -> None:
+        """A notification that has ended already. Only a redrive of an unknown outcome is more than a duplicate: it is
+        put back where it came from, because nobody has said that it may be sent again."""
+        if entry.state == "unknown" and item.redriven == entry.ended_at:
+            reason = "unknown_outcome: to send it again, redrive with RESEND_UNKNOWN=1"
+            after.letters.append((dead_letter(item.text, reason, item.id, entry.ended_at), None))
+        else:
+            after.counts["absorbed"] += 1
+
+    def _apply(self, after: Aftermath, parts: list[Message], lane: str) -> bool:
+        """Dead letters, then the ledger, then the queues. Anything that fails lets the whole bundle come again."""
+        letters = [message for message, _ in after.letters]
+        letters_left = send(self.sqs, self.settings.dead_letter_queue_url, letters)
+        endings = [e for i, (_, e) in enumerate(after.letters) if e is not None and i not in letters_left]
+        try:
+            self.ledger.delivered(after.delivered, self.now())
+            self.ledger.end(after.endings + endings, self.now())
+            self.ledger.release(after.releases, self.now())
+        except (*ServiceError, LedgerUnavailable):
+            return False
+        left = [send(self.sqs, self.settings.wait_queue_url, pack(after.held)), send(self.sqs, lane, parts)]
+        left += [send(self.sqs, lane, pack(items), delay_s) for delay_s, items in after.back.items()]
+        return not letters_left and not any(left)
+
+    def _consents(self, items: Sequence[Item], now: datetime) -> dict[str, Consent]:
+        quiet = quiet_until(now, self.policy) is not None
+        asks = [
+            item.notification
+            for item in items
+            if item.notification["category"] == "advertising" or (quiet and may_be_held(item.notification, self.policy))
+        ]
+        return read_consents(self.dynamodb, self.settings.consent_table, map(recipient_of, asks), now)
+
+    def _rest_s(self, name: str, now: datetime) -> float:
+        return (self.resting[name] - now).total_seconds() if name in self.resting else 0
+
+    def _interval_s(self, channel: Channel, lane: str) -> float:
+        """How far apart this invocation's notifications are, so that all that may run at once keep the lane's share."""
+        if channel.rate_per_s is None:
+            return 0
+        released = lane == self.settings.schedule_queue_url
+        at_once = self.settings.release_concurrency if released else self.settings.delivery_concurrency
+        return at_once / (channel.rate_per_s * LANE_SHARE)
+
+    def _affordable(self, channel: Channel, interval_s: float, wanted: int) -> int:
+        """How many items surely end within the time left, even if every call takes all of its deadline."""
+        left_s = self.remaining_s() - WRAP_UP_S
+        at_once = channel.side_by_side * channel.batch_size
+        while wanted and wanted * interval_s + ceil(wanted / at_once) * channel.deadline_s > left_s:
+            wanted -= 1
+        return wanted
+
+
+def _misfit_letter(misfit: Misfit) -> Message:
+    return dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id)

@@ -1,0 +1,156 @@
+"""The rule: may this notification go out now, is it held, or has it ended? No clock, no AWS, no environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+CATEGORIES = ("advertising", "informational", "critical")
+
+
+class Consent(NamedTuple):
+    """What a recipient has agreed to. No record means the default: no night consent."""
+
+    night_consent: bool = False
+    opted_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who is held and when. Quiet hours are `[start, end)` of each day in `zone` and may cross midnight.
+
+    `guard`: nothing starts so shortly before quiet hours that it could still be in flight when they begin.
+    `skew`: how far this clock may run ahead of the true time; quiet hours are kept that much longer.
+    Raises `ValueError` when the window is empty or leaves no time to send.
+    """
+
+    name: str
+    start: time
+    end: time
+    zone: ZoneInfo
+    held_categories: frozenset[str]
+    exempt_channels: frozenset[str] = frozenset()
+    guard: timedelta = timedelta(0)
+    skew: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        if self.start == self.end:
+            raise ValueError(f"quiet hours must not start and end at the same time ({self.start:%H:%M})")
+        quiet = (datetime.combine(date.min, self.end) - datetime.combine(date.min, self.start)) % timedelta(days=1)
+        if quiet + self.guard + self.skew >= timedelta(days=1):
+            raise ValueError(
+                f"quiet hours {self.start:%H:%M} to {self.end:%H:%M} with their guard leave no time to send"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """It may go out now."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """It waits for the end of quiet hours, at `until`."""
+
+    until: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """It has ended without being sent."""
+
+    reason: Literal["expired", "opted_out"]
+    why: str
+
+
+Decision = Send | Hold | Drop
+
+
+def decide(notification: Mapping[str, Any], consent: Consent | None, now: datetime, policy: Policy) -> Decision:
+    """Judge one accepted notification at one instant. `consent` None means that the recipient has no record."""
+    if datetime.fromisoformat(notification["expires_at"]) <= now:
+        return Drop("expired", f"expired at {notification['expires_at']}")
+    advertising = notification["category"] == "advertising"
+    if advertising and consent is not None and consent.opted_out:
+        return Drop("opted_out", "the recipient has opted out of advertising")
+    if not may_be_held(notification, policy):
+        return Send(f"{notification['category']} by {notification['channel']} is never held under policy {policy.name}")
+    until = quiet_until(now, policy)
+    if until is None:
+        return Send(f"outside quiet hours ({policy.start:%H:%M} to {policy.end:%H:%M} {policy.zone.key})")
+    if consent is not None and consent.night_consent:
+        return Send("quiet hours, but the recipient has consented to the night")
+    return Hold(until, f"quiet hours until {until:%Y-%m-%d %H:%M} {policy.zone.key}, and no night consent")
+
+
+def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
+    """Whether quiet hours apply to this notification at all, so that night consent matters for it."""
+    return notification["category"] in policy.held_categories and notification["channel"] not in policy.exempt_channels
+
+
+def quiet_until(now: datetime, policy: Policy) -> datetime | None:
+    """The end of the quiet hours, guard and skew included, that `now` lies in; None outside them."""
+    if now.tzinfo is None:
+        raise ValueError("the time must carry an offset")
+    today = now.astimezone(policy.zone).date()
+    for day in (today + timedelta(days=1), today, today - timedelta(days=1)):
+        start, end = _window(day, policy)
+        if start - policy.guard <= now < end + policy.skew:
+            return end
+    return None
+
+
+@lru_cache(maxsize=64)
+def _window(day: date, policy: Policy) -> tuple[datetime, datetime]:
+    """The quiet hours that start on `day`, as instants in the policy's zone.
+
+    Where the clocks change inside the hour that `start` or `end` names, the reading that keeps quiet longer counts.
+    """
+    last_day = day if policy.start < policy.end else day + timedelta(days=1)
+    utc = ZoneInfo("UTC")
+    start = min(datetime.combine(day, policy.start.replace(fold=f), policy.zone).astimezone(utc) for f in (0, 1))
+    end = max(datetime.combine(last_day, policy.end.replace(fold=f), policy.zone).astimezone(utc) for f in (0, 1))
+    return start.astimezone(policy.zone), end.astimezone(policy.zone)
+
+
+def stock(
+    name: str,
+    start: str = "21:00",
+    end: str = "08:00",
+    timezone: str = "Asia/Seoul",
+    guard: timedelta = timedelta(0),
+    skew: timedelta = timedelta(0),
+) -> Policy:
+    """One of the two policies that come with the project.
+
+    `korea`: advertising only, e-mail exempt (Network Act art. 50(3), Enforcement Decree art. 61(2)).
+    `strict`: every category but `critical`, on every channel.
+    Raises `ValueError` with a sentence that names the fault and what is allowed.
+    """
+    if name == "korea":
+        held, exempt = frozenset({"advertising"}), frozenset({"email"})
+    elif name == "strict":
+        held, exempt = frozenset(CATEGORIES) - {"critical"}, frozenset[str]()
+    else:
+        raise ValueError(f"policy must be korea or strict, not {name!r}")
+    try:
+        zone = ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}") from None
+    return Policy(name, _wall_time("start", start), _wall_time("end", end), zone, held, exempt, guard, skew)
+
+
+def _wall_time(field: str, text: str) -> time:
+    try:
+        if len(text) != len("21:00"):
+            raise ValueError
+        return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  a time of day has no offset
+    except ValueError:
+        raise ValueError(f"{field} must be HH:MM between 00:00 and 23:59, not {text!r}") from None

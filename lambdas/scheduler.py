@@ -1,0 +1,149 @@
+"""The scheduler: outside quiet hours, moves everything from wait to schedule. At night it receives nothing.
+
+Two triggers start it: a schedule at the end of quiet hours, and a rule every minute. The rule sweeps up what arrived
+late and, while there is a backlog, starts one more drainer each minute: nothing has to fit into one run.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from botocore.config import Config
+
+from .quiet_hours.bundle import REDRIVEN, Message
+from .quiet_hours.policy import Policy, quiet_until
+from .quiet_hours.queues import BATCH_MESSAGES_MAX, ServiceError, delete, error_code, send
+from .quiet_hours.settings import Settings
+from .quiet_hours.side_by_side import SideBySide, in_threads
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from types_boto3_sqs import SQSClient
+
+POLL_S = 1
+"""Any long poll asks all of SQS's servers; a longer one would only keep an idle run alive."""
+
+EMPTY_RECEIVES = 3
+DRAINERS = 4
+STOP_BEFORE_S = 60
+"""A drainer starts no round with less time than this: a receive, a send and a delete with their time-outs."""
+
+WAIT_FOR_END_S = 5
+"""A trigger that comes a breath before the end of quiet hours waits for it instead of leaving it to the next one."""
+
+logger = Logger()
+
+
+@cache
+def _sqs() -> SQSClient:
+    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
+    client: SQSClient = boto3.client("sqs", config=config)
+    return client
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Any event in; out comes `{"released": n, "messages": m, "remaining": bool}` or `{"skipped": why}`."""
+    settings = Settings.from_env()
+    answer = release(
+        _sqs(),
+        settings,
+        settings.quiet_hours(),
+        now=lambda: datetime.now(UTC),
+        remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+        sleep=time.sleep,
+        side_by_side=in_threads,
+    )
+    logger.info("release", extra=answer)
+    return answer
+
+
+def release(
+    sqs: SQSClient,
+    settings: Settings,
+    policy: Policy,
+    *,
+    now: Callable[[], datetime],
+    remaining_s: Callable[[], float],
+    sleep: Callable[[float], None],
+    side_by_side: SideBySide,
+) -> dict[str, Any]:
+    """Move messages from wait to schedule until wait is empty, time runs short, a send fails, or quiet hours begin.
+
+    `messages` counts what was sent on, `released` the notifications in it; `remaining` says that wait was not seen
+    empty. A message is deleted only when SQS has taken it on schedule, so at worst one is moved twice.
+    """
+    until = quiet_until(now(), policy)
+    if until is not None:
+        left_s = (until + policy.skew - now()).total_seconds()
+        if left_s > WAIT_FOR_END_S:
+            return {"skipped": f"quiet hours until {until.isoformat(timespec='seconds')}"}
+        sleep(left_s)
+
+    stopped = False
+
+    def drain(most_rounds: int | None) -> tuple[int, int, bool]:
+        """Rounds of receive, send, delete: how many notifications and messages went, and whether wait was empty."""
+        nonlocal stopped
+        released = messages = empty = rounds = 0
+        while not stopped and quiet_until(now(), policy) is None and remaining_s() > STOP_BEFORE_S:
+            if rounds == most_rounds or empty == EMPTY_RECEIVES:
+                break
+            rounds += 1
+            try:
+                received = _receive(sqs, settings)
+                empty = 0 if received else empty + 1
+                moved = [Message(message["Body"], attributes=_attributes(message)) for message in received]
+                not_taken = send(sqs, settings.schedule_queue_url, moved)
+                taken = [index for index in range(len(moved)) if index not in not_taken]
+                released += sum(_notifications(moved[index].body) for index in taken)
+                messages += len(taken)
+                if taken:
+                    delete(sqs, settings.wait_queue_url, [received[index]["ReceiptHandle"] for index in taken])
+            except ServiceError as error:  # what was not deleted comes again; the next minute's run goes on
+                logger.warning("drain stopped", extra={"codes": [error_code(error)]})
+                stopped = True
+            else:
+                if not_taken:
+                    logger.warning("drain stopped", extra={"codes": sorted(set(not_taken.values()))})
+                    stopped = True
+        return released, messages, empty == EMPTY_RECEIVES
+
+    # Most minutes find nothing: one drainer looks first, the others start only where there is something to do.
+    runs = [drain(EMPTY_RECEIVES)]
+    if runs[0][1]:
+        runs = runs + side_by_side(drain, [None] * DRAINERS, DRAINERS)
+    return {
+        "released": sum(released for released, _, _ in runs),
+        "messages": sum(messages for _, messages, _ in runs),
+        "remaining": not runs[-1][2],
+    }
+
+
+def _receive(sqs: SQSClient, settings: Settings) -> list[Any]:
+    answer = sqs.receive_message(
+        QueueUrl=settings.wait_queue_url,
+        MaxNumberOfMessages=BATCH_MESSAGES_MAX,
+        WaitTimeSeconds=POLL_S,
+        MessageAttributeNames=[REDRIVEN],
+    )
+    return list(answer.get("Messages", []))
+
+
+def _attributes(message: Any) -> dict[str, str]:
+    return {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+
+
+def _notifications(body: str) -> int:
+    """How many notifications a body holds, for the report; what cannot be read is moved all the same, as one."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return 1
+    return len(parsed) if isinstance(parsed, list) else 1

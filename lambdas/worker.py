@@ -1,0 +1,80 @@
+"""The worker: the only one that calls a provider, and the only one that records an ending.
+
+One bundle an invocation. Claim, read consent, judge again just before each call, call, record; what is not settled
+goes back to the lane it came from, to wait, or to dead-letter. A bundle is acknowledged only when all of it is.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from botocore.config import Config
+
+from .quiet_hours import channels
+from .quiet_hours.channels.seam import Channel
+from .quiet_hours.delivery import Delivery
+from .quiet_hours.ledger import Ledger
+from .quiet_hours.settings import LEASE_S, Settings
+from .quiet_hours.side_by_side import in_threads
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+SECRET_AGE_S = 60
+
+logger = Logger()
+_resting: dict[str, datetime] = {}
+_channels: dict[str, tuple[Any, Channel]] = {}
+
+
+@cache
+def _clients() -> tuple[Any, Any, SecretsProvider]:
+    config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
+    return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config), SecretsProvider(config=config)
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """An SQS event in, the partial batch response out: `{"batchItemFailures": [{"itemIdentifier": message id}]}`."""
+    sqs, dynamodb, _ = _clients()
+    settings = Settings.from_env()
+    failed = []
+    for record in event["Records"]:
+        delivery = Delivery(
+            sqs=sqs,
+            dynamodb=dynamodb,
+            ledger=Ledger(dynamodb, settings.ledger_table, context.aws_request_id, timedelta(seconds=LEASE_S)),
+            settings=settings,
+            policy=settings.quiet_hours(),
+            channel=lambda name: _channel(settings.channel_secret, name),
+            now=_utc_now,
+            remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+            sleep=time.sleep,
+            side_by_side=in_threads,
+            resting=_resting,
+        )
+        settled, counts = delivery.deliver(record)
+        logger.info("bundle", extra={"lane": delivery.lane(record), "settled": settled, **counts})
+        if not settled:
+            failed.append({"itemIdentifier": record["messageId"]})
+    return {"batchItemFailures": failed}
+
+
+def _channel(secret: str, name: str) -> Channel:
+    """The channel as the secret configures it now; the secret is read at most once a minute."""
+    config = None
+    if name != "log":
+        configs: Any = _clients()[2].get(secret, max_age=SECRET_AGE_S, transform="json")
+        config = configs.get(name)
+    if name not in _channels or _channels[name][0] != config:
+        _channels[name] = config, channels.build(name, config, _utc_now)
+    return _channels[name][1]
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
