@@ -1,0 +1,1 @@
+"""The stack: what AWS is asked for, and who may do what to it."""

@@ -1,0 +1,84 @@
+"""What a deployment decides: the context of cdk.json, each value overridable with `-c key=value`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from constructs import Node
+
+from lambdas.quiet_hours import policy
+from lambdas.quiet_hours.policy import Policy
+
+CONCURRENCY_RANGE = (2, 1000)
+"""What an SQS event source takes as its MaximumConcurrency."""
+
+BATCHING_WINDOW_RANGE_S = (0, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The context, checked. `alert_email` may be empty."""
+
+    policy: Policy
+    consumer_concurrency: int
+    delivery_concurrency: int
+    release_concurrency: int
+    batching_window_s: int
+    alert_email: str
+    local_endpoint: bool
+
+    @classmethod
+    def from_context(cls, node: Node) -> Config:
+        """Read and check every key. Raises `ValueError` with a sentence: the key, what it is, what it may be."""
+        return cls(
+            policy=_policy(node),
+            consumer_concurrency=_whole_number(node, "consumerConcurrency", CONCURRENCY_RANGE),
+            delivery_concurrency=_whole_number(node, "deliveryConcurrency", CONCURRENCY_RANGE),
+            release_concurrency=_whole_number(node, "releaseConcurrency", CONCURRENCY_RANGE),
+            batching_window_s=_whole_number(node, "batchingWindowSeconds", BATCHING_WINDOW_RANGE_S),
+            alert_email=_email(node, "alertEmail"),
+            local_endpoint=flag(node, "localEndpoint"),
+        )
+
+
+def flag(node: Node, key: str) -> bool:
+    """A switch that is off unless given. Raises `ValueError` for anything but true and false."""
+    value = node.try_get_context(key)
+    if value not in (None, True, False, "true", "false"):
+        raise ValueError(f"context {key} must be true or false, not {value!r}")
+    return value in (True, "true")
+
+
+def _value(node: Node, key: str) -> Any:
+    value = node.try_get_context(key)
+    if value is None:
+        raise ValueError(f"context {key} is missing: cdk.json carries its default")
+    return value
+
+
+def _policy(node: Node) -> Policy:
+    name, start, end, zone = (
+        str(_value(node, key)) for key in ("policy", "quietHoursStart", "quietHoursEnd", "timezone")
+    )
+    try:
+        return policy.stock(name, start, end, zone)
+    except ValueError as error:
+        given = f"policy {name}, quietHoursStart {start}, quietHoursEnd {end}, timezone {zone}"
+        raise ValueError(f"context {given}: {error}") from None
+
+
+def _whole_number(node: Node, key: str, allowed: tuple[int, int]) -> int:
+    value = str(_value(node, key))  # -c brings text, cdk.json numbers
+    lowest, highest = allowed
+    if not re.fullmatch("[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
+        raise ValueError(f"context {key} must be a whole number from {lowest} to {highest}, not {value!r}")
+    return int(value)
+
+
+def _email(node: Node, key: str) -> str:
+    value = str(_value(node, key))
+    if value and not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
+        raise ValueError(f"context {key} must be one e-mail address or empty, not {value!r}")
+    return value

@@ -1,0 +1,64 @@
+"""A function of the pipeline: its log group, its role with nothing but what it is given, its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+RUNTIME = lambda_.Runtime.PYTHON_3_14
+
+# Lambda gives CPU in proportion to memory. One whole core is all that one Python can use, and the worker, which
+# records every notification between two network calls, uses it. The others mostly wait for SQS: their size is for a
+# cold start of about a second.
+ONE_CORE_MB = 1769
+DEFAULT_MB = 1024
+
+
+def may(actions: Sequence[str], *resource_arns: str) -> iam.PolicyStatement:
+    """A permission, spelled out: CDK's `grant_*` methods allow more than the functions use."""
+    return iam.PolicyStatement(actions=list(actions), resources=list(resource_arns))
+
+
+def pipeline_function(
+    scope: Construct,
+    name: str,
+    *,
+    code: lambda_.Code,
+    environment: Mapping[str, str],
+    timeout_s: int,
+    permissions: Sequence[iam.PolicyStatement],
+    memory_mb: int = DEFAULT_MB,
+    recursive_loop: lambda_.RecursiveLoop = lambda_.RecursiveLoop.TERMINATE,
+) -> lambda_.Function:
+    """The function whose handler is `lambdas.<name>.handler`; beyond `permissions` it may only write its own log."""
+    log_group = logs.LogGroup(
+        scope, f"{name}Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
+    )
+    log = may(["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
+    role = iam.Role(
+        scope,
+        f"{name}Role",
+        assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+        # Inline, so that no function and no event source exists before its permissions do.
+        inline_policies={"Permissions": iam.PolicyDocument(statements=[log, *permissions])},
+    )
+    service = name.lower()
+    return lambda_.Function(
+        scope,
+        name,
+        code=code,
+        handler=f"lambdas.{service}.handler",
+        runtime=RUNTIME,
+        architecture=lambda_.Architecture.ARM_64,
+        memory_size=memory_mb,
+        timeout=Duration.seconds(timeout_s),
+        environment={**environment, "POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_LOG_LEVEL": "INFO"},
+        log_group=log_group,
+        role=role,
+        recursive_loop=recursive_loop,
+    )

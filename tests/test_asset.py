@@ -1,0 +1,206 @@
+"""The asset: what is in it, that it stands by itself, and that building it is cheap, repeatable and all or nothing."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from threading import Barrier
+from zipfile import ZipFile
+
+import pytest
+
+from infra import asset
+
+# --- the real one
+
+
+@pytest.fixture(scope="module")
+def built() -> Path:
+    return asset.build()
+
+
+def test_it_holds_the_handlers_and_what_they_import(built: Path) -> None:
+    for path in ("producer", "consumer", "scheduler", "worker", "quiet_hours/policy"):
+        assert (built / "lambdas" / f"{path}.py").is_file()
+    assert (built / "aws_lambda_powertools" / "__init__.py").is_file()
+
+
+def test_it_holds_nothing_that_is_of_one_machine_or_comes_with_the_runtime(built: Path) -> None:
+    paths = [path.relative_to(built) for path in built.rglob("*")]
+    assert not [path for path in paths if path.suffix in (".so", ".pyc") or path.name == "__pycache__"]
+    assert not {"boto3", "botocore", "urllib3", "bin"} & {path.parts[0] for path in paths}
+    here = os.fsencode(asset.ROOT)
+    assert not [path for path in paths if (built / path).is_file() and here in (built / path).read_bytes()]
+
+
+def test_sam_finds_no_requirements_to_install_again(built: Path) -> None:
+    assert not (built / "requirements.txt").exists()
+
+
+def test_the_handlers_import_with_nothing_but_the_asset_and_what_the_runtime_brings(
+    built: Path, tmp_path: Path
+) -> None:
+    for name in ("boto3", "botocore", "s3transfer", "urllib3", "dateutil", "six"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.origin is not None
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (tmp_path / source.name).symlink_to(source)
+    handlers = ", ".join(f"lambdas.{name}" for name in ("producer", "consumer", "scheduler", "worker"))
+    script = f"import sys; sys.path += {[str(built), str(tmp_path)]}; import {handlers}"
+    environment = {"AWS_DEFAULT_REGION": "us-east-1"}
+    # -I and -S: no site-packages, no user's packages, no current directory.
+    subprocess.run([sys.executable, "-B", "-I", "-S", "-c", script], env=environment, check=True)
+
+
+# --- how it is built, on a small tree whose one requirement is a wheel on disk
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The only place where pip looks."""
+    directory = tmp_path_factory.mktemp("wheels")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_NO_INDEX", "1")
+        patch.setenv("PIP_FIND_LINKS", str(directory))
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def small_built(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small tree, with its asset and its dependencies built by pip."""
+    root = _sources(tmp_path_factory.mktemp("built"), _wheel(wheels, "small"))
+    asset.build(root)
+    return root
+
+
+@pytest.fixture
+def tree(small_built: Path, tmp_path: Path) -> Path:
+    """The small tree in another place, with its dependencies there already."""
+    shutil.copytree(small_built / "lambdas", tmp_path / "lambdas")
+    shutil.copytree(small_built / "build" / "dependencies", tmp_path / "build" / "dependencies")
+    return tmp_path
+
+
+def _sources(root: Path, requirement: str) -> Path:
+    (root / "lambdas" / "quiet_hours").mkdir(parents=True)
+    (root / "lambdas" / "worker.py").write_text("handler = None\n")
+    (root / "lambdas" / "quiet_hours" / "policy.py").write_text("decide = None\n")
+    (root / "lambdas" / "requirements.txt").write_text(requirement)
+    return root
+
+
+def _wheel(directory: Path, name: str, **files: str) -> str:
+    """Make a pure Python wheel of a module, a console script and `files`. Returns the requirement that pins it."""
+    info = f"{name}-1.0.dist-info"
+    contents = {
+        f"{name}.py": "def main(): pass\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
+        **files,
+    }
+    digests = {path: sha256(text.encode()).digest() for path, text in contents.items()}
+    record = [f"{path},sha256={urlsafe_b64encode(digest).decode().rstrip('=')}," for path, digest in digests.items()]
+    wheel = directory / f"{name}-1.0-py3-none-any.whl"
+    with ZipFile(wheel, "w") as archive:
+        for path, text in contents.items():
+            archive.writestr(path, text)
+        archive.writestr(f"{info}/RECORD", "\n".join([*record, f"{info}/RECORD,,", ""]))
+    return f"{name}==1.0 --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}\n"
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_sources_and_requirements_lie_side_by_side(tree: Path) -> None:
+    (tree / "lambdas" / "__pycache__").mkdir()
+    (tree / "lambdas" / "__pycache__" / "worker.pyc").write_text("")
+    assert {path for path in _contents(asset.build(tree)) if "dist-info" not in path} == {
+        "lambdas/worker.py",
+        "lambdas/quiet_hours/policy.py",
+        "lambdas/requirements.txt",
+        "small.py",
+    }
+
+
+def test_an_unchanged_tree_is_not_built_again(tree: Path) -> None:
+    first = asset.build(tree)
+    (first / "mark").touch()
+    assert asset.build(tree) == first
+    assert (first / "mark").exists()
+
+
+def test_an_edit_makes_another_asset_without_asking_pip(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subprocess.run", None)
+    first = asset.build(tree)
+    (tree / "lambdas" / "worker.py").write_text("handler = print\n")
+    second = asset.build(tree)
+    assert second.name != first.name
+    assert (second / "lambdas" / "worker.py").read_text() == "handler = print\n"
+
+
+def test_the_bytes_are_the_same_in_another_place(small_built: Path, wheels: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_built / "lambdas", tmp_path / "lambdas")
+    here, there = asset.build(tmp_path), asset.build(small_built)
+    assert here.name == there.name
+    assert _contents(here) == _contents(there)
+
+
+def test_lambda_can_read_it_whatever_the_umask(tree: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        built = asset.build(tree)
+    finally:
+        os.umask(before)
+    paths = [built, *built.rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {0o755}
+
+
+def test_an_altered_requirement_is_refused_and_leaves_nothing(wheels: Path, tmp_path: Path) -> None:
+    _wheel(wheels, "altered")
+    root = _sources(tmp_path, f"altered==1.0 --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(RuntimeError, match=r"pip could not install requirements\.txt"):
+        asset.build(root)
+    assert not list((root / "build").rglob("*.py"))
+
+
+def test_a_requirement_with_machine_code_is_refused(wheels: Path, tmp_path: Path) -> None:
+    root = _sources(tmp_path, _wheel(wheels, "native", **{"native.so": "machine code"}))
+    with pytest.raises(RuntimeError, match=r"must be pure Python, but brings native\.so"):
+        asset.build(root)
+
+
+def test_two_builds_at_once_end_with_one_whole_asset(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = _contents(asset.build(tree))
+    shutil.rmtree(tree / "build" / "asset")
+    both, finish = Barrier(2), asset._readable_by_lambda
+
+    def finish_together(directory: Path) -> None:
+        finish(directory)
+        both.wait(timeout=10)
+
+    monkeypatch.setattr(asset, "_readable_by_lambda", finish_together)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(asset.build, [tree, tree])
+    assert one == other
+    assert _contents(one) == expected
+    assert list((tree / "build" / "asset").iterdir()) == [one]
+
+
+def test_builds_that_no_one_has_used_for_an_hour_are_deleted(tree: Path) -> None:
+    builds = tree / "build" / "asset"
+    for name, age_s in (("old", 3700), ("young", 60)):
+        (builds / name).mkdir(parents=True)
+        os.utime(builds / name, (time.time() - age_s,) * 2)
+    built = asset.build(tree)
+    assert {path.name for path in builds.iterdir()} == {"young", built.name}
