@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools import Logger
+from botocore.config import Config
 
 from .quiet_hours.bundle import Item, Message, Unreadable, dead_letter, pack, read
 from .quiet_hours.consent import read_consents
@@ -27,7 +28,8 @@ logger = Logger()
 
 @cache
 def _clients() -> tuple[SQSClient, DynamoDBClient]:
-    return boto3.client("sqs"), boto3.client("dynamodb")
+    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
+    return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:

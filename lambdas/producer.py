@@ -11,6 +11,7 @@ from uuid import uuid4
 import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+from botocore.config import Config
 
 from .quiet_hours.bundle import Item, Unreadable, pack, unpack
 from .quiet_hours.consent import ConsentUnavailable, read_consents
@@ -24,28 +25,34 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_sqs import SQSClient
 
+NOTIFICATIONS_MAX = 10_000
+"""More in one request, and the answer could outgrow the 6 MB that Lambda returns: accepted, but nobody is told."""
+
 logger = Logger()
 api = LambdaFunctionUrlResolver()
 
 
 @cache
 def _clients() -> tuple[SQSClient, DynamoDBClient]:
-    return boto3.client("sqs"), boto3.client("dynamodb")
+    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
+    return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`{"notifications": [...]}` or one notification in, `{"accepted": [...], "rejected": [...]}` out; or the same
     through the Function URL as `POST /notifications`, answered with 202, 400 or 503."""
-    return api.resolve(event, context) if "requestContext" in event else _accept(event)[1]
+    through_url = isinstance(event, dict) and "requestContext" in event
+    return api.resolve(event, context) if through_url else _accept(event)[1]
 
 
 @api.post("/notifications")
 def post_notifications() -> Response[str]:
     try:
         parts, is_array = unpack(api.current_event.decoded_body or "")
-        status, answer = _accept(None if is_array else parts[0][0])
-    except Unreadable as fault:
+    except (Unreadable, UnicodeDecodeError) as fault:
         status, answer = _refuse(f"request: {fault}")
+    else:
+        status, answer = _accept(None if is_array else parts[0][0])
     return Response(status, content_type="application/json", body=to_text(answer))
 
 
@@ -116,8 +123,8 @@ def _candidates(request: object) -> list[Any] | str:
     candidates = request["notifications"]
     if len(request) > 1 or isinstance(request, RepeatedKeys):
         return "request: must have no other field beside notifications"
-    if not isinstance(candidates, list) or not candidates:
-        return "notifications: must be an array with at least one notification"
+    if not isinstance(candidates, list) or not 1 <= len(candidates) <= NOTIFICATIONS_MAX:
+        return f"notifications: must be an array of 1 to {NOTIFICATIONS_MAX} notifications"
     return candidates
 
 

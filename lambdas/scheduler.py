@@ -79,9 +79,10 @@ def release(
     `messages` counts what was sent on, `released` the notifications in it; `remaining` says that wait was not seen
     empty. A message is deleted only when SQS has taken it on schedule, so at worst one is moved twice.
     """
-    until = quiet_until(now(), policy)
+    started = now()
+    until = quiet_until(started, policy)
     if until is not None:
-        left_s = (until + policy.skew - now()).total_seconds()
+        left_s = (until - started + policy.skew).total_seconds()
         if left_s > WAIT_FOR_END_S:
             return {"skipped": f"quiet hours until {until.isoformat(timespec='seconds')}"}
         sleep(left_s)
@@ -104,8 +105,9 @@ def release(
                 taken = [index for index in range(len(moved)) if index not in not_taken]
                 released += sum(_notifications(moved[index].body) for index in taken)
                 messages += len(taken)
-                if taken:
-                    delete(sqs, settings.wait_queue_url, [received[index]["ReceiptHandle"] for index in taken])
+                handles = [received[index]["ReceiptHandle"] for index in taken]
+                if handles and delete(sqs, settings.wait_queue_url, handles) < len(handles):
+                    logger.warning("moved but not deleted: comes again and is absorbed")
             except ServiceError as error:  # what was not deleted comes again; the next minute's run goes on
                 logger.warning("drain stopped", extra={"codes": [error_code(error)]})
                 stopped = True
@@ -122,7 +124,7 @@ def release(
     return {
         "released": sum(released for released, _, _ in runs),
         "messages": sum(messages for _, messages, _ in runs),
-        "remaining": not runs[-1][2],
+        "remaining": stopped or not runs[-1][2],
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 SECRET_AGE_S = 60
 
+
+class BundleFailed(Exception):
+    """Raised when a fault in the code ended a bundle: it comes again. The text is the type of what was raised."""
+
+
 logger = Logger()
 _resting: dict[str, datetime] = {}
 _channels: dict[str, tuple[Any, Channel]] = {}
@@ -36,7 +42,8 @@ _channels: dict[str, tuple[Any, Channel]] = {}
 @cache
 def _clients() -> tuple[Any, Any, SecretsProvider]:
     config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
-    return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config), SecretsProvider(config=config)
+    sqs, dynamodb = boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
+    return sqs, dynamodb, SecretsProvider(boto_config=config)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -58,7 +65,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             side_by_side=in_threads,
             resting=_resting,
         )
-        settled, counts = delivery.deliver(record)
+        try:
+            settled, counts = delivery.deliver(record)
+        except Exception as error:
+            # Lambda prints what is raised, and an exception's text may show somebody's data: only where it was stays.
+            at = [f"{frame.name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]
+            logger.error("bundle failed", extra={"error": type(error).__name__, "at": at})
+            raise BundleFailed(type(error).__name__) from None
         logger.info("bundle", extra={"lane": delivery.lane(record), "settled": settled, **counts})
         if not settled:
             failed.append({"itemIdentifier": record["messageId"]})

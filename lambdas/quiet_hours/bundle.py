@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .notification import Invalid, Notification, RepeatedKeys, accept, is_id, to_text
+from .notification import NOTIFICATION_BYTES_MAX, Invalid, Notification, RepeatedKeys, accept, is_id, to_text
 
 BUNDLE_BYTES_MAX = 64 * 1024
 BUNDLE_ITEMS_MAX = 100
@@ -71,18 +71,20 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[Misfit]]:
     parts, is_array = unpack(record["body"])
     for index, (candidate, text) in enumerate(parts):
         default_id = f"sqs:{record['messageId']}" + (f":{index}" if is_array else "")
-        event = candidate if isinstance(candidate, dict) else {}
-        if event.get("detail-type") == "NotificationRequested":
-            candidate, text = event.get("detail"), to_text(event.get("detail"))
-            if is_id(event_id := f"event:{event.get('id')}"):
-                default_id = event_id
+        requested = candidate
+        if isinstance(candidate, dict) and candidate.get("detail-type") == "NotificationRequested":
+            requested, event_id = candidate.get("detail"), candidate.get("id")
+            if is_id(event_id) and is_id(f"event:{event_id}"):
+                default_id = f"event:{event_id}"
         try:
-            notification = accept(candidate, default_id=default_id, now=sent_at, keep_accepted_at=True)
+            notification = accept(requested, default_id=default_id, now=sent_at, keep_accepted_at=True)
         except Invalid as invalid:
-            given = candidate.get("id") if isinstance(candidate, dict) else None
+            given = requested.get("id") if isinstance(requested, dict) else None
             misfits.append(Misfit(text, str(given) if is_id(given) else default_id, invalid.errors))
         else:
-            items.append(Item(notification, text if notification is candidate else to_text(notification), redriven))
+            if notification is not candidate or len(text.encode()) > NOTIFICATION_BYTES_MAX:  # written at length
+                text = to_text(notification)
+            items.append(Item(notification, text, redriven))
     return items, misfits
 
 
@@ -152,6 +154,8 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
             if _after_space(body, end) != len(body):
                 raise Unreadable("the body goes on after its JSON value")
             return [(value, body[position:end])], False
+        if body.startswith("]", _after_space(body, position + 1)):
+            raise Unreadable("an empty array")
         values: list[tuple[Any, str]] = []
         separator = "["
         while separator != "]":
@@ -166,8 +170,7 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
             raise Unreadable("the body goes on after its array")
         return values, True
     except json.JSONDecodeError as fault:
-        empty = body.strip(" \t\n\r").replace(" ", "") == "[]"
-        raise Unreadable("an empty array" if empty else f"not JSON: {fault.msg} at character {fault.pos}") from None
+        raise Unreadable(f"not JSON: {fault.msg} at character {fault.pos}") from None
     except (ValueError, RecursionError) as fault:  # a number of thousands of digits, arrays thousands deep
         raise Unreadable(f"not JSON that can be read: {type(fault).__name__}") from None
 

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from .bundle import Item, Message, Misfit, Unreadable, dead_letter, pack, read
+from .channels import NotConfigured
 from .channels.seam import Channel, Outcome
 from .consent import ConsentUnavailable, read_consents
-from .ledger import Ending, Entry, Ledger, LedgerUnavailable, ended
+from .ledger import Ending, Entry, Ledger, LedgerUnavailable, ended, released
 from .notification import recipient_of
 from .pacing import Pacer
-from .policy import Consent, Decision, Drop, Hold, Policy, Send, decide, may_be_held, quiet_until
+from .policy import Consent, Drop, Hold, Policy, Send, decide, may_be_held, quiet_until
 from .queues import DELAY_S_MAX, ServiceError, send
-from .settings import Settings
+from .settings import WORKER_TIMEOUT_S, Settings
 from .side_by_side import SideBySide
 
 if TYPE_CHECKING:
@@ -38,12 +40,18 @@ REST_S = 30
 WRAP_UP_S = 10
 """Kept free at the end of an invocation for recording and handing back."""
 
+TURN_S_MAX = WORKER_TIMEOUT_S - 2 * WRAP_UP_S
+"""The longest that one call and the interval after it may take, so that every invocation has time for at least one."""
+
 SPLIT_PARTS = 10
 LANE_SHARE = 0.5
 """Each lane's part of a provider's rate: the release can never take the day's half."""
 
 Verdict = Outcome | Hold | Drop | None
-"""What came of an item at its turn; None where the channel was found resting and nothing was tried."""
+"""What came of an item at its turn; None where nothing was tried."""
+
+Claimed = tuple[Item, Entry]
+Judged = tuple[Item, Entry, Verdict]
 
 
 @dataclass
@@ -56,6 +64,7 @@ class Aftermath:
     releases: list[Entry] = field(default_factory=list)
     held: list[Item] = field(default_factory=list)
     back: defaultdict[int, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    pacers: list[Pacer] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def give_back(self, items: Sequence[Item], delay_s: float = 0) -> None:
@@ -117,7 +126,10 @@ class Delivery:
                 by_channel[item.notification["channel"]].append(item)
             for name, group in by_channel.items():
                 self._settle(name, group, self._lane(record), after)
-        return self._apply(after, parts, self._lane(record)), +after.counts
+        settled = self._apply(after, parts, self._lane(record))
+        for pacer in after.pacers:
+            pacer.finish()
+        return settled, +after.counts
 
     def lane(self, record: Mapping[str, Any]) -> str:
         """Which lane the record came by, for the log: delivery or schedule."""
@@ -125,8 +137,8 @@ class Delivery:
 
     def _lane(self, record: Mapping[str, Any]) -> str:
         queue_name = record["eventSourceARN"].rpartition(":")[2]
-        released = self.settings.schedule_queue_url.rpartition("/")[2] == queue_name
-        return self.settings.schedule_queue_url if released else self.settings.delivery_queue_url
+        is_schedule = self.settings.schedule_queue_url.rpartition("/")[2] == queue_name
+        return self.settings.schedule_queue_url if is_schedule else self.settings.delivery_queue_url
 
     def _split(self, items: list[Item]) -> list[Message]:
         """A bundle that comes again may have killed its worker: in parts, until what did it stands alone."""
@@ -137,21 +149,30 @@ class Delivery:
         """Bring a bundle's items of one channel to an ending, or to where they wait for it."""
         now = self.now()
         if (rest_s := self._rest_s(name, now)) > 0:
-            return after.give_back(items, rest_s)
+            after.give_back(items, rest_s)
+            return
         try:
             channel = self.channel(name)
         except Exception:  # the secret cannot be read now: nobody's fault here
-            return after.give_back(items, REST_S)
+            after.counts["secret_unavailable"] += 1
+            after.give_back(items, REST_S)
+            return
         interval_s = self._interval_s(channel, lane)
+        if interval_s + channel.deadline_s > TURN_S_MAX:
+            channel = NotConfigured(f"{name} may be called too seldom for so many workers at once to share its rate")
+            interval_s = 0
         affordable = self._affordable(channel, interval_s, len(items))
         after.give_back(items[affordable:])
         by_id = {item.id: item for item in items[:affordable]}
         try:
             claims = self.ledger.claim({id: item.redriven for id, item in by_id.items()}, now)
         except (*ServiceError, LedgerUnavailable):
-            return after.give_back(list(by_id.values()), REST_S)
+            after.counts["ledger_unavailable"] += 1
+            after.give_back(list(by_id.values()), REST_S)
+            return
 
-        after.give_back([by_id[id] for id in claims.busy], max(claims.busy.values(), default=0))
+        for id, left_s in claims.busy.items():
+            after.give_back([by_id[id]], left_s)
         for id, entry in claims.ended.items():
             self._absorb(by_id[id], entry, after)
         ready = [(by_id[id], entry) for id, entry in claims.held.items()]
@@ -166,88 +187,110 @@ class Delivery:
         try:
             consents = self._consents([item for item, _ in ready], now)
         except (*ServiceError, ConsentUnavailable):
-            after.releases += [entry for _, entry in ready]
-            return after.give_back([item for item, _ in ready], REST_S)
+            after.counts["consent_unavailable"] += 1
+            after.releases += [released(entry) for _, entry in ready]
+            after.give_back([item for item, _ in ready], REST_S)
+            return
 
         pacer = Pacer(interval_s, self.now, self.sleep)
         batches = [ready[start : start + channel.batch_size] for start in range(0, len(ready), channel.batch_size)]
         answers = self.side_by_side(
             lambda batch: self._call(name, channel, pacer, batch, consents), batches, channel.side_by_side
         )
-        channel.close()
+        with suppress(Exception):  # the calls have been made: whatever this does, what came of them is recorded
+            channel.close()
         for answer in answers:
             for item, entry, verdict in answer:
                 self._file(name, channel, item, entry, verdict, after)
         if batches:
-            pacer.finish()
+            after.pacers.append(pacer)
 
     def _call(
-        self,
-        name: str,
-        channel: Channel,
-        pacer: Pacer,
-        batch: Sequence[tuple[Item, Entry]],
-        consents: Mapping[str, Consent],
-    ) -> list[tuple[Item, Entry, Verdict]]:
+        self, name: str, channel: Channel, pacer: Pacer, batch: Sequence[Claimed], consents: Mapping[str, Consent]
+    ) -> list[Judged]:
         """One turn at the provider: judge each item at this very moment, then call it with those that may go."""
         pacer.wait(len(batch))
-        if self._rest_s(name, self.now()) > 0:
+        if self._rest_s(name, self.now()) > 0 or self.remaining_s() < channel.deadline_s + WRAP_UP_S:
             return [(item, entry, None) for item, entry in batch]
+        going, judged = self._judge(batch, consents)
         if not channel.can_resend:
-            try:
-                ours = self.ledger.mark_sending([entry for _, entry in batch], self.now())
-            except (*ServiceError, LedgerUnavailable):
-                return [(item, entry, None) for item, entry in batch]
-            batch = [(item, ours[item.id]) for item, _ in batch if item.id in ours]
+            going, not_ours = self._mark(going)
+            going, changed = self._judge(going, consents)
+            judged += not_ours + changed
+        outcomes = self._send(channel, [item for item, _ in going])
+        judged += [(item, entry, outcome) for (item, entry), outcome in zip(going, outcomes, strict=True)]
+        self._rest(name, outcomes)
+        if not channel.can_resend:
+            self._unmark(judged)
+        return judged
 
+    def _judge(self, batch: Sequence[Claimed], consents: Mapping[str, Consent]) -> tuple[list[Claimed], list[Judged]]:
+        """What may go at this moment, and the verdict on the rest."""
         now = self.now()
-        decisions: list[Decision] = [
-            decide(item.notification, consents.get(recipient_of(item.notification)), now, self.policy)
-            for item, _ in batch
-        ]
-        going = [pair for pair, decision in zip(batch, decisions, strict=True) if isinstance(decision, Send)]
-        outcomes = iter(self._send(channel, [item for item, _ in going]))
-        verdicts: list[Verdict] = [next(outcomes) if isinstance(d, Send) else d for d in decisions]
+        going: list[Claimed] = []
+        judged: list[Judged] = []
+        for item, entry in batch:
+            decision = decide(item.notification, consents.get(recipient_of(item.notification)), now, self.policy)
+            if isinstance(decision, Send):
+                going.append((item, entry))
+            else:
+                judged.append((item, entry, decision))
+        return going, judged
 
-        rests = [v for v in verdicts if isinstance(v, Outcome) and v.kind == "unavailable"]
-        if rests:
-            rest_s = max(REST_S if v.retry_after_s is None else v.retry_after_s for v in rests)
-            self.resting[name] = self.now() + timedelta(seconds=min(DELAY_S_MAX, rest_s))
-        answer = [(item, entry, verdict) for (item, entry), verdict in zip(batch, verdicts, strict=True)]
-        if not channel.can_resend:
-            # Each call stands between two writes of its own, so that a crash leaves unknown only what it may have hit.
-            # Where this write fails the one at the end is tried; where that fails too, the outcome is unknown.
-            try:
-                self.ledger.delivered(
-                    [e for _, e, v in answer if isinstance(v, Outcome) and v.kind == "delivered"], now
-                )
-            except (*ServiceError, LedgerUnavailable):
-                pass
-        return answer
+    def _mark(self, batch: Sequence[Claimed]) -> tuple[list[Claimed], list[Judged]]:
+        """Note for a provider that cannot be asked twice what it may have after a crash. What cannot be marked is not
+        ours any more, or the ledger is away: it is not sent."""
+        try:
+            marked = self.ledger.mark_sending([entry for _, entry in batch], self.now())
+        except (*ServiceError, LedgerUnavailable):
+            marked = {}
+        ours = [(item, marked[item.id]) for item, _ in batch if item.id in marked]
+        return ours, [(item, entry, None) for item, entry in batch if item.id not in marked]
+
+    def _unmark(self, judged: Sequence[Judged]) -> None:
+        """Record at once what the provider has and what it has not: only what it leaves open stays marked.
+
+        Where this fails the writes at the end are tried; where those fail too, the outcome is unknown.
+        """
+        marked = [(entry, v.kind if isinstance(v, Outcome) else "not_sent") for _, entry, v in judged if entry.sending]
+        with suppress(*ServiceError, LedgerUnavailable):
+            self.ledger.delivered([entry for entry, kind in marked if kind == "delivered"], self.now())
+            not_sent = [entry for entry, kind in marked if kind not in ("delivered", "unknown")]
+            self.ledger.mark_sending(not_sent, self.now(), sending=False)
 
     def _send(self, channel: Channel, items: Sequence[Item]) -> Sequence[Outcome]:
         if not items:
             return []
         try:
-            outcomes = channel.send([item.notification for item in items])
+            outcomes = list(channel.send([item.notification for item in items]))
         except Exception as error:  # a fault in the channel's code must not take the bundle's other items with it
             return [Outcome("unknown", f"channel_error: {type(error).__name__}")] * len(items)
         if len(outcomes) != len(items):
             return [Outcome("unknown", "channel_error: not one answer for each notification")] * len(items)
         return outcomes
 
+    def _rest(self, name: str, outcomes: Sequence[Outcome]) -> None:
+        """Leave the channel alone after an answer that blames no notification, for as long as it asks."""
+        for outcome in outcomes:
+            if outcome.kind == "unavailable":
+                rest_s = REST_S if outcome.retry_after_s is None else outcome.retry_after_s
+                until = self.now() + timedelta(seconds=min(DELAY_S_MAX, max(1, rest_s)))
+                self.resting[name] = max(until, self.resting.get(name, until))
+
     def _file(self, name: str, channel: Channel, item: Item, entry: Entry, verdict: Verdict, after: Aftermath) -> None:
         """Decide what a verdict means for the item, its claim and its place."""
         now = self.now()
+        if isinstance(verdict, Outcome) and verdict.kind != "delivered":
+            after.counts[f"{verdict.kind}: {verdict.reason.partition(':')[0]}"] += 1
         if isinstance(verdict, Hold):
-            after.releases.append(entry)
+            after.releases.append(released(entry))
             after.held.append(item)
             after.counts["held"] += 1
         elif isinstance(verdict, Drop):
             after.endings.append(ended(entry, verdict.reason, now, verdict.why))
             after.counts[verdict.reason] += 1
         elif verdict is None or verdict.kind == "unavailable":
-            after.releases.append(entry)
+            after.releases.append(released(entry))
             after.give_back([item], max(1, self._rest_s(name, now)))
         elif verdict.kind == "delivered":
             after.delivered.append(entry)
@@ -259,8 +302,9 @@ class Delivery:
         elif entry.attempts + 1 >= ATTEMPTS_MAX:
             after.dead_letter(item, entry, f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}", now)
         else:
-            after.releases.append(replace(entry, attempts=entry.attempts + 1))
-            after.give_back([item], FIRST_RETRY_S * 2**entry.attempts)
+            delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts)
+            after.releases.append(released(entry, entry.attempts + 1, not_before=now + timedelta(seconds=delay_s)))
+            after.give_back([item], delay_s)
 
     def _absorb(self, item: Item, entry: Entry, after: Aftermath) -> None:
         """A notification that has ended already. Only a redrive of an unknown outcome is more than a duplicate: it is
@@ -281,6 +325,7 @@ class Delivery:
             self.ledger.end(after.endings + endings, self.now())
             self.ledger.release(after.releases, self.now())
         except (*ServiceError, LedgerUnavailable):
+            after.counts["ledger_unavailable"] += 1
             return False
         left = [send(self.sqs, self.settings.wait_queue_url, pack(after.held)), send(self.sqs, lane, parts)]
         left += [send(self.sqs, lane, pack(items), delay_s) for delay_s, items in after.back.items()]
@@ -302,8 +347,8 @@ class Delivery:
         """How far apart this invocation's notifications are, so that all that may run at once keep the lane's share."""
         if channel.rate_per_s is None:
             return 0
-        released = lane == self.settings.schedule_queue_url
-        at_once = self.settings.release_concurrency if released else self.settings.delivery_concurrency
+        is_schedule = lane == self.settings.schedule_queue_url
+        at_once = self.settings.release_concurrency if is_schedule else self.settings.delivery_concurrency
         return at_once / (channel.rate_per_s * LANE_SHARE)
 
     def _affordable(self, channel: Channel, interval_s: float, wanted: int) -> int:

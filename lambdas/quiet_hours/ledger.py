@@ -35,7 +35,8 @@ class LedgerUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the ledger says of one id. A claim with `lease_until_ms` 0 has been released: anyone may claim it.
+    """What the ledger says of one id. A claim without an owner has been released: anyone may claim it, but not before
+    `lease_until_ms`, so that a duplicate cannot cut short the wait before a retry.
 
     `sending` marks a claim whose provider call may have begun; it is kept only for channels that cannot be asked
     twice. `ended_at` is the instant of an ending, ISO 8601.
@@ -81,7 +82,7 @@ class Claims:
     """What came of claiming some ids; each is in exactly one of these.
 
     `held`: ours, with its attempts so far. `interrupted`: ours, but an owner died while its call may have been under
-    way. `busy`: another's, for so many seconds. `ended`: how.
+    way. `busy`: another's, or not yet due, for so many seconds. `ended`: how.
     """
 
     held: dict[str, Entry]
@@ -116,7 +117,7 @@ class Ledger:
                     (claims.interrupted if taken.sending else claims.held)[id] = taken
             waiting = {}
             for id, found in failed.items():
-                if found is None:  # another transaction has it at this moment
+                if found is None:
                     claims.busy[id] = 1
                 elif found.state != "claimed" and not (
                     found.state == "dead_lettered" and redriven[id] == found.ended_at
@@ -134,24 +135,32 @@ class Ledger:
     def _take_over(self, found: Entry, mine: Entry) -> Entry:
         if found.state != "claimed":  # a redrive starts afresh
             return mine
-        if found.owner == self._owner or found.lease_until_ms == 0:
-            return replace(mine, attempts=found.attempts)
+        if found.owner in (self._owner, ""):
+            return replace(mine, attempts=found.attempts, sending=found.sending)
         return replace(mine, attempts=found.attempts + 1, sending=found.sending)
 
-    def mark_sending(self, entries: Sequence[Entry], now: datetime) -> dict[str, Entry]:
-        """Note that calls for these claims may begin now. Returns those still ours, as they are now."""
-        marked = [replace(entry, sending=True) for entry in entries]
+    def mark_sending(self, entries: Iterable[Entry], now: datetime, *, sending: bool = True) -> dict[str, Entry]:
+        """Note that calls for these claims may begin now, or with `sending` False that they are over and nothing was
+        sent. Returns those that are still ours, as they are now."""
+        marked = [replace(entry, sending=sending) for entry in entries]
         failed = self._put([_owned(entry, self._owner) for entry in marked], now)
         return {entry.id: entry for entry in marked if entry.id not in failed}
 
     def release(self, entries: Iterable[Entry], now: datetime) -> None:
-        """Give claims back, with the attempts that the entries say. What is no longer ours is left as it is."""
-        freed = [replace(entry, owner="", lease_until_ms=0, sending=False) for entry in entries]
-        self._put([_owned(entry, self._owner) for entry in freed], now)
+        """Give claims back; `released` makes the entries. What is no longer ours is left as it is.
+
+        Raises what the client raises, and `LedgerUnavailable`.
+        """
+        self._settle(entries, now)
 
     def end(self, entries: Iterable[Entry], now: datetime) -> None:
-        """Record endings other than deliveries of claims that are ours; `_ended` makes the entries."""
-        self._put([_owned(entry, self._owner) for entry in entries], now)
+        """Record endings other than deliveries; `ended` makes the entries. The rest is as for `release`."""
+        self._settle(entries, now)
+
+    def _settle(self, entries: Iterable[Entry], now: datetime) -> None:
+        refused = self._put([_owned(entry, self._owner) for entry in entries], now)
+        if None in refused.values():
+            raise LedgerUnavailable("another transaction was at work on some entries all the time")
 
     def delivered(self, entries: Iterable[Entry], now: datetime) -> None:
         """Record deliveries, in batches and without condition. Raises `LedgerUnavailable` when some stay unwritten."""
@@ -178,7 +187,7 @@ class Ledger:
             if not failed:
                 return "cancelled"
             found = failed[id]
-            if found is None or (found.state == "claimed" and found.lease_until_ms != 0):
+            if found is None or (found.state == "claimed" and found.owner):
                 return "claimed"
             if found.state != "claimed":
                 return found.state
@@ -196,20 +205,20 @@ class Ledger:
 
     def _put(self, puts: Iterable[_Put], now: datetime) -> dict[str, Entry | None]:
         """Make each put whose condition holds. Returns the others: the entry that stood in the way, or None where
-        another transaction was at work on it. A refused put takes no neighbour with it: the rest is sent again."""
+        another transaction was at work on it in every round. No put takes a neighbour with it: those that did not
+        stand in the way are sent again by themselves."""
         refused: dict[str, Entry | None] = {}
         waiting = list(puts)
-        for start in range(0, len(waiting), TRANSACTION_ITEMS_MAX):
-            chunk = waiting[start : start + TRANSACTION_ITEMS_MAX]
-            for _ in range(ROUNDS_MAX):
-                now_refused = self._transact(chunk, now)
-                refused |= now_refused
-                chunk = [put for put in chunk if put.entry.id not in now_refused]
-                if not now_refused or not chunk:
-                    break
-            else:
-                refused |= {put.entry.id: None for put in chunk}
-        return refused
+        groups = [waiting[i : i + TRANSACTION_ITEMS_MAX] for i in range(0, len(waiting), TRANSACTION_ITEMS_MAX)]
+        for _ in range(ROUNDS_MAX):
+            left: list[list[_Put]] = []
+            for group in groups:
+                if in_the_way := self._transact(group, now):
+                    refused |= {id: entry for id, entry in in_the_way.items() if entry is not None}
+                    left.append([put for put in group if put.entry.id not in in_the_way])
+                    left.append([put for put in group if put.entry.id in in_the_way and put.entry.id not in refused])
+            groups = [group for group in left if group]
+        return refused | {put.entry.id: None for group in groups for put in group}
 
     def _transact(self, puts: Sequence[_Put], now: datetime) -> dict[str, Entry | None]:
         try:
@@ -219,11 +228,9 @@ class Ledger:
                 raise
             reasons: list[Any] = error.response.get("CancellationReasons", [])
             refused: dict[str, Entry | None] = {}
-            for put, reason in zip(puts, reasons, strict=True):
-                if reason.get("Code") == "ConditionalCheckFailed":
+            for put, reason in zip(puts, reasons, strict=False):
+                if reason.get("Code") in ("ConditionalCheckFailed", "TransactionConflict"):
                     refused[put.entry.id] = Entry.from_item(reason["Item"]) if "Item" in reason else None
-                elif reason.get("Code") == "TransactionConflict":
-                    refused[put.entry.id] = None
                 elif reason.get("Code") not in (None, "None"):
                     raise LedgerUnavailable(str(reason["Code"])) from None
             if not refused:
@@ -261,6 +268,12 @@ def ended(entry: Entry, state: Ending, now: datetime, reason: str = "") -> Entry
     )
 
 
+def released(entry: Entry, attempts: int | None = None, not_before: datetime | None = None) -> Entry:
+    """The claim as it stands once it is given back: with so many attempts, not to be claimed before that instant."""
+    lease_until_ms = 0 if not_before is None else _ms(not_before)
+    return Entry(entry.id, "claimed", "", lease_until_ms, entry.attempts if attempts is None else attempts)
+
+
 def _absent(entry: Entry) -> _Put:
     return _Put(entry, "attribute_not_exists(#id)", {"#id": "id"}, {})
 
@@ -272,8 +285,9 @@ def _owned(entry: Entry, owner: str) -> _Put:
 
 
 def _unchanged(found: Entry, entry: Entry) -> _Put:
-    """Only if the entry is still as it was found: nobody else claimed, released or ended it in between."""
-    names, values = {"#state": "state"}, {":state": {"S": found.state}}
+    """Only if the entry is still as it was found: nobody claimed, released or ended it in between, no call began."""
+    names = {"#state": "state"}
+    values: dict[str, Any] = {":state": {"S": found.state}}
     conditions = ["#state = :state"]
     if found.state != "claimed":
         names["#ended"], values[":ended"] = "ended_at", {"S": found.ended_at}
@@ -282,12 +296,12 @@ def _unchanged(found: Entry, entry: Entry) -> _Put:
         names["#lease"], values[":lease"] = "lease_until_ms", {"N": str(found.lease_until_ms)}
         names["#attempts"], values[":attempts"] = "attempts", {"N": str(found.attempts)}
         conditions += ["#lease = :lease", "#attempts = :attempts"]
-        names["#owner"] = "owner"
-        if found.owner:
-            values[":owner"] = {"S": found.owner}
-            conditions.append("#owner = :owner")
+        names["#sending"] = "sending"
+        if found.sending:
+            values[":sending"] = {"BOOL": True}
+            conditions.append("#sending = :sending")
         else:
-            conditions.append("attribute_not_exists(#owner)")
+            conditions.append("attribute_not_exists(#sending)")
     return _Put(entry, " AND ".join(conditions), names, values)
 
 

@@ -16,6 +16,7 @@ NOTIFICATION_BYTES_MAX = 32 * 1024
 METADATA_BYTES_MAX = 2 * 1024
 TEXT_CHARACTERS_MAX = 10_000
 DEPTH_MAX = 5
+UNKNOWN_FIELDS_NAMED_MAX = 5
 LIFE = timedelta(days=3)
 """How long after acceptance a notification may still be sent: less than every source queue's retention."""
 
@@ -49,6 +50,7 @@ class RepeatedKeys(dict[str, Any]):
 
 
 _ID = re.compile(r"[A-Za-z0-9._:@+=/-]{1,128}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})")
 _UNSENDABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _CONTENT_FIELDS = ("title", "body", "template", "variables")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
@@ -71,9 +73,10 @@ def accept(candidate: object, *, default_id: str, now: datetime, keep_accepted_a
     if errors:
         raise Invalid(errors)
 
+    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as precise as it is written
     accepted_at = now
     if keep_accepted_at and "accepted_at" in candidate:
-        accepted_at = min(now, datetime.fromisoformat(candidate["accepted_at"]))
+        accepted_at = min(datetime.fromisoformat(candidate["accepted_at"]), now)
     latest = accepted_at + LIFE
     expires_at = datetime.fromisoformat(candidate["expires_at"]) if "expires_at" in candidate else latest
     canonical: dict[str, Any] = {
@@ -105,7 +108,7 @@ def recipient_of(notification: Notification) -> str:
 
 def _faults(candidate: dict[str, Any]) -> Iterator[str]:
     """Every reason why this is no notification. Values are never shown: they may be somebody's data."""
-    for name in candidate.keys() - _FIELDS.keys():
+    for name in sorted(candidate.keys() - _FIELDS.keys())[:UNKNOWN_FIELDS_NAMED_MAX]:
         yield f"{_shown(name)}: unknown field; allowed are {', '.join(_FIELDS)}"
     if isinstance(candidate, RepeatedKeys):
         yield "notification: names a field twice"
@@ -154,7 +157,7 @@ def _id(value: object) -> str | None:
 
 def _time(value: object) -> str | None:
     try:
-        if isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None:
+        if isinstance(value, str) and _TIME.fullmatch(value) and datetime.fromisoformat(value):
             return None
     except ValueError:
         pass
@@ -233,9 +236,9 @@ def canonical_address(channel: str, address: str) -> str:
 
 def _phone(address: str) -> str:
     digits = re.sub(r"[\s().-]", "", address)
-    if re.fullmatch(r"0[1-9][0-9]{7,9}", digits):
+    if re.fullmatch(r"0[1-9][0-9]{7,10}", digits):
         return "+82" + digits[1:]
-    if korean := re.fullmatch(r"\+820?([1-9][0-9]{7,9})", digits):
+    if korean := re.fullmatch(r"\+820?([1-9][0-9]{7,10})", digits):
         return "+82" + korean[1]
     if re.fullmatch(r"\+(?!82)[1-9][0-9]{6,14}", digits):
         return digits
@@ -262,8 +265,8 @@ def _email(address: str) -> str:
 
 
 def _slack(address: str) -> str:
-    if re.fullmatch(r"#[\w.-]{1,80}", address):
-        return address.lower()
+    if re.fullmatch(r"#[\w.-]{1,80}", channel := address.lower()):
+        return channel
     if re.fullmatch(r"[CDGUW][A-Z0-9]{2,20}", address):
         return address
     raise ValueError("must be a channel such as #orders or a Slack id such as C024BE91L")

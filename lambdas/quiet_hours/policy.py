@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
@@ -103,21 +103,20 @@ def quiet_until(now: datetime, policy: Policy) -> datetime | None:
     for day in (today + timedelta(days=1), today, today - timedelta(days=1)):
         start, end = _window(day, policy)
         if start - policy.guard <= now < end + policy.skew:
-            return end
+            return end.astimezone(policy.zone)
     return None
 
 
 @lru_cache(maxsize=64)
 def _window(day: date, policy: Policy) -> tuple[datetime, datetime]:
-    """The quiet hours that start on `day`, as instants in the policy's zone.
+    """The quiet hours that start on `day`, in UTC: where the clocks change, sums of local times are an hour off.
 
-    Where the clocks change inside the hour that `start` or `end` names, the reading that keeps quiet longer counts.
+    Where they change inside the hour that `start` or `end` names, the reading that keeps quiet longer counts.
     """
     last_day = day if policy.start < policy.end else day + timedelta(days=1)
-    utc = ZoneInfo("UTC")
-    start = min(datetime.combine(day, policy.start.replace(fold=f), policy.zone).astimezone(utc) for f in (0, 1))
-    end = max(datetime.combine(last_day, policy.end.replace(fold=f), policy.zone).astimezone(utc) for f in (0, 1))
-    return start.astimezone(policy.zone), end.astimezone(policy.zone)
+    start = min(datetime.combine(day, policy.start.replace(fold=f), policy.zone).astimezone(UTC) for f in (0, 1))
+    end = max(datetime.combine(last_day, policy.end.replace(fold=f), policy.zone).astimezone(UTC) for f in (0, 1))
+    return start, end
 
 
 def stock(

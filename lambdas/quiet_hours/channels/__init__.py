@@ -23,7 +23,7 @@ def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetim
         return log.LogChannel()
     if name != "webhook":
         return NotConfigured(f"{name} is not built in")
-    if config is None:
+    if not isinstance(config, Mapping):
         return NotConfigured('the channel secret needs {"webhook": {"url": "https://…"}}')
     try:
         return webhook.WebhookChannel(config, now)

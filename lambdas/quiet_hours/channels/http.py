@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import http.client
 import io
+import ipaddress
+import re
 import select
 import socket
 import ssl
@@ -18,6 +20,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 RESPONSE_BYTES_MAX = 64 * 1024
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+"""This machine, for trying things out. Any other name must lead to a public address, whatever it resolves to."""
+
+FAILURES = (OSError, http.client.HTTPException, ValueError)
+"""What the standard library raises when a call fails; a name that cannot be looked up may be a ValueError."""
 
 
 class NotSent(Exception):
@@ -28,22 +35,33 @@ class NoAnswer(Exception):
     """Raised when the request may have reached the provider and no whole answer came back."""
 
 
+class NotPublic(OSError):
+    """Raised when a provider's name leads to an address that is not on the public internet."""
+
+
 class Poster:
-    """Keeps a connection for each thread to one URL. `deadline_s` bounds a call from name look-up to last byte.
+    """Keeps a connection for each thread to one URL. `deadline_s` bounds a call from its start to the last byte; only
+    looking up the name may take longer, and then nothing is sent.
 
     Raises `ValueError` when the URL is not https, or http to this machine, or carries a user name.
     """
 
     def __init__(self, url: str, deadline_s: float) -> None:
-        parts = urlsplit(url)
-        local = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        if not re.fullmatch(r"[!-~]+", url):
+            raise ValueError("url must be set, in visible ASCII characters")
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # its text shows the URL
+            raise ValueError("url has a host or a port that cannot be read") from None
+        local = parts.hostname in LOCAL_HOSTS
         if parts.hostname is None or parts.username is not None:
             raise ValueError("url must name a host and carry no user name")
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise ValueError("url must begin with https:// (http:// is for this machine only)")
         self._host = parts.hostname
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._port = parts.port or (443 if self._tls else 80)
+        self._port = port or (443 if self._tls else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._deadline_s = deadline_s
         self._local = threading.local()
@@ -56,16 +74,18 @@ class Poster:
         connection.deadline = deadline
         try:
             connection.ready()
-        except (OSError, http.client.HTTPException) as error:
+        except FAILURES as error:
             connection.close()
             raise NotSent(type(error).__name__) from None
         try:
             connection.request("POST", self._target, body=body, headers=dict(headers))
-            response = connection.getresponse()
-            response.read(RESPONSE_BYTES_MAX)
-            if not response.isclosed():
-                connection.close()
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            with connection.getresponse() as response:
+                response.read(RESPONSE_BYTES_MAX)
+                if response.status < 200:  # the answer is still to come, and http.client would not wait for it
+                    raise http.client.ResponseNotReady
+                if not response.isclosed():  # what is left unread would be taken for the next answer
+                    connection.close()
+        except FAILURES as error:
             connection.close()
             raise NoAnswer(type(error).__name__) from None
         return response.status, {name.lower(): value for name, value in response.getheaders()}
@@ -104,11 +124,15 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         last_error: OSError = OSError("no address")
         for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            if self.host not in LOCAL_HOSTS and not ipaddress.ip_address(address[0]).is_global:
+                last_error = NotPublic("not a public address")
+                continue
             plain = socket.socket(family, kind, protocol)
             try:
                 plain.settimeout(_left_s(self.deadline))
                 plain.connect(address)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                plain.settimeout(_left_s(self.deadline))
                 wrapped = self._tls.wrap_socket(plain, server_hostname=self.host) if self._tls else plain
             except OSError as error:
                 plain.close()
@@ -129,30 +153,40 @@ class _BoundedSocket:
     def fileno(self) -> int:
         return self._plain.fileno()
 
-    def sendall(self, data: bytes) -> None:
+    def bound(self) -> socket.socket:
+        """The socket, for one more operation."""
         self._plain.settimeout(_left_s(self._connection.deadline))
-        self._plain.sendall(data)
+        return self._plain
 
-    def recv_into(self, buffer: Any) -> int:
-        self._plain.settimeout(_left_s(self._connection.deadline))
-        return self._plain.recv_into(buffer)
+    def sendall(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:  # the sendall of a TLS socket would start the time anew with each record
+            left = left[self.bound().send(left) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self))
+        return io.BufferedReader(_Reader(self, self._plain.makefile("rb", buffering=0)))
 
     def close(self) -> None:
         self._plain.close()
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, sock: _BoundedSocket) -> None:
+    """Reads an answer. The socket stays open for it until both have been closed, as http.client relies on."""
+
+    def __init__(self, sock: _BoundedSocket, raw: socket.SocketIO) -> None:
         self._sock = sock
+        self._raw = raw
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        return self._sock.recv_into(buffer)
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.bound()
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _left_s(deadline: float) -> float:

@@ -7,11 +7,11 @@ outcome it is sent again. Signed as Standard Webhooks describes when the configu
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..notification import Notification, to_text
@@ -32,7 +32,7 @@ class WebhookChannel:
 
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
         rate_per_s = config.get("rate_per_s", RATE_PER_S)
-        if not isinstance(rate_per_s, int | float) or not 0 < rate_per_s <= 100_000:
+        if isinstance(rate_per_s, bool) or not isinstance(rate_per_s, int | float) or not 0 < rate_per_s <= 100_000:
             raise Misconfigured("webhook.rate_per_s must be a number above 0 and at most 100000")
         self.rate_per_s: float = rate_per_s
         try:
@@ -62,16 +62,15 @@ class WebhookChannel:
             return Outcome("unavailable", f"not_connected: no connection to the webhook ({fault})")
         except NoAnswer as fault:
             return Outcome("unknown", f"no_answer: the webhook did not answer within {DEADLINE_S:g} s ({fault})")
-        return _outcome(status, answer_headers)
+        return _outcome(status, answer_headers.get("retry-after", ""), self._now())
 
 
-def _outcome(status: int, headers: Mapping[str, str]) -> Outcome:
+def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
     reason = f"http_{status}: the webhook answered {status}"
     if 200 <= status < 300:
         return DELIVERED
     if status in (401, 403, 429, 503):  # nothing that is wrong with this notification alone
-        retry_after = headers.get("retry-after", "")
-        return Outcome("unavailable", reason, float(retry_after) if retry_after.isdecimal() else None)
+        return Outcome("unavailable", reason, _seconds(retry_after, now))
     if status in (408, 425) or status >= 500:
         return Outcome("retry", reason)
     if 300 <= status < 400:
@@ -79,9 +78,22 @@ def _outcome(status: int, headers: Mapping[str, str]) -> Outcome:
     return Outcome("rejected", reason)
 
 
+def _seconds(retry_after: str, now: datetime) -> float | None:
+    """How long a Retry-After header asks to wait; it is a number of seconds or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return (parsedate_to_datetime(retry_after) - now).total_seconds()
+    except (TypeError, ValueError):
+        return None
+
+
 def _key(secret: object) -> bytes:
     """The signing key of a Standard Webhooks secret: base64 after `whsec_`."""
     try:
-        return base64.b64decode(str(secret).removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError):
-        raise Misconfigured("webhook.secret must be base64, with or without whsec_ before it") from None
+        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if isinstance(secret, str) else b""
+    except ValueError:
+        key = b""
+    if not key:
+        raise Misconfigured("webhook.secret must be base64 text, with or without whsec_ before it")
+    return key
