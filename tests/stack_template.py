@@ -37,7 +37,7 @@ class Deployed:
             for names, suffix in ((QUEUES, "QueueUrl"), (FUNCTIONS, "FunctionName"), (TABLES, "TableName"))
             for name in names
         }
-        self._names |= {id_: "ChannelSecret" for id_ in self.all("AWS::SecretsManager::Secret")}
+        self._names |= dict.fromkeys(self.all("AWS::SecretsManager::Secret"), "ChannelSecret")
         self._names |= {
             self._logical_id(self.function(name)["LoggingConfig"]["LogGroup"]): f"{name} log" for name in FUNCTIONS
         }

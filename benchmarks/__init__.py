@@ -1,0 +1,1 @@
+"""Measurements that decisions rest on. Each runs by itself: `python -m benchmarks.<name>`."""

@@ -1,0 +1,172 @@
+"""The embedded AWS as a process: ministack on one port of this machine, with a directory of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import BUILD, ROOT, LocalError, processes
+from .aws import ACCESS_KEY, REGION
+
+DEFAULT_PORT = 4566
+_PYTHON = ROOT / ".venv-ministack" / "bin" / "python"
+_READY_WITHIN_S = 60
+_LOCK = BUILD / "local" / "server.json"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port_is_free(port: int) -> None:
+    """Raises `LocalError` if somebody listens on the port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection's remains are no obstacle
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            raise LocalError(
+                f"Port {port} of this machine is already in use: end what listens there, or take another with PORT="
+                f"{port + 1}."
+            ) from None
+
+
+@dataclass(frozen=True)
+class Server:
+    """A ministack that ends with us."""
+
+    endpoint: str
+    process: subprocess.Popen[bytes]
+
+    def stop(self) -> None:
+        """End it and every function that it runs."""
+        processes.end_group(self.process)
+
+
+def start(port: int, directory: Path) -> Server:
+    """Start an empty embedded AWS that ends with us. `directory` is emptied first. Raises `LocalError`."""
+    env, log = _prepare(port, directory)
+    process = processes.start_tethered(_PYTHON, ["ministack"], env=env, log=log)
+    server = Server(f"http://127.0.0.1:{port}", process)
+    try:
+        _wait_until_ready(port, process, log)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def start_in_background(port: int) -> str:
+    """Start the one embedded AWS that outlives us, for `make local`, and return its endpoint. Raises `LocalError`.
+
+    It holds a lock on a file that names its process for as long as it lives: a stale file, or a process id that the
+    system has given to somebody else since, is never mistaken for it.
+    """
+    env, log = _prepare(port, _LOCK.parent)
+    with _LOCK.open("w") as lock, log.open("ab") as output:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        process = subprocess.Popen(
+            [_PYTHON, "-P", "-m", "ministack"],
+            cwd=_LOCK.parent,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
+        json.dump({"process": process.pid, "port": port}, lock)
+    try:
+        _wait_until_ready(port, process, log)
+    except BaseException:
+        processes.end_group(process)
+        raise
+    return f"http://127.0.0.1:{port}"
+
+
+def running_in_background() -> tuple[int, int] | None:
+    """The process id and the port of what `start_in_background` started, or None if it has ended."""
+    try:
+        with _LOCK.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                state = json.load(lock)
+                return state["process"], state["port"]
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def stop_in_background() -> int | None:
+    """End what `start_in_background` started; returns the port that it had, or None if nothing ran."""
+    found = running_in_background()
+    if found is None:
+        return None
+    process_id, port = found
+    os.killpg(process_id, signal.SIGKILL)
+    for _ in range(100):
+        if running_in_background() is None:
+            break
+        time.sleep(0.05)
+    shutil.rmtree(_LOCK.parent, ignore_errors=True)
+    return port
+
+
+def _prepare(port: int, directory: Path) -> tuple[dict[str, str], Path]:
+    if not _PYTHON.exists():
+        raise LocalError("The embedded AWS is not installed: `make setup` does it.")
+    check_port_is_free(port)
+    shutil.rmtree(directory, ignore_errors=True)
+    scratch = directory / "tmp"
+    scratch.mkdir(parents=True)
+    return _environment(port, scratch), directory / "ministack.log"
+
+
+def _environment(port: int, scratch: Path) -> dict[str, str]:
+    """Nothing of the caller's but PATH: what ministack is given, it gives to the functions."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+        "HOME": str(scratch),
+        "TMPDIR": str(scratch),
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+        "LAMBDA_EXECUTOR": "local",
+        "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",  # it would tidy up containers that are not ours
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",  # it would listen on a second, fixed port
+    }
+
+
+def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_S
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise LocalError(f"The embedded AWS ended at once. Its output ends:\n{processes.tail(log)}")
+        try:
+            with opener.open(f"http://127.0.0.1:{port}/_ministack/ready", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise LocalError(
+        f"The embedded AWS was not ready within {_READY_WITHIN_S} s. Its output ends:\n{processes.tail(log)}"
+    )

@@ -1,0 +1,87 @@
+"""`make local`: the embedded AWS with the stack deployed, left running in the background."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import time
+
+from . import BUILD, ROOT, LocalError, deploy, server
+from .aws import shell_environment
+from .processes import stop_on_signals
+from .status import print_status
+
+OUTPUTS = BUILD / "outputs.json"
+ENVIRONMENT = BUILD / "local.env"
+
+_NEXT = """
+Try, in a shell of its own:
+
+  . build/local.env && .venv/bin/python
+  >>> import boto3, json
+  >>> out = json.load(open("build/outputs.json"))["QuietHours"]
+  >>> boto3.client("sqs").send_message(QueueUrl=out["NotificationQueueUrl"], MessageBody=json.dumps({
+  ...     "channel": "log", "address": "me", "category": "advertising", "content": {"body": "Night sale!"}}))
+
+make local-status     shows it on the wait queue in quiet hours; by day it is delivered at once
+make local CONTEXT="-c timezone=UTC -c quietHoursStart=00:00 -c quietHoursEnd=23:59"
+                      deploys the stack again, with quiet hours for all of the day
+make local-stop       ends it
+"""
+
+
+def main() -> None:
+    """Start the embedded AWS unless it runs, deploy the stack to it, and say what to try next."""
+    began = time.monotonic()
+    found = server.running_in_background()
+    if found:
+        port = found[1]
+        endpoint = f"http://127.0.0.1:{port}"
+        print(f"The embedded AWS already runs on port {port}: deploying the stack to it again.", flush=True)
+    else:
+        endpoint = server.start_in_background(requested_port() or server.DEFAULT_PORT)
+        print(f"The embedded AWS runs on {endpoint}. Deploying the stack …", flush=True)
+    try:
+        outputs = deploy.deploy(endpoint, BUILD / "local" / "deploy", context())
+    except BaseException:
+        if not found:
+            server.stop_in_background()
+        raise
+    OUTPUTS.write_bytes((BUILD / "local" / "deploy" / "outputs.json").read_bytes())
+    ENVIRONMENT.write_text(
+        "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE\n"
+        + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in shell_environment(endpoint).items())
+    )
+    written = " and ".join(str(path.relative_to(ROOT)) for path in (OUTPUTS, ENVIRONMENT))
+    print(f"Deployed, {time.monotonic() - began:.0f} s after the start. Written: {written}.\n")
+    print_status(endpoint, outputs)
+    print(_NEXT)
+
+
+def requested_port() -> int | None:
+    """The environment's PORT, if any. Raises `LocalError` for what is no port."""
+    port = os.environ.get("PORT", "")
+    if not port:
+        return None
+    if not port.isascii() or not port.isdigit() or not 1024 <= int(port) <= 65535:
+        raise LocalError(f"PORT must be a number from 1024 to 65535, not {port!r}.")
+    return int(port)
+
+
+def context() -> list[str]:
+    """The environment's CONTEXT, as arguments for the CDK."""
+    return shlex.split(os.environ.get("CONTEXT", ""))
+
+
+def explained(command: object) -> None:
+    """Run a command's `main`, and end with the one sentence of a `LocalError` instead of a traceback."""
+    stop_on_signals()
+    try:
+        command()  # type: ignore[operator]
+    except LocalError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    explained(main)

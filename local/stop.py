@@ -1,0 +1,18 @@
+"""`make local-stop`: end what `make local` started, and nothing else."""
+
+from __future__ import annotations
+
+from . import server
+from .start import ENVIRONMENT, OUTPUTS, explained
+
+
+def main() -> None:
+    """End it, and remove the files that point at it."""
+    port = server.stop_in_background()
+    for path in (OUTPUTS, ENVIRONMENT):
+        path.unlink(missing_ok=True)
+    print("Nothing is running." if port is None else f"Ended the embedded AWS on port {port}.")
+
+
+if __name__ == "__main__":
+    explained(main)

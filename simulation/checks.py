@@ -1,0 +1,260 @@
+"""What must hold: at every acceptance by a provider, at every write to the ledger, and when the night is over.
+
+Written apart from the production code on purpose: the rule is a comparison of local times, the recipient's consent is
+a list of what was written when.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import inf
+from typing import Any
+
+from .plan import Plan, Wanted
+from .providers import Kind, Provider
+from .queues import Msg, Queue
+from .world import Process, World
+
+ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
+BEGUN_ANEW = (("dead_lettered", "claimed"), ("unknown", "dead_lettered"))
+"""What may follow an ending: a redrive, and the operator's word that an unknown outcome may be sent again."""
+
+RELEASED_WITHIN_S = 65.0
+"""A minute, and what the calls on the way take."""
+
+WITH_LETTER = ("dead_lettered", "unknown")
+QUIET_FROM_HOUR = 21
+FEWEST_FAULTS_TO_EXHAUST = 7
+"""Ten attempts, less the three that a bundle of a hundred may take to be split until the poison in it stands alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken: which, when, and what happened."""
+
+    invariant: str
+    t: float
+    detail: str
+
+
+@dataclass
+class Checks:
+    """The observer of one night. `late_s`: how long after its judgement a call may be accepted."""
+
+    world: World
+    plan: Plan
+    kinds: dict[str, Kind]
+    late_s: float
+    violations: list[Violation] = field(default_factory=list)
+    sure: dict[str, Wanted] = field(default_factory=dict)
+    reopened: Counter[str] = field(default_factory=Counter)
+    acceptances: defaultdict[int, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
+    consents: defaultdict[str, list[tuple[float, dict[str, Any]]]] = field(default_factory=lambda: defaultdict(list))
+    ended: dict[str, str] = field(default_factory=dict)
+    claimed_at: dict[str, float] = field(default_factory=dict)
+    by_number: dict[int, Wanted] = field(default_factory=dict)
+    claimed: Callable[[str], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.by_number = {each.number: each for each in self.plan.wanted}
+
+    def _broken(self, invariant: str, detail: str) -> None:
+        self.violations.append(Violation(invariant, self.world.t, detail))
+        if self.world.note:
+            self.world.note(f"VIOLATION of {invariant}: {detail}", None)
+
+    # --- while it runs ------------------------------------------------------------------------------------------------
+
+    def provider_accepted(self, provider: str, notification: dict[str, Any], process: Process) -> None:
+        """Everything that may never be true when a provider takes a notification."""
+        t = self.world.t
+        id_ = notification["id"]
+        wanted = self.by_number[notification["metadata"]["n"]]
+        if self.world.note:
+            self.world.note(f"{provider}'s provider takes it from {process.owner}", id_)
+        since = min(t, self.claimed_at.get(id_, t))
+        who = f"{id_} ({wanted.category} by {wanted.channel} to {wanted.recipient})"
+        if self.is_quiet(t) and self._may_be_held(wanted) and not self._consented(wanted.recipient, since, t):
+            self._broken("never_early", f"{who} reached its provider in quiet hours")
+        if wanted.category == "advertising" and self._opted_out_throughout(wanted.recipient, since, t):
+            self._broken("never_after_opt_out", f"{who} had opted out before the claim")
+        if wanted.expires is not None and t > wanted.expires + self.late_s:
+            self._broken("never_expired", f"{who} had expired")
+        before = self.acceptances[wanted.number]
+        allowed_again = self.reopened[id_]
+        if self.kinds[provider].keyed:
+            if any(other != id_ for other, _ in before):
+                self._broken("effectively_once", f"{who} went out before as {before[0][0]}")
+        elif len(before) > allowed_again:
+            self._broken("effectively_once", f"{who} was accepted before, and the provider knows no repeats")
+        if ending := self.ended.get(id_):
+            self._broken("never_after_ending", f"{who} was called for although the ledger says {ending}")
+        before.append((id_, t))
+
+    def ledger_written(self, before: dict[str, Any] | None, item: dict[str, Any], process: Process) -> None:
+        """Endings stay, but for a redrive."""
+        id_, state = item["id"]["S"], item["state"]["S"]
+        was = before["state"]["S"] if before else ""
+        if was in ENDINGS and state != was and (was, state) not in BEGUN_ANEW:
+            self._broken("ends_once", f"{id_} was {was} and became {state}")
+        if state in ENDINGS:
+            self.ended[id_] = state
+        else:
+            self.ended.pop(id_, None)
+            taken_over = before is None or was != "claimed" or before.get("owner") != item.get("owner")
+            if "owner" in item and taken_over:
+                self.claimed_at[id_] = self.world.t
+                if self.claimed:
+                    self.claimed(id_)
+        if self.world.note:
+            self.world.note(_ledger_line(item, process), id_)
+
+    def wait_received(self) -> None:
+        """Somebody asks the wait queue for messages."""
+        if self.is_quiet(self.world.t):
+            self._broken("wait_untouched", "the wait queue was received from in quiet hours")
+
+    def handler_raised(self, name: str, error: BaseException) -> None:
+        """A function failed. What AWS does to it may raise; anything else is a fault in the code."""
+        if type(error).__module__.startswith("botocore") or type(error).__name__ == "ConsentUnavailable":
+            return
+        self._broken("no_fault_in_code", f"{name} raised {type(error).__name__}: {error}")
+
+    def endless(self, events: int) -> None:
+        """The night does not come to its end."""
+        self._broken("settled", f"{events} events and still going to and fro")
+
+    # --- when it is over ----------------------------------------------------------------------------------------------
+
+    def night_over(self, queues: dict[str, Queue], ledger: dict[str, dict[str, Any]], excuses: int) -> None:
+        """Everything settled, and every accepted notification ended in exactly one way."""
+        for name, queue in queues.items():
+            if name != "dead-letter" and queue.messages:
+                self._broken("settled", f"{len(queue.messages)} messages are still on {name}")
+        letters = defaultdict(list)
+        for msg in queues["dead-letter"].messages.values():
+            if "reason" not in msg.attributes:
+                self._broken("has_reason", f"a dead letter without a reason: {msg.body[:60]}")
+            letters[msg.attributes.get("notification_id", {}).get("StringValue", "")].append(msg)
+        for id_, wanted in self.sure.items():
+            state = ledger[id_]["state"]["S"] if id_ in ledger else "nothing"
+            if state not in ENDINGS:
+                self._broken("conserved", f"{id_} was accepted and the ledger says {state}")
+            elif state in WITH_LETTER and not any(_undoes(msg, ledger[id_]) for msg in letters[id_]):
+                self._broken("conserved", f"{id_} is {state} and no letter says so")
+            elif state == "delivered" and not self.acceptances[wanted.number]:
+                self._broken("conserved", f"{id_} is recorded as delivered and no provider has it")
+            elif state == "opted_out" and not self._ever_opted_out(wanted):
+                self._broken("conserved", f"{id_} is recorded as opted out and nobody did")
+            elif state == "expired" and not self._has_expired(wanted):
+                self._broken("conserved", f"{id_} is recorded as expired before its time")
+        for id_, item in ledger.items():
+            if id_ not in self.sure and item["state"]["S"] not in ENDINGS:
+                self._broken("conserved", f"{id_} was begun and the ledger says {item['state']['S']}")
+        for body in self.plan.letters:
+            if not any(msg.body == body for msg in queues["dead-letter"].messages.values()):
+                self._broken("conserved", f"what could not be read is not on dead-letter: {body}")
+        self._blameless(ledger, excuses)
+
+    def released_on_time(self) -> None:
+        """On a night without faults the first of what was held reaches its provider within a minute of their end."""
+        for end in self.plan.ends:
+            held = [each for request in self.plan.requests if request.at < end - 120 for each in request.wanted]
+            first = min((t for each in held for _, t in self.acceptances[each.number] if t >= end), default=None)
+            if first is not None and first > end + RELEASED_WITHIN_S:
+                self._broken("released_on_time", f"the first left {first - end:.0f} s after the end of quiet hours")
+
+    def _blameless(self, ledger: dict[str, dict[str, Any]], excuses: int) -> None:
+        """Nothing runs out of attempts by another's fault; nothing that was taken is called anything but delivered."""
+        poison = {each.id for each in self.plan.wanted if each.number in self.plan.poison}
+        refused = {each.id for each in self.plan.wanted if each.number in self.plan.refused}
+        for id_, item in ledger.items():
+            reason = item.get("reason", {}).get("S", "")
+            exhausted = reason.startswith("attempts_exhausted")
+            if exhausted and id_ not in poison and excuses < FEWEST_FAULTS_TO_EXHAUST:
+                self._broken("blameless", f"{id_} ran out of attempts, though nothing was wrong with it")
+            if reason.startswith("http_400") and id_ not in refused:
+                self._broken("blameless", f"{id_} is recorded as rejected, and its provider never did")
+            state = item["state"]["S"]
+            wanted = self.sure.get(id_)
+            if wanted and not excuses and not poison and state != "delivered" and self.acceptances[wanted.number]:
+                self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
+
+    def paced(self, provider: Provider, deaths: int, invocations_at_once: int) -> None:
+        """In any second and any ten: the rate, and one call an invocation that runs at once or died."""
+        rate = provider.kind.rate_per_s
+        if rate is None:
+            return
+        for length_s in (1.0, 10.0):
+            bound = rate * (length_s + self.plan.longest_pause_s) + invocations_at_once + deaths
+            first = total = 0
+            for t, number in provider.calls:
+                total += number
+                while provider.calls[first][0] < t - length_s:
+                    total -= provider.calls[first][1]
+                    first += 1
+                if total > bound:
+                    self._broken("paced", f"{total} for {provider.name} within {length_s:g} s at {rate:g}/s")
+                    return
+
+    # --- the rule, once more ------------------------------------------------------------------------------------------
+
+    def is_quiet(self, t: float) -> bool:
+        """Whether the clock on the wall shows quiet hours."""
+        local = (self.world.start + timedelta(seconds=t)).astimezone(self.plan.zone)
+        end_hour = self.plan.end_hour
+        if end_hour > QUIET_FROM_HOUR:
+            return QUIET_FROM_HOUR <= local.hour < end_hour
+        return local.hour >= QUIET_FROM_HOUR or local.hour < end_hour
+
+    def _may_be_held(self, wanted: Wanted) -> bool:
+        if self.plan.policy == "strict":
+            return wanted.category != "critical"
+        return wanted.category == "advertising" and wanted.channel != "email"
+
+    def consent_written(self, recipient: str, consent: dict[str, Any]) -> None:
+        self.consents[recipient].append((self.world.t, consent))
+
+    def _stood(self, recipient: str, since: float, until: float) -> list[tuple[float, float, dict[str, Any]]]:
+        """What stood in the consent table at some time in that span, and from when to when."""
+        log = self.consents[recipient]
+        spans = [
+            (at, log[index + 1][0] if index + 1 < len(log) else inf, consent) for index, (at, consent) in enumerate(log)
+        ]
+        first: list[tuple[float, float, dict[str, Any]]] = [(0.0, log[0][0] if log else inf, {})]
+        return [(at, to, consent) for at, to, consent in first + spans if at <= until and to >= since]
+
+    def _consented(self, recipient: str, since: float, until: float) -> bool:
+        return any(
+            consent.get("night_consent") and max(at, since) < consent.get("expires", inf) + self.late_s
+            for at, _, consent in self._stood(recipient, since, until)
+        )
+
+    def _opted_out_throughout(self, recipient: str, since: float, until: float) -> bool:
+        return all(consent.get("opted_out") for _, _, consent in self._stood(recipient, since, until))
+
+    def _ever_opted_out(self, wanted: Wanted) -> bool:
+        return wanted.category == "advertising" and any(
+            consent.get("opted_out") for _, consent in self.consents[wanted.recipient]
+        )
+
+    def _has_expired(self, wanted: Wanted) -> bool:
+        return wanted.expires is not None and self.world.t >= wanted.expires - self.late_s
+
+
+def _undoes(msg: Msg, item: dict[str, Any]) -> bool:
+    return bool(msg.attributes.get("dead_lettered_at", {}).get("StringValue") == item.get("ended_at", {}).get("S"))
+
+
+def _ledger_line(item: dict[str, Any], process: Process) -> str:
+    state = item["state"]["S"]
+    if state == "claimed" and "owner" not in item:
+        return f"{process.owner or process.name} gives its claim back, {item['attempts']['N']} attempts so far"
+    if state == "claimed":
+        what = "notes that a call may begin" if "sending" in item else "claims it"
+        return f"{process.owner or process.name} {what}"
+    reason = item.get("reason", {}).get("S", "")
+    return f"ledger: {state}" + (f" ({reason})" if reason else "")

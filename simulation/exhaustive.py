@@ -1,0 +1,86 @@
+"""One small night, and a crash before and after every single call of it, one run each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from random import Random
+from typing import NamedTuple
+
+from . import night as night_module
+from .checks import Violation
+from .faults import CrashAt
+from .plan import Plan, Request, Wanted, quiet_night
+
+SEED = 1
+
+
+class Crash(NamedTuple):
+    """A point at which a process died, and what came of the night."""
+
+    call: int
+    operation: str
+    after: bool
+    violations: list[Violation]
+
+
+def small_night() -> Plan:
+    """Eight notifications, one for each way through: by day, by night, over an edge, refused, by every way in."""
+    plan = quiet_night(Random(0))
+    begin, end = plan.begins[0], plan.begins[0] + 2 * 3600
+    plan.end_hour, plan.ends = 23, [end]
+    evening = [
+        _wanted(0, "kakao", "advertising"),
+        _wanted(1, "sms", "informational"),
+        _wanted(2, "push", "critical"),
+        _wanted(3, "push", "critical"),
+    ]
+    held = [_wanted(4, "kakao", "advertising"), _wanted(5, "sms", "advertising"), _wanted(6, "slack", "advertising")]
+    plan.requests = [
+        Request(begin - 200, "producer", tuple(evening)),
+        Request(begin + 60, "bundle", tuple(held), misfit='{"id":"misfit"}'),
+        Request(end - 5, "event", (_wanted(7, "sms", "advertising"),)),
+    ]
+    plan.letters = ['{"id":"misfit"}']
+    plan.refused = frozenset([3])
+    plan.redrives = [(begin + 3600, False)]
+    plan.faults_until = end
+    plan.calm = True
+    return plan
+
+
+def _wanted(number: int, channel: str, category: str) -> Wanted:
+    address = {"push": "token", "slack": "#room"}.get(channel, "010-1234-5678")
+    body = {
+        "id": f"n{number}",
+        "channel": channel,
+        "category": category,
+        "address": address,
+        "recipient_id": f"user-{number}",
+        "content": {"body": "x"},
+        "metadata": {"n": number},
+    }
+    return Wanted(number, f"n{number}", category, channel, f"user-{number}", None, body)
+
+
+def calls() -> list[str]:
+    """Every call of the small night when nothing fails, by its operation."""
+    night = _night(None, after=False)
+    night.run()
+    assert isinstance(night.faults, CrashAt)
+    return night.faults.operations
+
+
+def crash(call: int, after: bool) -> list[Violation]:
+    """The small night with one crash."""
+    return _night(call, after=after).run().violations
+
+
+def points() -> Iterator[tuple[int, str, bool]]:
+    """Every point at which to crash."""
+    for call, operation in enumerate(calls()):
+        yield call, operation, False
+        yield call, operation, True
+
+
+def _night(call: int | None, *, after: bool) -> night_module.Night:
+    return night_module.Night(SEED, plan=small_night(), faults=lambda rng, until: CrashAt(rng, call, after=after))

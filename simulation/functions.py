@@ -1,0 +1,164 @@
+"""Lambda: functions in environments that are used again, event sources that poll, and triggers that fire or do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from .faults import Faults
+from .queues import Msg, Queue
+from .world import Process, World
+
+
+@dataclass(slots=True)
+class Environment:
+    """One process that Lambda keeps between invocations: a clock of its own, and what its module remembers."""
+
+    skew_s: float
+    memory: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Function:
+    """One function. `handler(event, process, memory)` is its handler as far as AWS is concerned."""
+
+    world: World
+    faults: Faults
+    name: str
+    timeout_s: float
+    skew_s: float
+    handler: Callable[[Any, Process, dict[str, Any]], Any]
+    broken: Callable[[str, BaseException], None]
+    invocations: int = 0
+    deaths: int = 0
+    _idle: list[Environment] = field(default_factory=list)
+
+    def invoke(self, event: Any, done: Callable[[Any], None] | None = None) -> None:
+        """Run once. `done` gets what it returned, or the exception that ended it."""
+        world = self.world
+        self.invocations += 1
+        environment = self._idle.pop() if self._idle else Environment(world.rng.uniform(-self.skew_s, self.skew_s))
+        process = Process(world, self.name, environment.skew_s, self.timeout_s)
+        process.owner = f"{self.name}-{self.invocations}"
+        process.start(
+            partial(self.handler, event, process, environment.memory), partial(self._finished, environment, done)
+        )
+
+    def _finished(self, environment: Environment, done: Callable[[Any], None] | None, result: Any) -> None:
+        if not isinstance(result, BaseException):
+            self._idle.append(environment)
+        else:
+            self.deaths += 1
+            if isinstance(result, Exception):
+                self.broken(self.name, result)
+        if done:
+            done(result)
+
+
+@dataclass
+class Source:
+    """An event source mapping: a queue's messages to a function, so many at a time, so many invocations at once."""
+
+    world: World
+    faults: Faults
+    queue: Queue
+    function: Function
+    batch_size: int
+    concurrency: int
+    blocked: tuple[float, float] = (0.0, 0.0)
+    running: int = 0
+    _next_poll_at: float = -1.0
+
+    def __post_init__(self) -> None:
+        self.queue.arrived = self.wake
+
+    def wake(self, at: float) -> None:
+        """Look at the queue soon after that time."""
+        self.world.at(max(at, self.world.t) + 0.001 + self.world.rng.random() * 0.1, self._poll)
+
+    def _poll(self) -> None:
+        t = self.world.t
+        if self.blocked[0] <= t < self.blocked[1]:
+            if self._next_poll_at < self.blocked[1]:
+                self._next_poll_at = self.blocked[1]
+                self.world.at(self.blocked[1], self._poll)
+                self.faults.counts["lane_blocked"] += 1
+            return
+        while self.running < self.concurrency and (batch := self.queue.receive(self.batch_size)):
+            if self.faults.hits("invoke_throttled", t):
+                continue  # they were received, so their counts have risen; they come again after the visibility
+            self.running += 1
+            event = {"Records": [_record(self.queue, msg) for msg in batch]}
+            # What is hidden again belongs to its next receiver: deletes go by the handles of this receive.
+            receipts = {msg.id: msg.receipt for msg in batch}
+            self.function.invoke(event, partial(self._answered, receipts))
+
+    def _answered(self, receipts: dict[str, str], result: Any) -> None:
+        self.running -= 1
+        for message_id in receipts.keys() - _failed(receipts, result):
+            self.queue.delete(receipts[message_id])
+        self.wake(self.world.t)
+
+
+def _failed(receipts: dict[str, str], result: Any) -> set[str]:
+    """Which messages come again: those that a well-formed answer names, all of them after anything else."""
+    if not isinstance(result, dict):
+        return set(receipts)
+    failed = {entry["itemIdentifier"] for entry in result["batchItemFailures"]}
+    return failed if failed <= receipts.keys() else set(receipts)
+
+
+def _record(queue: Queue, msg: Msg) -> dict[str, Any]:
+    """A message as Lambda hands it over."""
+    return {
+        "messageId": msg.id,
+        "receiptHandle": msg.receipt,
+        "body": msg.body,
+        "attributes": {
+            "ApproximateReceiveCount": str(msg.count),
+            "SentTimestamp": str(int((queue.world.start_s + msg.sent_at) * 1000)),
+        },
+        "messageAttributes": {
+            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+            for name, value in msg.attributes.items()
+        },
+        "eventSourceARN": queue.arn,
+    }
+
+
+@dataclass
+class Triggers:
+    """What starts the scheduler: a rule every minute and a schedule at the ends of quiet hours."""
+
+    world: World
+    faults: Faults
+    scheduler: Function
+    jitter_s: float
+    minute_rule: bool = True
+
+    def begin(self, ends: list[float]) -> None:
+        """From now on; `ends` are the true times at which the schedule is due."""
+        if self.minute_rule:
+            self.world.at(self.jitter_s, self._minute)
+        for end in ends:
+            self._fire(end + self.world.rng.choice((0.0, 0.2, self.world.rng.random() * 59)), end)
+
+    def _minute(self) -> None:
+        t = self.world.t
+        self.world.at(t + 60, self._minute)
+        self._fire(t, t)
+
+    def _fire(self, at: float, due: float) -> None:
+        faults, rng = self.faults, self.world.rng
+        if faults.hits("trigger_missed", due):
+            return
+        if faults.hits("trigger_late", due):
+            at += rng.random() * 60
+        if faults.hits("trigger_twice", due):
+            self.world.at(at + rng.random() * 3, self.scheduler.invoke, {})
+        if at <= self.world.t:
+            self.scheduler.invoke({})
+        else:
+            self.world.at(at, self.scheduler.invoke, {})

@@ -1,0 +1,238 @@
+"""Mistakes in the ledger, and in what becomes of a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from lambdas.quiet_hours.bundle import Unreadable
+from lambdas.quiet_hours.channels.seam import Outcome
+from lambdas.quiet_hours.delivery import Delivery
+from lambdas.quiet_hours.ledger import Ledger
+
+from . import topology
+from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings
+from .world import Process
+
+# --- ledger -----------------------------------------------------------------------------------------------------------
+
+
+@plant("duplicates and reordering")
+def claims_without_condition() -> list[Patch]:
+    def always(entry: Any) -> Any:
+        return ledger._Put(entry, "#id <> :nobody", {"#id": "id"}, {":nobody": {"S": ""}})
+
+    return [(ledger, "_absent", always)]
+
+
+@plant("redriven message has a new message id")
+def keys_by_message_id() -> list[Patch]:
+    read = delivery.read
+
+    def read_by_message(record: Any) -> Any:
+        items, misfits = read(record)
+        keyed = [
+            replace(item, notification={**item.notification, "id": f"{record['messageId']}:{index}"})
+            for index, item in enumerate(items)
+        ]
+        return keyed, misfits
+
+    return [(delivery, "read", read_by_message)]
+
+
+@plant("redriven message has a new message id")
+def makes_a_new_id_at_every_receive() -> list[Patch]:
+    read = consumer.read
+
+    def read_with_count(record: Any) -> Any:
+        count = record["attributes"]["ApproximateReceiveCount"]
+        return read({**record, "messageId": f"{record['messageId']}.{count}"})
+
+    return [(consumer, "read", read_with_count)]
+
+
+@plant("function killed mid-bundle with the claim held")
+def claims_for_ever() -> list[Patch]:
+    return [(settings, "LEASE_S", 10**9)]
+
+
+@plant("visibility under 6x the function's timeout; a second concurrent run")
+def lease_ends_before_the_call() -> list[Patch]:
+    return [(settings, "LEASE_S", 3), (settings, "LANE_VISIBILITY_S", 5)]
+
+
+@plant("the same bundle alive twice")
+def drops_what_another_has_claimed() -> list[Patch]:
+    claim = Ledger.claim
+
+    def forgetful(self: Ledger, *args: Any) -> Any:
+        claims = claim(self, *args)
+        claims.busy.clear()
+        return claims
+
+    return [(Ledger, "claim", forgetful)]
+
+
+@plant("timeout after the provider accepted")
+def takes_no_answer_for_not_sent() -> list[Patch]:
+    send = Delivery._send
+
+    def hopeful(self: Delivery, *args: Any) -> Any:
+        return [replace(each, kind="retry") if each.kind == "unknown" else each for each in send(self, *args)]
+
+    return [(Delivery, "_send", hopeful)]
+
+
+@plant("killed after the provider accepted")
+def does_not_note_that_a_call_begins() -> list[Patch]:
+    def nothing(self: Ledger, entries: Any, now: Any, *, sending: bool = True) -> Any:
+        return {entry.id: entry for entry in entries}
+
+    return [(Ledger, "mark_sending", nothing)]
+
+
+@plant("a transaction conflict at the mark before a call")
+def loses_what_it_could_not_mark() -> list[Patch]:
+    mark = Delivery._mark
+    return [(Delivery, "_mark", lambda self, batch: (mark(self, batch)[0], []))]
+
+
+@plant("a transaction conflict at an ending")
+def takes_a_conflict_for_a_write() -> list[Patch]:
+    def careless(self: Ledger, entries: Any, now: Any) -> None:
+        if puts := [ledger._owned(entry, self._owner) for entry in entries]:
+            self._transact(puts, now)
+
+    return [(Ledger, "_settle", careless)]
+
+
+@plant("poison item")
+def forgets_the_attempts() -> list[Patch]:
+    take_over = Ledger._take_over
+
+    def fresh(self: Ledger, found: Any, mine: Any) -> Any:
+        return replace(take_over(self, found, mine), attempts=0)
+
+    return [(Ledger, "_take_over", fresh)]
+
+
+@plant("cancels racing with release")
+def cancel_overwrites_a_claim() -> list[Patch]:
+    unchanged = ledger._unchanged
+
+    def cancel(self: Ledger, id_: str, now: Any) -> str:
+        entry = ledger.ended(ledger.Entry(id_, "claimed"), "cancelled", now)
+        put = ledger._absent(entry)
+        for _ in range(ledger.ROUNDS_MAX):
+            failed = self._put([put], now)
+            found = failed.get(id_)
+            if found is None or found.state != "claimed":
+                return "cancelled"
+            put = unchanged(found, entry)
+        return "claimed"
+
+    return [(Ledger, "cancel", cancel)]
+
+
+# --- worker, consumer, producer: what becomes of a bundle -------------------------------------------------------------
+
+
+@plant("poison item: a bundle that comes again is split")
+def does_not_split() -> list[Patch]:
+    deliver = Delivery.deliver
+
+    def whole(self: Delivery, record: Any) -> Any:
+        return deliver(self, {**record, "attributes": {**record["attributes"], "ApproximateReceiveCount": "1"}})
+
+    return [(Delivery, "deliver", whole)]
+
+
+@plant("poison item: a bundle that comes again is split")
+def split_forgets_an_item() -> list[Patch]:
+    split = Delivery._split
+    return [(Delivery, "_split", lambda self, items: split(self, items[:-1]))]
+
+
+@plant("one bad item never takes its neighbours with it")
+def fails_the_bundle_for_one_item() -> list[Patch]:
+    read = consumer.read
+
+    def strict(record: Any) -> Any:
+        items, misfits = read(record)
+        if misfits:
+            raise Unreadable("one of them is wrong")
+        return items, misfits
+
+    return [(consumer, "read", strict)]
+
+
+@plant("one bad item never takes its neighbours with it")
+def rejects_the_batch_for_one_item() -> list[Patch]:
+    send = Delivery._send
+
+    def all_or_none(self: Delivery, *args: Any) -> Any:
+        outcomes = send(self, *args)
+        if any(each.kind == "rejected" for each in outcomes):
+            return [Outcome("rejected", "http_400: the call was refused")] * len(outcomes)
+        return outcomes
+
+    return [(Delivery, "_send", all_or_none)]
+
+
+@plant("partial success of SendMessageBatch")
+def worker_ignores_failed() -> list[Patch]:
+    return [(delivery, "send", blind(delivery.send))]
+
+
+@plant("partial success of SendMessageBatch")
+def consumer_ignores_failed() -> list[Patch]:
+    return [(consumer, "send", blind(consumer.send))]
+
+
+@plant("partial success of SendMessageBatch")
+def producer_ignores_failed() -> list[Patch]:
+    return [(producer, "send", blind(producer.send))]
+
+
+@plant("crash between two writes")
+def records_a_dead_letter_before_sending_it() -> list[Patch]:
+    apply = Delivery._apply
+
+    def ending_first(self: Delivery, after: Any, *rest: Any) -> bool:
+        try:
+            self.ledger.end([entry for _, entry in after.letters if entry], self.now())
+        except Exception:
+            return False
+        return apply(self, after, *rest)
+
+    return [(Delivery, "_apply", ending_first)]
+
+
+@plant("frozen process resumes a thread at night")
+def sends_in_the_background() -> list[Patch]:
+    def unjoined(self: Process, function: Any, items: Any, at_once: int) -> list[Any]:
+        for item in items:
+            self.world.at(self.world.t + 60, _resumed, self.world, function, item)
+        return []
+
+    return [(Process, "side_by_side", unjoined)]
+
+
+def _resumed(world: Any, function: Any, item: Any) -> None:
+    Process(world, "thawed").start(lambda: function(item), lambda result: None)
+
+
+@plant("08:00 surge")
+def does_not_pace() -> list[Patch]:
+    return [(Delivery, "_interval_s", lambda self, channel, lane: 0)]
+
+
+@plant("throttling raises the receive count")
+def allows_three_receives() -> list[Patch]:
+    return [(topology, "LANE_RECEIVES_MAX", 3), (topology, "ENTRY_RECEIVES_MAX", 3), (topology, "WAIT_RECEIVES_MAX", 3)]
+
+
+@plant("malformed partial batch response")
+def worker_answers_that_all_is_well() -> list[Patch]:
+    deliver = Delivery.deliver
+    return [(Delivery, "deliver", lambda self, record: (True, deliver(self, record)[1]))]

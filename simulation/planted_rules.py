@@ -1,0 +1,174 @@
+"""Mistakes in the scheduler, in the rule, in its bounds and in what it asks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from lambdas.quiet_hours import consent
+from lambdas.quiet_hours.policy import Consent, Drop, Send
+
+from . import functions
+from .planting import Patch, blind, consumer, delivery, plant, producer, scheduler, settings
+
+# --- scheduler --------------------------------------------------------------------------------------------------------
+
+
+@plant("delete before send")
+def deletes_before_it_sends() -> list[Patch]:
+    receive = scheduler._receive
+
+    def receive_and_delete(sqs: Any, settings: Any) -> list[Any]:
+        received = receive(sqs, settings)
+        if received:
+            scheduler.delete(sqs, settings.wait_queue_url, [message["ReceiptHandle"] for message in received])
+        return list(received)
+
+    return [(scheduler, "_receive", receive_and_delete)]
+
+
+@plant("partial success of SendMessageBatch")
+def scheduler_ignores_failed() -> list[Patch]:
+    return [(scheduler, "send", blind(scheduler.send))]
+
+
+@plant("short poll returns a false empty")
+def takes_a_short_poll_for_empty() -> list[Patch]:
+    # One drain a night, since the next minute's would find what this one missed.
+    return [(scheduler, "POLL_S", 0), (scheduler, "EMPTY_RECEIVES", 1), (functions.Triggers, "_minute", lambda _: None)]
+
+
+@plant("async or scheduled triggers fire 0, 1 or 2 times, or late; held at 07:59:59, arrives after the drain")
+def has_no_minute_rule() -> list[Patch]:
+    return [(functions.Triggers, "_minute", lambda _: None)]
+
+
+@plant("receiving from wait at night")
+def receives_at_night() -> list[Patch]:
+    return [(scheduler, "quiet_until", lambda now, policy: None)]
+
+
+@plant("released on time")
+def releases_minutes_late() -> list[Patch]:
+    quiet_until = scheduler.quiet_until
+    late = timedelta(minutes=3)
+
+    def still_quiet(now: Any, policy: Any) -> Any:
+        return quiet_until(now, policy) or quiet_until(now - late, policy)
+
+    return [(scheduler, "quiet_until", still_quiet)]
+
+
+@plant("redrive at night")
+def scheduler_forgets_attributes() -> list[Patch]:
+    return [(scheduler, "_attributes", lambda message: {})]
+
+
+# --- the rule and its bounds ------------------------------------------------------------------------------------------
+
+
+def _worker_policy(**change: Any) -> list[Patch]:
+    decide = delivery.decide
+
+    def changed(notification: Any, consent: Any, now: Any, policy: Any) -> Any:
+        return decide(notification, consent, now, replace(policy, **change))
+
+    return [(delivery, "decide", changed)]
+
+
+@plant("cleared at 20:59:59, sent after 21:00")
+def worker_has_no_guard() -> list[Patch]:
+    return _worker_policy(guard=timedelta(0))
+
+
+@plant("clock skew, long pause before the call")
+def guard_covers_the_deadline_only() -> list[Patch]:
+    return _worker_policy(guard=timedelta(seconds=10))
+
+
+@plant("the schedule fires anywhere in 08:00:00 to 08:00:59; clock skew")
+def trusts_its_clock_in_the_morning() -> list[Patch]:
+    quiet_hours = settings.Settings.quiet_hours
+    return [(settings.Settings, "quiet_hours", lambda self: replace(quiet_hours(self), skew=timedelta(0)))]
+
+
+@plant("daylight saving")
+def knows_no_daylight_saving() -> list[Patch]:
+    quiet_hours = settings.Settings.quiet_hours
+    fixed = {"America/New_York": "Etc/GMT+4"}
+
+    def at_a_fixed_offset(self: Any) -> Any:
+        right = quiet_hours(self)
+        return replace(right, zone=ZoneInfo(fixed.get(right.zone.key, right.zone.key)))
+
+    return [(settings.Settings, "quiet_hours", at_a_fixed_offset)]
+
+
+@plant("lanes that back up past 21:00")
+def worker_does_not_judge() -> list[Patch]:
+    decide = delivery.decide
+
+    def as_the_consumer_said(*args: Any) -> Any:
+        decision = decide(*args)
+        return decision if isinstance(decision, Drop) else Send("the consumer has judged")
+
+    return [(delivery, "decide", as_the_consumer_said)]
+
+
+@plant("consent withdrawn overnight")
+def worker_caches_consents() -> list[Patch]:
+    read_consents = delivery.read_consents
+    cache: dict[str, Consent | None] = {}
+
+    def cached(dynamodb: Any, table: str, recipients: Any, now: Any) -> dict[str, Consent]:
+        wanted = set(recipients)
+        found = read_consents(dynamodb, table, wanted - cache.keys(), now)
+        cache.update({key: found.get(key) for key in wanted - cache.keys()})
+        return {key: known for key in wanted if (known := cache[key]) is not None}
+
+    return [(delivery, "read_consents", cached)]
+
+
+@plant("consent: TTL deletes late; expired items are still read")
+def counts_an_expired_consent() -> list[Patch]:
+    right = consent._consent
+    return [(consent, "_consent", lambda item, now: right({k: v for k, v in item.items() if k != "expires"}, now))]
+
+
+@plant("unknown fails closed")
+def takes_no_record_for_consent() -> list[Patch]:
+    decide = delivery.decide
+
+    def trusting(notification: Any, consent: Any, now: Any, policy: Any) -> Any:
+        return decide(notification, consent or Consent(night_consent=True), now, policy)
+
+    return [(delivery, "decide", trusting), (consumer, "decide", trusting)]
+
+
+@plant("unknown fails closed")
+def takes_no_category_for_informational() -> list[Patch]:
+    accept = producer.accept
+
+    def lenient(candidate: Any, **options: Any) -> Any:
+        return accept({"category": "informational", **candidate}, **options)
+
+    return [(producer, "accept", lenient)]
+
+
+@plant("opting out")
+def worker_does_not_read_opt_outs() -> list[Patch]:
+    read_consents = delivery.read_consents
+
+    def nights_only(*args: Any) -> dict[str, Consent]:
+        return {key: found._replace(opted_out=False) for key, found in read_consents(*args).items()}
+
+    return [(delivery, "read_consents", nights_only)]
+
+
+@plant("expiry during the hold")
+def sends_what_has_expired() -> list[Patch]:
+    decide = delivery.decide
+    far = {"expires_at": "2099-01-01T00:00:00+00:00"}
+    return [(delivery, "decide", lambda notification, *rest: decide({**notification, **far}, *rest))]

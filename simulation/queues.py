@@ -1,0 +1,248 @@
+"""SQS as AWS documents it: at least once, in any order, now and then claiming to be empty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+from .calls import Client
+from .faults import SHORT_POLL_EMPTY_RATE, Faults, client_error
+from .world import Process, World
+
+BATCH_MAX = 10
+BATCH_BYTES_MAX = 1024 * 1024
+REGION, ACCOUNT = "ap-northeast-2", "000000000000"
+
+
+@dataclass(slots=True)
+class Msg:
+    """One message. `receipt` is the handle of its last receive; older handles delete nothing."""
+
+    id: str
+    body: str
+    attributes: dict[str, Any]
+    sent_at: float
+    visible_at: float
+    count: int = 0
+    receipt: str = ""
+
+
+@dataclass
+class Queue:
+    """One standard queue. `arrived` is told when something becomes visible; `seen` of everything that is put on it,
+    `asked` of every receive."""
+
+    world: World
+    faults: Faults
+    name: str
+    visibility_s: float
+    retention_s: float
+    bytes_max: int = BATCH_BYTES_MAX
+    in_flight_max: int = 120_000
+    away: tuple[float, float] = (0.0, 0.0)
+    receives_max: float = inf
+    dead_letter: Queue | None = None
+    arrived: Callable[[float], None] | None = None
+    seen: Callable[[Queue, Msg, str], None] | None = None
+    asked: Callable[[], None] | None = None
+    messages: dict[str, Msg] = field(default_factory=dict)
+    _number: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"https://sqs.{REGION}.simulated/{ACCOUNT}/{self.name}"
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{self.name}"
+
+    def put(self, body: str, attributes: dict[str, Any], delay_s: float = 0, by: str = "") -> Msg:
+        """Take a message. It is visible after the delay."""
+        t = self.world.t
+        self._number += 1
+        msg = Msg(f"{self.name}-{self._number}", body, attributes, t, t + delay_s)
+        self._add(msg, by)
+        return msg
+
+    def _add(self, msg: Msg, by: str) -> None:
+        self.messages[msg.id] = msg
+        if self.seen:
+            self.seen(self, msg, by)
+        if self.arrived:
+            self.arrived(msg.visible_at)
+
+    def receive(self, most: int) -> list[Msg]:
+        """Hand out up to so many visible messages, each hidden from now on for the visibility timeout."""
+        if self.asked:
+            self.asked()
+        if not self.messages:
+            return []
+        t, faults = self.world.t, self.faults
+        self._end_of_retention()
+        visible = [msg for msg in self.messages.values() if msg.visible_at <= t]
+        if not visible:
+            return []
+        if faults.hits("reordered", t):
+            self.world.rng.shuffle(visible)
+        room = self.in_flight_max - (len(self.messages) - len(visible))
+        taken: list[Msg] = []
+        for msg in visible:
+            if len(taken) == min(most, room):
+                break
+            if msg.count >= self.receives_max and self.dead_letter:
+                del self.messages[msg.id]
+                self.dead_letter._add(msg, f"{self.name} after {msg.count} receives")
+                continue
+            msg.count += 1
+            msg.receipt = f"{msg.id}#{msg.count}"
+            msg.visible_at = t + self.visibility_s
+            if faults.hits("duplicate_delivery", t):
+                msg.visible_at = t + self.world.rng.random() * 5
+            if self.arrived:
+                self.arrived(msg.visible_at)
+            taken.append(msg)
+        return taken
+
+    def check_taking(self, operation: str) -> None:
+        """Refuse every send for a while, as SQS may."""
+        if self.away[0] <= self.world.t < self.away[1]:
+            self.faults.counts["queue_away"] += 1
+            raise client_error(operation, "ServiceUnavailable")
+
+    def delete(self, receipt: str) -> None:
+        """Forget a message, unless it has been received again since: then it stays, and no error says so."""
+        msg = self.messages.get(receipt.rpartition("#")[0])
+        if msg and msg.receipt == receipt and not self.faults.hits("delete_missed", self.world.t):
+            del self.messages[msg.id]
+
+    def visible(self) -> int:
+        """How many could be received now."""
+        return sum(msg.visible_at <= self.world.t for msg in self.messages.values())
+
+    def _end_of_retention(self) -> None:
+        oldest = self.world.t - self.retention_s
+        for msg in [msg for msg in self.messages.values() if msg.sent_at <= oldest]:
+            del self.messages[msg.id]
+
+
+def size_bytes(body: str, attributes: dict[str, Any]) -> int:
+    """What a message counts: its body, and its attributes' names, types and values."""
+    return len(body.encode()) + sum(
+        len((name + value["DataType"] + value["StringValue"]).encode()) for name, value in attributes.items()
+    )
+
+
+class Sqs(Client):
+    """The boto3 SQS client of one process, as far as the project uses it."""
+
+    def __init__(self, process: Process, faults: Faults, queues: dict[str, Queue]) -> None:
+        super().__init__(process, faults)
+        self._queues = queues
+
+    def send_message(
+        self, *, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0, MessageAttributes: Any = None
+    ) -> dict[str, Any]:
+        queue = self._queues[QueueUrl]
+
+        def effect(partial: bool) -> dict[str, Any]:
+            queue.check_taking("SendMessage")
+            if size_bytes(MessageBody, MessageAttributes or {}) > queue.bytes_max:
+                raise client_error("SendMessage", "InvalidParameterValue")
+            msg = queue.put(MessageBody, MessageAttributes or {}, DelaySeconds, self._process.name)
+            return {"MessageId": msg.id}
+
+        return self._call("SendMessage", effect)  # type: ignore[no-any-return]
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        queue = self._queues[QueueUrl]
+        _check_batch("SendMessageBatch", Entries)
+        sizes = [size_bytes(entry["MessageBody"], entry.get("MessageAttributes", {})) for entry in Entries]
+        if sum(sizes) > BATCH_BYTES_MAX:
+            raise client_error("SendMessageBatch", "AWS.SimpleQueueService.BatchRequestTooLong")
+
+        def effect(partial: bool) -> dict[str, Any]:
+            queue.check_taking("SendMessageBatch")
+            refused = self._faults.half(len(Entries)) if partial else ()
+            answer: dict[str, Any] = {"Successful": [], "Failed": []}
+            for index, entry in enumerate(Entries):
+                if sizes[index] > queue.bytes_max:
+                    answer["Failed"].append(_failed(entry, "InvalidParameterValue", sender_fault=True))
+                elif index in refused:
+                    answer["Failed"].append(_failed(entry, "InternalError", sender_fault=False))
+                else:
+                    attributes = entry.get("MessageAttributes", {})
+                    delay_s = entry.get("DelaySeconds", 0)
+                    msg = queue.put(entry["MessageBody"], attributes, delay_s, self._process.name)
+                    answer["Successful"].append({"Id": entry["Id"], "MessageId": msg.id})
+            return answer
+
+        return self._call("SendMessageBatch", effect)  # type: ignore[no-any-return]
+
+    def receive_message(
+        self,
+        *,
+        QueueUrl: str,
+        MaxNumberOfMessages: int = 1,
+        WaitTimeSeconds: int = 0,
+        MessageAttributeNames: Any = (),
+    ) -> dict[str, Any]:
+        queue, world = self._queues[QueueUrl], self._process.world
+
+        def effect(partial: bool) -> dict[str, Any]:
+            if WaitTimeSeconds == 0:
+                if len(queue.messages) - queue.visible() >= queue.in_flight_max:
+                    raise client_error("ReceiveMessage", "OverLimit")
+                if queue.messages and world.rng.random() < SHORT_POLL_EMPTY_RATE:
+                    return {}
+                taken = queue.receive(MaxNumberOfMessages)
+            else:
+                if queue.messages and self._faults.hits("false_empty", world.t):
+                    return {}
+                taken = queue.receive(MaxNumberOfMessages)
+                if not taken:  # a real long poll would come back with the first arrival; this one comes back later
+                    self._process.pause(WaitTimeSeconds)
+                    taken = queue.receive(MaxNumberOfMessages)
+            return {"Messages": [_received(msg, MessageAttributeNames) for msg in taken]} if taken else {}
+
+        return self._call("ReceiveMessage", effect)  # type: ignore[no-any-return]
+
+    def delete_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        queue = self._queues[QueueUrl]
+        _check_batch("DeleteMessageBatch", Entries)
+
+        def effect(partial: bool) -> dict[str, Any]:
+            refused = self._faults.half(len(Entries)) if partial else ()
+            answer: dict[str, Any] = {"Successful": [], "Failed": []}
+            for index, entry in enumerate(Entries):
+                if index in refused:
+                    answer["Failed"].append(_failed(entry, "InternalError", sender_fault=False))
+                else:
+                    queue.delete(entry["ReceiptHandle"])
+                    answer["Successful"].append({"Id": entry["Id"]})
+            return answer
+
+        return self._call("DeleteMessageBatch", effect)  # type: ignore[no-any-return]
+
+
+def _check_batch(operation: str, entries: list[dict[str, Any]]) -> None:
+    if not entries:
+        raise client_error(operation, "AWS.SimpleQueueService.EmptyBatchRequest")
+    if len(entries) > BATCH_MAX:
+        raise client_error(operation, "AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
+    if len({entry["Id"] for entry in entries}) < len(entries):
+        raise client_error(operation, "AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
+
+
+def _failed(entry: dict[str, Any], code: str, *, sender_fault: bool) -> dict[str, Any]:
+    return {"Id": entry["Id"], "Code": code, "SenderFault": sender_fault}
+
+
+def _received(msg: Msg, names: Any) -> dict[str, Any]:
+    message: dict[str, Any] = {"MessageId": msg.id, "ReceiptHandle": msg.receipt, "Body": msg.body}
+    everything = "All" in names
+    attributes = {name: value for name, value in msg.attributes.items() if everything or name in names}
+    if attributes:
+        message["MessageAttributes"] = attributes
+    return message

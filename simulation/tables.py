@@ -1,0 +1,182 @@
+"""DynamoDB, as far as the ledger and the consent table use it: conditional puts, transactions, batches."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from .calls import Client
+from .faults import Faults, client_error
+from .world import Process, World
+
+TRANSACTION_ITEMS_MAX = 100
+BATCH_WRITE_MAX = 25
+BATCH_GET_MAX = 100
+
+OPERATORS = {
+    "=": operator.eq,
+    "<>": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+Item = dict[str, Any]
+
+
+@dataclass
+class Table:
+    """One table. `written` is told of every write that took effect: the item before, the item now, who."""
+
+    world: World
+    name: str
+    key: str
+    written: Callable[[Item | None, Item, Process], None] | None = None
+    items: dict[str, Item] = field(default_factory=dict)
+
+    def put(self, item: Item, process: Process) -> None:
+        key = item[self.key]["S"]
+        before = self.items.get(key)
+        self.items[key] = dict(item)
+        if self.written:
+            self.written(before, item, process)
+
+
+@lru_cache(maxsize=256)
+def _terms(expression: str) -> tuple[tuple[str, str, str], ...]:
+    """A condition as its terms, all of which must hold: (operator, name, value)."""
+    terms = []
+    for term in expression.split(" AND "):
+        if match := re.fullmatch(r"(attribute_(?:not_)?exists)\((#\w+)\)", term.strip()):
+            terms.append((match[1], match[2], ""))
+        elif match := re.fullmatch(r"(#\w+) (=|<>|<|<=|>|>=) (:\w+)", term.strip()):
+            terms.append((match[2], match[1], match[3]))
+        else:
+            raise client_error("TransactWriteItems", "ValidationException")
+    return tuple(terms)
+
+
+def holds(put: Item, item: Item | None) -> bool:
+    """Whether a put's condition holds for what stands in the table."""
+    names, values = put.get("ExpressionAttributeNames", {}), put.get("ExpressionAttributeValues", {})
+    for sign, name, value in _terms(put["ConditionExpression"]):
+        found = (item or {}).get(names[name])
+        if sign == "attribute_exists":
+            if found is None:
+                return False
+        elif sign == "attribute_not_exists":
+            if found is not None:
+                return False
+        elif found is None:
+            return sign == "<>"
+        elif not _compare(sign, found, values[value]):
+            return False
+    return True
+
+
+def _compare(sign: str, found: Item, wanted: Item) -> bool:
+    ((kind, left),), ((other_kind, right),) = found.items(), wanted.items()
+    if kind != other_kind:
+        return sign == "<>"
+    if kind == "N":
+        left, right = float(left), float(right)
+    return bool(OPERATORS[sign](left, right))
+
+
+class DynamoDb(Client):
+    """The boto3 DynamoDB client of one process."""
+
+    def __init__(self, process: Process, faults: Faults, tables: dict[str, Table]) -> None:
+        super().__init__(process, faults)
+        self._tables = tables
+
+    def transact_write_items(self, *, TransactItems: list[Item]) -> Item:
+        puts = [entry["Put"] for entry in TransactItems]
+        keys = [(put["TableName"], put["Item"][self._tables[put["TableName"]].key]["S"]) for put in puts]
+        if not 1 <= len(puts) <= TRANSACTION_ITEMS_MAX or len(set(keys)) < len(keys):
+            raise client_error("TransactWriteItems", "ValidationException")
+
+        def effect(partial: bool) -> Item:
+            busy = self._faults.half(len(puts)) if partial else ()
+            reasons: list[Item] = []
+            for index, (put, (table, key)) in enumerate(zip(puts, keys, strict=True)):
+                found = self._tables[table].items.get(key)
+                if index in busy:
+                    reasons.append({"Code": "TransactionConflict"})
+                elif "ConditionExpression" in put and not holds(put, found):
+                    reasons.append({"Code": "ConditionalCheckFailed"})
+                    if found and put.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD":
+                        reasons[-1]["Item"] = found
+                else:
+                    reasons.append({"Code": "None"})
+            if any(reason["Code"] != "None" for reason in reasons):
+                raise client_error("TransactWriteItems", "TransactionCanceledException", CancellationReasons=reasons)
+            for put, (table, _) in zip(puts, keys, strict=True):
+                self._tables[table].put(put["Item"], self._process)
+            return {}
+
+        return self._call("TransactWriteItems", effect)  # type: ignore[no-any-return]
+
+    def put_item(self, *, TableName: str, Item: Item, **condition: Any) -> Item:
+        table = self._tables[TableName]
+
+        def effect(partial: bool) -> dict[str, Any]:
+            found = table.items.get(Item[table.key]["S"])
+            if "ConditionExpression" in condition and not holds(condition, found):
+                raise client_error("PutItem", "ConditionalCheckFailedException", **({"Item": found} if found else {}))
+            table.put(Item, self._process)
+            return {}
+
+        return self._call("PutItem", effect)  # type: ignore[no-any-return]
+
+    def get_item(self, *, TableName: str, Key: Item, ConsistentRead: bool = False) -> Item:
+        table = self._tables[TableName]
+
+        def effect(partial: bool) -> Item:
+            found = table.items.get(Key[table.key]["S"])
+            return {"Item": found} if found else {}
+
+        return self._call("GetItem", effect)  # type: ignore[no-any-return]
+
+    def batch_write_item(self, *, RequestItems: dict[str, list[Item]]) -> Item:
+        requests = [(table, request) for table, entries in RequestItems.items() for request in entries]
+        keys = {(table, request["PutRequest"]["Item"][self._tables[table].key]["S"]) for table, request in requests}
+        if not 1 <= len(requests) <= BATCH_WRITE_MAX or len(keys) < len(requests):
+            raise client_error("BatchWriteItem", "ValidationException")
+
+        def effect(partial: bool) -> Item:
+            left = self._faults.half(len(requests)) if partial else ()
+            unprocessed: dict[str, list[Item]] = {}
+            for index, (table, request) in enumerate(requests):
+                if index in left:
+                    unprocessed.setdefault(table, []).append(request)
+                else:
+                    self._tables[table].put(request["PutRequest"]["Item"], self._process)
+            return {"UnprocessedItems": unprocessed}
+
+        return self._call("BatchWriteItem", effect)  # type: ignore[no-any-return]
+
+    def batch_get_item(self, *, RequestItems: dict[str, Item]) -> Item:
+        wanted = [(table, key) for table, request in RequestItems.items() for key in request["Keys"]]
+        distinct = {(table, key[self._tables[table].key]["S"]) for table, key in wanted}
+        if not 1 <= len(wanted) <= BATCH_GET_MAX or len(distinct) < len(wanted):
+            raise client_error("BatchGetItem", "ValidationException")
+
+        def effect(partial: bool) -> Item:
+            left = self._faults.half(len(wanted)) if partial else ()
+            answer: Item = {"Responses": {table: [] for table in RequestItems}, "UnprocessedKeys": {}}
+            for index, (name, key) in enumerate(wanted):
+                table = self._tables[name]
+                if index in left:
+                    rest = answer["UnprocessedKeys"].setdefault(name, {**RequestItems[name], "Keys": []})
+                    rest["Keys"].append(key)
+                elif item := table.items.get(key[table.key]["S"]):
+                    answer["Responses"][name].append(item)
+            return answer
+
+        return self._call("BatchGetItem", effect)  # type: ignore[no-any-return]

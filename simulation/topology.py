@@ -1,0 +1,75 @@
+"""The deployment as the simulation builds it: the stack's figures, held against the stack by a test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lambdas.quiet_hours import settings as production
+
+from .faults import Faults
+from .queues import Queue
+from .world import World
+
+RETENTION_S = 4 * 86_400
+DEAD_LETTER_RETENTION_S = 14 * 86_400
+LANE_RECEIVES_MAX = 240
+ENTRY_RECEIVES_MAX = WAIT_RECEIVES_MAX = 1000
+LANE_BYTES_MAX = 64 * 1024
+CONSUMER_CONCURRENCY = 2
+CONSUMER_BATCH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFigures:
+    """Name, visibility, and how often a message may be received."""
+
+    name: str
+    visibility_s: float
+    receives_max: float
+
+
+def queue_figures() -> list[QueueFigures]:
+    """The four working queues; read at run time, so that a planted bug may change the figures."""
+    return [
+        QueueFigures("notification", 6 * production.CONSUMER_TIMEOUT_S, ENTRY_RECEIVES_MAX),
+        QueueFigures("delivery", production.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
+        QueueFigures("wait", production.WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
+        QueueFigures("schedule", production.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
+    ]
+
+
+def build_queues(world: World, faults: Faults, in_flight_max: int) -> dict[str, Queue]:
+    """Every queue by its name, each redriving to dead-letter."""
+    dead_letter = Queue(world, faults, "dead-letter", 30.0, DEAD_LETTER_RETENTION_S)
+    queues = {"dead-letter": dead_letter}
+    for figures in queue_figures():
+        queues[figures.name] = Queue(
+            world,
+            faults,
+            figures.name,
+            figures.visibility_s,
+            RETENTION_S,
+            bytes_max=LANE_BYTES_MAX,
+            receives_max=figures.receives_max,
+            dead_letter=dead_letter,
+        )
+    queues["wait"].in_flight_max = in_flight_max
+    return queues
+
+
+def settings_for(queues: dict[str, Queue], zone: str, policy: str, end_hour: int) -> Any:
+    """The settings that the functions of this deployment get."""
+    return production.Settings(
+        notification_queue_url=queues["notification"].url,
+        delivery_queue_url=queues["delivery"].url,
+        wait_queue_url=queues["wait"].url,
+        schedule_queue_url=queues["schedule"].url,
+        dead_letter_queue_url=queues["dead-letter"].url,
+        ledger_table="ledger",
+        consent_table="consent",
+        channel_secret="channels",
+        end=f"{end_hour:02}:00",
+        timezone=zone,
+        policy=policy,
+    )

@@ -1,0 +1,199 @@
+"""One thread, one heap of events, one virtual clock, one seeded source of randomness.
+
+The handlers are synchronous, so each runs in a greenlet: wherever it would wait (a call, a sleep, a provider) it hands
+over to the heap, and goes on when the clock has reached its time. Which of two live invocations moves first is decided
+by the heap alone, and so by the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from math import inf
+from random import Random
+from typing import Any, TypeVar
+
+from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Died(GreenletExit):  # type: ignore[misc]
+    """Thrown into every greenlet of a process that has died: no production `except` catches it."""
+
+
+_idle: list[greenlet] = []
+
+
+def _begin(job: Callable[[], None], hub: greenlet) -> greenlet:
+    """A greenlet for a job, to be switched to. It is used again afterwards: a new one costs as much as a minute."""
+    worker = _idle.pop() if _idle else greenlet(_work, hub)
+    worker.job = job
+    return worker
+
+
+def _work() -> None:
+    me = getcurrent()
+    while True:
+        me.job()
+        _idle.append(me)
+        me.parent.switch()
+
+
+class World:
+    """The clock and the heap. `t` is the true time, in seconds since `start`."""
+
+    def __init__(self, start: datetime, seed: int) -> None:
+        self.seed = seed
+        self.start = start
+        self.start_s = start.timestamp()
+        self.t = 0.0
+        self.rng = Random(seed)
+        self.hub = getcurrent()
+        self.alive = 0
+        self.note: Callable[[str, str | None], None] | None = None
+        self._heap: list[tuple[float, int, Callable[..., Any], tuple[Any, ...]]] = []
+        self._order = 0
+
+    def at(self, t: float, function: Callable[..., Any], *args: Any) -> None:
+        """Call a function at that time; what is due at one time comes in the order in which it was asked for."""
+        self._order += 1
+        heappush(self._heap, (t, self._order, function, args))
+
+    def run(self, until: float, stop: Callable[[], bool]) -> None:
+        """Let time pass until then, or until `stop` says so at a whole minute."""
+        heap, check_at = self._heap, self.t
+        while heap and heap[0][0] <= until:
+            if heap[0][0] >= check_at:
+                if stop():
+                    break
+                check_at += 60
+            self.t, _, function, args = heappop(heap)
+            function(*args)
+
+    @property
+    def events(self) -> int:
+        """How much has been asked for so far."""
+        return self._order
+
+    def time(self, t: float | None = None) -> datetime:
+        """The true time, as a time of day."""
+        return self.start + timedelta(seconds=self.t if t is None else t)
+
+    def seconds(self, instant: datetime) -> float:
+        """When that is, in seconds since the start."""
+        return (instant - self.start).total_seconds()
+
+
+class Process:
+    """One invocation, or one client: greenlets that live and die together.
+
+    Its clock is `skew_s` ahead of the true time. It is killed `timeout_s` after its start. `done` gets what the
+    function returned or raised, or `Died()`.
+    """
+
+    __slots__ = ("_done", "_function", "_greenlets", "alive", "deadline", "name", "owner", "skew", "world")
+
+    def __init__(self, world: World, name: str, skew_s: float = 0.0, timeout_s: float = inf) -> None:
+        self.world = world
+        self.name = name
+        self.owner = ""
+        self.deadline = world.t + timeout_s
+        self.skew = world.start + timedelta(seconds=skew_s) if skew_s else world.start
+        self.alive = True
+        self._greenlets: list[greenlet] = []
+        self._function: Callable[[], Any]
+        self._done: Callable[[Any], None]
+
+    def start(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run the function until it first waits."""
+        self.world.alive += 1
+        self._function, self._done = function, done
+        first = _begin(self._run, self.world.hub)
+        self._greenlets.append(first)
+        first.switch()
+
+    def _run(self) -> None:
+        try:
+            result = self._function()
+        except Died as died:
+            result = died
+        except Exception as error:
+            result = error
+        self.alive = False
+        self._greenlets.clear()
+        self.world.alive -= 1
+        self._done(result)
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Also what `time.sleep` is to the handlers."""
+        if not self.alive:
+            raise Died
+        world = self.world
+        wake_at = world.t + seconds
+        if wake_at >= self.deadline:
+            world.at(self.deadline, self._kill, "its time-out ended it")
+        else:
+            world.at(wake_at, self._wake, getcurrent())
+        world.hub.switch()
+
+    def _wake(self, sleeper: greenlet) -> None:
+        if self.alive:  # its greenlets may be someone else's by now
+            sleeper.switch()
+
+    def die(self, why: str) -> None:
+        """End here and now, from within."""
+        self.world.at(self.world.t, self._kill, why)
+        self.world.hub.switch()
+
+    def _kill(self, why: str) -> None:
+        if not self.alive:
+            return
+        self.alive = False
+        if self.world.note:
+            self.world.note(f"{self.name} died: {why}", None)
+        for each in reversed(self._greenlets):
+            each.throw(Died)
+
+    def now(self) -> datetime:
+        """What this process's clock shows."""
+        return self.skew + timedelta(seconds=self.world.t)
+
+    def remaining_s(self) -> float:
+        """How long until its time-out."""
+        return self.deadline - self.world.t
+
+    def side_by_side(self, function: Callable[[T], R], items: Sequence[T], at_once: int) -> list[R]:
+        """`SideBySide` with greenlets: joined before the answer, and killed with their process."""
+        if len(items) <= 1 or at_once <= 1:
+            return [function(item) for item in items]
+        caller = getcurrent()
+        results: list[Any] = [None] * len(items)
+        waiting = iter(enumerate(items))
+        working = min(at_once, len(items))
+        errors: list[Exception] = []
+
+        def work() -> None:
+            nonlocal working
+            try:
+                for index, item in waiting:
+                    results[index] = function(item)
+            except Died:
+                return
+            except Exception as error:
+                errors.append(error)
+            self._greenlets.remove(getcurrent())
+            working -= 1
+            if not working:
+                self.world.at(self.world.t, self._wake, caller)
+
+        for _ in range(working):
+            child = _begin(work, self.world.hub)
+            self._greenlets.append(child)
+            self.world.at(self.world.t, self._wake, child)
+        self.world.hub.switch()
+        if errors:
+            raise errors[0]
+        return results

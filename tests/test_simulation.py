@@ -1,0 +1,127 @@
+"""The promises, over simulated nights with faults; and the mistakes that those nights are known to find."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from infra import pipeline_stack
+from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
+from simulation import exhaustive, night, runner, topology
+from simulation.planted import PLANTS, SEEDS_MAX
+
+SEEDS = 500
+PARTS = 20
+BEYOND_SEEDS = 40
+RATE = "nights_per_second_per_core"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_nights_with_faults_break_no_promise(part: int) -> None:
+    """500 seeds in all; a failure names the seed: `make nights SEED=… TRACE=1` shows what happened."""
+    assert runner.nights(range(part, SEEDS, PARTS)).violations == []
+
+
+def test_the_nights_have_every_fault_and_every_ending() -> None:
+    played = runner.nights(range(40))
+    hit = {kind for kind, number in played.faults.items() if number}
+    assert {"error_before", "error_after", "partial", "die_before", "die_after", "poison", "redrive", "cancel"} <= hit
+    assert {"trigger_missed", "trigger_late", "trigger_twice", "duplicate_delivery", "lane_blocked"} <= hit
+    assert set(played.endings) == {"delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown"}
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_crash_before_or_after_any_call_breaks_no_promise(part: int) -> None:
+    points = list(exhaustive.points())
+    assert len(points) > 200
+    assert runner.crashes(points[part::PARTS]).violations == []
+
+
+@pytest.mark.parametrize("name", [plant.name for plant in PLANTS])
+def test_a_planted_bug_is_caught(name: str) -> None:
+    caught = runner.hunt(name)
+    assert caught.seeds is not None, f"{name} survived {SEEDS_MAX} nights"
+
+
+def test_there_are_planted_bugs_enough() -> None:
+    assert len({plant.name for plant in PLANTS}) == len(PLANTS) >= 25
+
+
+def test_pauses_beyond_the_bound_break_the_promise() -> None:
+    """The bound of I1 is one: the same nights with pauses of ten times as long send early."""
+    assert any(_sent_early(night.run(seed, pause_factor=10, stop_at_first=True)) for seed in range(BEYOND_SEEDS))
+
+
+def _sent_early(result: night.Result) -> bool:
+    return any(each.invariant == "never_early" for each in result.violations)
+
+
+def test_a_seed_replays_its_night() -> None:
+    assert night.run(7) == night.run(7)
+
+
+def test_the_simulated_deployment_has_the_figures_of_the_stack() -> None:
+    assert topology.LANE_RECEIVES_MAX == pipeline_stack.LANE_RECEIVES_MAX
+    assert topology.ENTRY_RECEIVES_MAX == pipeline_stack.ENTRY_RECEIVES_MAX
+    assert topology.WAIT_RECEIVES_MAX == pipeline_stack.WAIT_RECEIVES_MAX
+    assert pipeline_stack.RETENTION.to_seconds() == topology.RETENTION_S
+    assert pipeline_stack.DEAD_LETTER_RETENTION.to_seconds() == topology.DEAD_LETTER_RETENTION_S
+    assert topology.LANE_BYTES_MAX == BUNDLE_BYTES_MAX
+
+
+def test_the_report_has_the_promised_keys(tmp_path: Path) -> None:
+    report = runner.Report()
+    report.add(runner.nights(range(2)))
+    report.add(runner.Caught("survives", None, "", ""))
+    report.add(runner.Crashes(2, [(1, "SendMessage", "after", "conserved", "n1")]))
+    report.write(tmp_path / "nights.json")
+    written = json.loads((tmp_path / "nights.json").read_text())
+    assert list(written) == [
+        "commit",
+        "seeds",
+        RATE,
+        "notifications",
+        "faults",
+        "violations",
+        "planted",
+        "exhaustive",
+    ]
+    assert written["seeds"] == 2
+    assert written["planted"] == {"survives": None}
+    assert written["exhaustive"]["crash_points"] == 2
+    assert report.failed and report.survivors == ["survives"]
+
+
+def _simulation(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    root = str(Path(__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "simulation", *arguments]
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_one_night_can_be_read_as_a_timeline(tmp_path: Path) -> None:
+    told, _ = _simulation("--seed", "5", "--trace", cwd=tmp_path).communicate(timeout=120)
+    assert "A night in Asia/Seoul, policy korea, 40 notifications." in told
+    assert "is held: it stands on wait" in told
+    assert "Each notification's own story:" in told
+    assert "0 violations" in told
+
+
+def test_an_interrupted_run_reports_what_it_has_played(tmp_path: Path) -> None:
+    playing = _simulation("--seeds", "100000", "--only-seeds", "--jobs", "1", cwd=tmp_path)
+    assert playing.stdout is not None
+    assert "Ctrl-C" in playing.stdout.readline()
+    time.sleep(2)
+    playing.send_signal(signal.SIGINT)
+    told, _ = playing.communicate(timeout=60)
+    assert playing.returncode == 130, told
+    assert json.loads((tmp_path / "build" / "nights.json").read_text())["violations"] == []
