@@ -73,6 +73,8 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(_GONE_WITHIN_S)
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -227,7 +227,7 @@ class Night:
             return self._result()
         self.checks.night_over(self.queues, self.tables["ledger"].items, excuses=self.faults.at_worker)
         if plan.calm and not any(self.faults.rates.values()):
-            self.checks.released_on_time()
+            self.checks.released_on_time(self.faults.counts["crash"])
         for provider in self.providers.values():
             self.checks.paced(provider, self.worker.deaths, self._workers_at_once)
         return self._result()

@@ -209,6 +209,7 @@ def test_no_reason_shows_what_was_sent_or_where() -> None:
         ({"url": "https://canary:canary@example.com/"}, "webhook.url must name a host and carry no user name"),
         ({"url": "https://example.com:canary/"}, "webhook.url has a host or a port that cannot be read"),
         ({"secret": "canary, not base64"}, "webhook.secret must be base64 text"),
+        ({"secret": "*canary77*"}, "webhook.secret must be base64 text"),
         ({"secret": ""}, "webhook.secret must be base64 text"),
         ({"secret": "whsec_"}, "webhook.secret must be base64 text"),
         ({"secret": None}, "webhook.secret must be base64 text"),

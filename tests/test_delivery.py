@@ -1,4 +1,7 @@
-"""What the worker does with a bundle by day: endings, retries, dead letters, and what goes back where. (R12, R13)"""
+"""What the worker does with a bundle by day: endings, retries, dead letters, and what goes back where.
+
+R12 and R13, in today's form: a worker an invocation, which acknowledges what it has processed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from lambdas.quiet_hours.channels import NotConfigured
 from lambdas.quiet_hours.channels.seam import DELIVERED, Outcome
 from lambdas.quiet_hours.delivery import ATTEMPTS_MAX, FIRST_RETRY_S, REST_S
-from lambdas.quiet_hours.ledger import Entry, Ledger, ended
+from lambdas.quiet_hours.ledger import LOOK_AGAIN_S, Entry, Ledger, ended, released
 from lambdas.quiet_hours.settings import LEASE_S
 from tests.aws import DAY, Faulty, dynamodb, sqs
 from tests.delivery_world import (
@@ -139,6 +142,7 @@ def test_what_was_cancelled_ahead_is_absorbed(world: World) -> None:
 
 
 def test_a_rejected_one_goes_to_dead_letter_alone_and_unchanged(world: World) -> None:
+    """R22, by the worker's own decision and with the reason."""
     world.provider.answer = answers(**{"id-1": REJECTED})
     settled, counts = world.invoke(*many(3))
     assert (settled, counts) == (True, {"delivered": 2, "dead_lettered": 1, "rejected: http_400": 1})
@@ -217,6 +221,7 @@ def test_what_goes_back_together_goes_back_in_one_smaller_bundle(world: World) -
 
 
 def test_the_delay_doubles_with_each_attempt_up_to_what_sqs_allows(world: World) -> None:
+    """R22."""
     world.provider.answer = lambda _: RETRY
     world.put(accepted())
     world.run()
@@ -432,21 +437,22 @@ def test_one_channel_s_trouble_is_not_another_s(world: World) -> None:
     assert (world.on("delivery"), world.state("b")) == ([["a"]], "delivered")
 
 
-def test_an_item_that_another_worker_has_is_given_back_for_as_long_as_its_lease(world: World) -> None:
+def test_an_item_that_another_worker_has_is_given_back_to_be_looked_at_soon(world: World) -> None:
     other = Ledger(world.dynamodb, "ledger", "other", timedelta(seconds=LEASE_S))
     other.claim({"id-1": None}, DAY - timedelta(seconds=100))
     settled, counts = world.invoke(*many(3))
     assert (settled, counts) == (True, {"delivered": 2, "given_back": 1})
     (back,) = world.sqs.messages["delivery"]
-    assert (back.ids, back.delay_s) == (["id-1"], LEASE_S - 100)
+    assert (back.ids, back.delay_s) == (["id-1"], LOOK_AGAIN_S)
 
 
 def test_each_busy_item_waits_only_for_itself(world: World) -> None:
-    for age_s, id in ((100, "id-0"), (10, "id-1")):
-        other = Ledger(world.dynamodb, "ledger", f"other-{id}", timedelta(seconds=LEASE_S))
-        other.claim({id: None}, DAY - timedelta(seconds=age_s))
+    other = Ledger(world.dynamodb, "ledger", "other", timedelta(seconds=LEASE_S))
+    live = other.claim({"id-0": None, "id-1": None}, DAY).held
+    other.release([released(live["id-1"], 1, not_before=DAY + timedelta(seconds=60))], DAY)
     world.invoke(*many(2))
-    assert [(back.ids, back.delay_s) for back in world.sqs.messages["delivery"]] == [(["id-0"], 20), (["id-1"], 110)]
+    waits = [(back.ids, back.delay_s) for back in world.sqs.messages["delivery"]]
+    assert waits == [(["id-0"], LOOK_AGAIN_S), (["id-1"], 60)]
 
 
 # --- what is not taken

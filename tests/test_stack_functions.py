@@ -189,7 +189,7 @@ def test_nothing_consumes_what_is_held(stack: Deployed) -> None:
 
 def test_no_function_but_the_worker_can_feed_itself(stack: Deployed) -> None:
     """Lambda ends a chain that goes round sixteen times, so the only loop is the one whose guard is off."""
-    starts = dict(stack.feeds())
+    starts = dict(stack.feeds().keys())
     next_ = {
         name: {
             starts[queue]

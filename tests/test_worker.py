@@ -1,4 +1,4 @@
-"""The worker as Lambda calls it: environment, clients, secret, a real receiver, and what it logs. (R12, R13)"""
+"""The worker as Lambda calls it (R12, R13): environment, clients, secret, a real receiver, and what it logs."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from lambdas import worker
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 from lambdas.quiet_hours.delivery import Delivery
-from lambdas.quiet_hours.ledger import Ledger
+from lambdas.quiet_hours.ledger import Ledger, LedgerUnavailable
 from lambdas.quiet_hours.settings import WORKER_TIMEOUT_S, Settings
+from lambdas.quiet_hours.side_by_side import in_threads
 from tests.aws import dynamodb, put_consent, record, settings, sqs, take, take_notifications, text_attributes
 from tests.http_peer import Peer, answering, listening
 
@@ -190,6 +191,23 @@ def test_each_invocation_owns_its_claims(env: Settings, secrets: Any, dynamodb: 
         configure(secrets, env, {"url": peer.url})
         assert invoke(message(notification("taken"))) == {"batchItemFailures": []}
     assert (peer.requests, state(dynamodb, "taken")) == ([], "claimed")
+
+
+def test_what_one_invocation_left_undone_the_next_does_not_take_for_its_own(
+    env: Settings, secrets: Any, dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: Any) -> None:
+        raise LedgerUnavailable
+
+    with listening(answering(OK)) as peer:
+        configure(secrets, env, {"url": peer.url})
+        with monkeypatch.context() as first:
+            first.setattr(Ledger, "delivered", down)
+            assert invoke(message(notification("a"), message_id="m")) == {
+                "batchItemFailures": [{"itemIdentifier": "m"}]
+            }
+        assert invoke(message(notification("a"), message_id="m")) == {"batchItemFailures": []}
+    assert (len(peer.requests), state(dynamodb, "a")) == (1, "claimed")
 
 
 def test_a_lane_s_trouble_is_reported_for_its_record_alone(
@@ -405,6 +423,7 @@ def test_the_worker_hands_over_what_the_environment_says(
     (delivery,) = seen
     assert delivery.settings == env
     assert delivery.policy == env.quiet_hours()
+    assert delivery.side_by_side is in_threads
     assert 0 < delivery.remaining_s() <= WORKER_TIMEOUT_S
     assert abs((delivery.now() - datetime.now(UTC)).total_seconds()) < 5
 

@@ -25,6 +25,9 @@ ROUNDS_MAX = 5
 KEEP = timedelta(days=30)
 """Longer than any message can live: 3 days to its expiry, 14 in dead-letter, 4 on each of three queues after that."""
 
+LOOK_AGAIN_S = 30
+"""When to come back to a claim that is live: its owner is nearly always done long before its lease is."""
+
 Ending = Literal["delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown"]
 ENDINGS: tuple[Ending, ...] = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
 
@@ -82,7 +85,7 @@ class Claims:
     """What came of claiming some ids; each is in exactly one of these.
 
     `held`: ours, with its attempts so far. `interrupted`: ours, but an owner died while its call may have been under
-    way. `busy`: another's, or not yet due, for so many seconds. `ended`: how.
+    way. `busy`: another's, or not yet due: to be looked at again in so many seconds. `ended`: how.
     """
 
     held: dict[str, Entry]
@@ -124,7 +127,8 @@ class Ledger:
                 ):
                     claims.ended[id] = found
                 elif found.lease_until_ms > _ms(now) and found.owner != self._owner:
-                    claims.busy[id] = (found.lease_until_ms - _ms(now)) / 1000
+                    left_s = (found.lease_until_ms - _ms(now)) / 1000
+                    claims.busy[id] = min(left_s, LOOK_AGAIN_S) if found.owner else left_s
                 else:
                     waiting[id] = _unchanged(found, self._take_over(found, mine[id]))
             if not waiting:

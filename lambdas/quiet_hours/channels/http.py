@@ -159,9 +159,7 @@ class _BoundedSocket:
         return self._plain
 
     def sendall(self, data: bytes) -> None:
-        left = memoryview(data)
-        while left:  # the sendall of a TLS socket would start the time anew with each record
-            left = left[self.bound().send(left) :]
+        self.bound().sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Reader(self, self._plain.makefile("rb", buffering=0)))
