@@ -439,7 +439,7 @@ def test_one_channel_s_trouble_is_not_another_s(world: World) -> None:
 
 def test_an_item_that_another_worker_has_is_given_back_to_be_looked_at_soon(world: World) -> None:
     other = Ledger(world.dynamodb, "ledger", "other", timedelta(seconds=LEASE_S))
-    other.claim({"id-1": None}, DAY - timedelta(seconds=100))
+    other.claim({"id-1": None}, DAY)
     settled, counts = world.invoke(*many(3))
     assert (settled, counts) == (True, {"delivered": 2, "given_back": 1})
     (back,) = world.sqs.messages["delivery"]
