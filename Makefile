@@ -28,8 +28,9 @@ demo: setup ## play an evening through a quiet window on the embedded AWS and co
 	@python -m local.demo
 
 test: setup .venv-sam/.filled ## run every test
-	@# What shares a stack is one group and stays in one of the two processes (tests/embedded/conftest.py).
-	python -m pytest -n 2 --dist loadgroup
+	@# What shares a stack is one group and stays in one process (tests/embedded/conftest.py). Three, because two of them
+	@# mostly wait for the embedded AWS.
+	python -m pytest -n 3 --dist loadgroup
 
 check: setup ## formatter, linter, types, synth with cdk-nag, template lint
 	ruff format --check .
