@@ -29,7 +29,6 @@ RELEASED_WITHIN_S = 65.0
 
 CRASH_COSTS_S = WAIT_VISIBILITY_S + 60
 """What one crash may add: what a scheduler had received is invisible that long, and then the next minute's finds it."""
-"""A minute, and what the calls on the way take."""
 
 WITH_LETTER = ("dead_lettered", "unknown")
 QUIET_FROM_HOUR = 21
