@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from lambdas.quiet_hours.notification import accept, to_text
+from lambdas.quiet_hours.notification import accept
 from local import BUILD, aws, deploy, server
 from local.provider import Provider
 
@@ -70,7 +70,7 @@ def _measure(endpoint: str, outputs: dict[str, str], provider: Provider) -> None
             candidate = {"channel": "webhook", "address": "bench", "content": {"body": "hop"}, "category": "critical"}
             time.sleep(SETTLE_S)
             sent_at = datetime.now(UTC)
-            put(to_text(accept(candidate, default_id=id, now=sent_at) | {"id": id}))
+            put(accept(candidate, default_id=id, now=sent_at)[1])
             arrived_at = _arrival(provider, id)
             if number >= WARM_UP:
                 latencies_ms[way].append((arrived_at - sent_at).total_seconds() * 1000)

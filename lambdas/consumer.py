@@ -73,20 +73,17 @@ def consume(
     # Where quiet hours do not apply the consumer needs no consent; whether someone opted out the worker asks itself.
     asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []
     consents = read_consents(dynamodb, settings.consent_table, (recipient_of(item.notification) for item in asks), now)
-    lanes: dict[str, list[Item]] = {settings.delivery_queue_url: [], settings.wait_queue_url: []}
+    now_lane: list[Item] = []
+    held: list[Item] = []
     for item in items:
         decision = decide(item.notification, consents.get(recipient_of(item.notification)), now, policy)
-        held = isinstance(decision, Hold)
-        lanes[settings.wait_queue_url if held else settings.delivery_queue_url].append(item)
+        (held if isinstance(decision, Hold) else now_lane).append(item)
 
     failed: set[str] = set()
-    for queue_url, lane in lanes.items():
+    for queue_url, lane in ((settings.delivery_queue_url, now_lane), (settings.wait_queue_url, held)):
         messages = pack(lane)
         for index in send(sqs, queue_url, messages):
             failed |= {sources[id(item)] for item in messages[index].items}
     for index in send(sqs, settings.dead_letter_queue_url, [letter for letter, _ in refused]):
         failed.add(refused[index][1])
-    counts = Counter(
-        now=len(lanes[settings.delivery_queue_url]), held=len(lanes[settings.wait_queue_url]), refused=len(refused)
-    )
-    return sorted(failed), counts
+    return sorted(failed), Counter(now=len(now_lane), held=len(held), refused=len(refused))

@@ -87,14 +87,15 @@ def accept_all(
     indexes: dict[int, int] = {}  # the place in the request, by the item's identity
     for index, candidate in enumerate(candidates):
         try:
-            notification = accept(candidate, default_id=new_id(), now=now)
+            default_id = "" if isinstance(candidate, dict) and "id" in candidate else new_id()
+            notification, text = accept(candidate, default_id=default_id, now=now)
             if datetime.fromisoformat(notification["expires_at"]) <= now:
                 raise Invalid(["expires_at: has passed already"])
         except Invalid as invalid:
             given = candidate.get("id") if isinstance(candidate, dict) else None
             rejected.append({"index": index, "id": given if is_id(given) else None, "errors": invalid.errors})
         else:
-            items.append(Item(notification, to_text(notification)))
+            items.append(Item(notification, text))
             indexes[id(items[-1])] = index
 
     messages = pack(items)

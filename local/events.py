@@ -89,7 +89,7 @@ def file_text(event: object) -> str:
 
 def accepted(*candidates: dict[str, Any]) -> list[Item]:
     """Notifications as the producer puts them on a queue."""
-    notifications = [accept(candidate, default_id=_id(to_text(candidate)), now=EVENING) for candidate in candidates]
+    notifications = [accept(candidate, default_id=_id(to_text(candidate)), now=EVENING)[0] for candidate in candidates]
     return [Item(notification, to_text(notification)) for notification in notifications]
 
 

@@ -30,7 +30,7 @@ from tests.aws import NIGHT, notification, record
 
 
 def canonical(**fields: Any) -> Any:
-    return accept(notification(**({"id": "n-1"} | fields)), default_id="unused", now=NIGHT)
+    return accept(notification(**({"id": "n-1"} | fields)), default_id="unused", now=NIGHT)[0]
 
 
 def item(text: str | None = None, redriven: str | None = None, **fields: Any) -> Item:

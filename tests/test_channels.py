@@ -271,7 +271,7 @@ def test_the_log_channel_prints_id_and_size_and_never_content(capsys: pytest.Cap
         "content": {"title": "canary-title", "body": "canary-본문", "variables": {"canary": "canary"}},
         "metadata": {"canary": "canary"},
     }
-    notification = accept(given, default_id="order-1", now=DAY)
+    notification, _ = accept(given, default_id="order-1", now=DAY)
     channel = build("log", None, lambda: DAY)
     assert channel.send([notification]) == [DELIVERED]
     channel.close()

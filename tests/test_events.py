@@ -98,7 +98,7 @@ def test_the_producer_accepts_many_and_names_the_one_that_is_wrong(sqs: Any, dyn
     assert [(each["id"], each["decision"]) for each in answer["accepted"]] == [
         (ORDER_PAID["id"], "send"),
         (NIGHT_SALE["id"], "hold"),
-        ("new-2", "hold"),
+        ("new-0", "hold"),
     ]
     (rejected,) = answer["rejected"]
     assert rejected["index"] == 3

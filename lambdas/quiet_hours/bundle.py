@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from .notification import NOTIFICATION_BYTES_MAX, Invalid, Notification, RepeatedKeys, accept, is_id, to_text
+from .notification import Invalid, Notification, RepeatedKeys, accept, is_id
 
 BUNDLE_BYTES_MAX = 64 * 1024
 BUNDLE_ITEMS_MAX = 100
@@ -28,8 +28,7 @@ class Unreadable(Exception):
     """Raised when a body is not JSON, or an empty array. The text says why, never what stood there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A notification on its way: `text` is its JSON as it travels, `redriven` the ending that a redrive undoes."""
 
     notification: Notification
@@ -77,14 +76,18 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[Misfit]]:
             if is_id(event_id) and is_id(f"event:{event_id}"):
                 default_id = f"event:{event_id}"
         try:
-            notification = accept(requested, default_id=default_id, now=sent_at, keep_accepted_at=True)
+            notification, written = accept(
+                requested,
+                default_id=default_id,
+                now=sent_at,
+                keep_accepted_at=True,
+                text=text if requested is candidate else None,
+            )
         except Invalid as invalid:
             given = requested.get("id") if isinstance(requested, dict) else None
             misfits.append(Misfit(text, str(given) if is_id(given) else default_id, invalid.errors))
         else:
-            if notification is not candidate or len(text.encode()) > NOTIFICATION_BYTES_MAX:  # written at length
-                text = to_text(notification)
-            items.append(Item(notification, text, redriven))
+            items.append(Item(notification, written, redriven))
     return items, misfits
 
 
@@ -113,20 +116,23 @@ def pack(items: Iterable[Item]) -> list[Message]:
     A redriven item travels alone, since its message says so for all that is in it.
     """
     messages: list[Message] = []
-    open_bundles: dict[str, tuple[list[Item], int]] = {}
+    open_bundles: dict[str, list[Item]] = {}
+    room_bytes: dict[str, int] = {}
     for item in items:
         if item.redriven is not None:
             messages.append(Message(item.text, (item,), {REDRIVEN: item.redriven}))
             continue
-        size_bytes = len(item.text.encode()) + 1  # the comma, or the closing bracket
         channel = item.notification["channel"]
-        bundle, bundle_bytes = open_bundles.get(channel, ([], 1))
-        if bundle and (len(bundle) == BUNDLE_ITEMS_MAX or bundle_bytes + size_bytes > BUNDLE_BYTES_MAX):
-            messages.append(_bundle(bundle))
-            bundle, bundle_bytes = [], 1
+        size_bytes = len(item.text.encode()) + 1  # the comma, or the closing bracket
+        bundle = open_bundles.get(channel)
+        if bundle is None or len(bundle) == BUNDLE_ITEMS_MAX or size_bytes > room_bytes[channel]:
+            if bundle is not None:
+                messages.append(_bundle(bundle))
+            bundle = open_bundles[channel] = []
+            room_bytes[channel] = BUNDLE_BYTES_MAX - 1
         bundle.append(item)
-        open_bundles[channel] = bundle, bundle_bytes + size_bytes
-    return messages + [_bundle(bundle) for bundle, _ in open_bundles.values()]
+        room_bytes[channel] -= size_bytes
+    return messages + [_bundle(bundle) for bundle in open_bundles.values()]
 
 
 def _bundle(items: list[Item]) -> Message:
@@ -139,6 +145,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 _decode = json.JSONDecoder(object_pairs_hook=_object).raw_decode
+_SPACE = (" ", "\t", "\n", "\r")
 _space = re.compile(r"[ \t\n\r]*").match
 
 
@@ -176,5 +183,7 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
 
 
 def _after_space(body: str, position: int) -> int:
+    if body[position : position + 1] not in _SPACE:  # as in all that we write
+        return position
     match = _space(body, position)
     return match.end() if match else position

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypedDict
 
 from .policy import CATEGORIES
@@ -16,6 +17,9 @@ NOTIFICATION_BYTES_MAX = 32 * 1024
 METADATA_BYTES_MAX = 2 * 1024
 TEXT_CHARACTERS_MAX = 10_000
 DEPTH_MAX = 5
+UTF8_BYTES_MAX = 4
+"""What one character takes at most."""
+
 UNKNOWN_FIELDS_NAMED_MAX = 5
 LIFE = timedelta(days=3)
 """How long after acceptance a notification may still be sent: less than every source queue's retention."""
@@ -49,10 +53,12 @@ class RepeatedKeys(dict[str, Any]):
     """A JSON object that named a key twice: a sign that whoever wrote it meant something else."""
 
 
+Check = Callable[[object], str | None]
+"""What is wrong with a field's value, if anything."""
+
 _ID = re.compile(r"[A-Za-z0-9._:@+=/-]{1,128}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})")
 _UNSENDABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_CONTENT_FIELDS = ("title", "body", "template", "variables")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -61,44 +67,67 @@ def to_text(value: object) -> str:
     return _encode(value)
 
 
-def accept(candidate: object, *, default_id: str, now: datetime, keep_accepted_at: bool = False) -> Notification:
-    """The canonical notification that `candidate` stands for; the same object where it is canonical already.
+def accept(
+    candidate: object, *, default_id: str, now: datetime, keep_accepted_at: bool = False, text: str | None = None
+) -> tuple[Notification, str]:
+    """The canonical notification that `candidate` stands for, and its JSON as it travels.
 
+    What is canonical already comes back as the same object, with the `text` that it was read from.
     `now` becomes `accepted_at`; with `keep_accepted_at` an earlier one is believed, a later one never.
     Raises `Invalid` with every fault found.
     """
     if not isinstance(candidate, dict):
         raise Invalid(["notification: must be a JSON object"])
-    errors = list(_faults(candidate))
+    errors = _faults(candidate)
+    address = ""
+    if not errors or _has_address(candidate):
+        try:
+            address = canonical_address(candidate["channel"], candidate["address"])
+        except ValueError as fault:
+            errors.append(f"address: {fault}")
     if errors:
         raise Invalid(errors)
 
-    now = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as precise as it is written
-    accepted_at = now
-    if keep_accepted_at and "accepted_at" in candidate:
-        accepted_at = min(datetime.fromisoformat(candidate["accepted_at"]), now)
-    latest = accepted_at + LIFE
-    expires_at = datetime.fromisoformat(candidate["expires_at"]) if "expires_at" in candidate else latest
-    canonical: dict[str, Any] = {
-        **candidate,
-        "id": candidate.get("id", default_id),
-        "category": candidate.get("category", "advertising"),
-        "address": canonical_address(candidate["channel"], candidate["address"]),
-    }
+    changes: dict[str, str] = {}
+    if "id" not in candidate:
+        changes["id"] = default_id
+    if "category" not in candidate:
+        changes["category"] = "advertising"
+    if address != candidate["address"]:
+        changes["address"] = address
+    accepted_at, accepted_text = _as_precise_as_written(now)
+    believed = _instant(candidate["accepted_at"]) if keep_accepted_at and "accepted_at" in candidate else None
     # What already says the same instant stays as it was written, so that a canonical one comes back untouched.
-    if not keep_accepted_at or "accepted_at" not in candidate or accepted_at is now:
-        canonical["accepted_at"] = accepted_at.isoformat(timespec="milliseconds")
-    if "expires_at" not in candidate or expires_at > latest:
-        canonical["expires_at"] = latest.isoformat(timespec="milliseconds")
-    result: Notification = candidate if canonical == candidate else canonical  # type: ignore[assignment]
-    if len(to_text(result).encode()) > NOTIFICATION_BYTES_MAX:
-        raise Invalid([f"notification: must be at most {NOTIFICATION_BYTES_MAX} bytes as compact JSON in UTF-8"])
-    return result
+    if believed is None or believed > accepted_at:
+        changes["accepted_at"] = accepted_text
+    else:
+        accepted_at = believed
+    latest = accepted_at + LIFE
+    expires_at = _instant(candidate["expires_at"]) if "expires_at" in candidate else None
+    if expires_at is None or expires_at > latest:
+        changes["expires_at"] = _as_precise_as_written(latest)[1]
+    result: Notification = {**candidate, **changes} if changes else candidate  # type: ignore[assignment,typeddict-item]
+    if changes or text is None or _is_longer(text, NOTIFICATION_BYTES_MAX):  # or written with much white space
+        text = to_text(result)
+        if _is_longer(text, NOTIFICATION_BYTES_MAX):
+            raise Invalid([f"notification: must be at most {NOTIFICATION_BYTES_MAX} bytes as compact JSON in UTF-8"])
+    return result, text
+
+
+@lru_cache(maxsize=8)
+def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
+    """The instant in whole milliseconds, and as text. Everything in one request has the same."""
+    instant = instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    return instant, instant.isoformat(timespec="milliseconds")
+
+
+def _is_longer(text: str, bytes_max: int) -> bool:
+    return len(text) * UTF8_BYTES_MAX > bytes_max and len(text.encode()) > bytes_max
 
 
 def is_id(value: object) -> bool:
     """Whether this can be a notification's id, the idempotency key of all that happens to it."""
-    return isinstance(value, str) and _ID.fullmatch(value) is not None
+    return _id(value) is None
 
 
 def recipient_of(notification: Notification) -> str:
@@ -106,24 +135,33 @@ def recipient_of(notification: Notification) -> str:
     return notification.get("recipient_id", notification["address"])
 
 
-def _faults(candidate: dict[str, Any]) -> Iterator[str]:
-    """Every reason why this is no notification. Values are never shown: they may be somebody's data."""
-    for name in sorted(candidate.keys() - _FIELDS.keys())[:UNKNOWN_FIELDS_NAMED_MAX]:
-        yield f"{_shown(name)}: unknown field; allowed are {', '.join(_FIELDS)}"
+def _faults(candidate: dict[str, Any]) -> list[str]:
+    """Every reason why this is no notification, but for what its address has to look like. Values are never shown:
+    they may be somebody's data."""
+    unknown: list[str] = []
+    found: dict[str, str] = {}
+    for name, value in candidate.items():
+        check = _FIELDS.get(name)
+        if check is None:
+            unknown.append(name)
+        elif fault := check(value):
+            found[name] = fault
+    complete = "channel" in candidate and "address" in candidate and "content" in candidate
+    if complete and not found and not unknown and not isinstance(candidate, RepeatedKeys):
+        return []
+
+    allowed = ", ".join(_FIELDS)
+    faults = [f"{_shown(name)}: unknown field; allowed are {allowed}" for name in sorted(unknown)]
+    del faults[UNKNOWN_FIELDS_NAMED_MAX:]
     if isinstance(candidate, RepeatedKeys):
-        yield "notification: names a field twice"
-    for name in ("channel", "address", "content"):
-        if name not in candidate:
-            yield f"{name}: is required"
-    for name, check in _FIELDS.items():
-        if name in candidate and (fault := check(candidate[name])):
-            yield f"{name}: {fault}"
-    channel, address = candidate.get("channel"), candidate.get("address")
-    if channel in CHANNELS and isinstance(address, str) and _text(address, 1024) is None:
-        try:
-            canonical_address(str(channel), address)
-        except ValueError as fault:
-            yield f"address: {fault}"
+        faults.append("notification: names a field twice")
+    faults += [f"{name}: is required" for name in ("channel", "address", "content") if name not in candidate]
+    return faults + [f"{name}: {found[name]}" for name in _FIELDS if name in found]
+
+
+def _has_address(candidate: dict[str, Any]) -> bool:
+    """Whether the channel's form of addresses can be asked for, whatever else is wrong."""
+    return not any(_FIELDS[name](candidate.get(name)) for name in ("channel", "address"))
 
 
 def _shown(name: str) -> str:
@@ -131,55 +169,70 @@ def _shown(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z][A-Za-z_-]{0,39}[0-9]{0,2}", name) else f"(a name of {len(name)} characters)"
 
 
-def _one_of(allowed: tuple[str, ...]) -> Callable[[object], str | None]:
+def _one_of(allowed: tuple[str, ...]) -> Check:
     fault = f"must be one of {', '.join(allowed)}"
     return lambda value: None if isinstance(value, str) and value in allowed else fault
 
 
-def _text(value: object, characters_max: int) -> str | None:
-    if not isinstance(value, str):
-        return "must be text"
-    if not 1 <= len(value) <= characters_max:
-        return f"must have 1 to {characters_max} characters"
-    if _UNSENDABLE.search(value):
-        return "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
-    return None
+def _text(characters_max: int) -> Check:
+    def check(value: object) -> str | None:
+        if not isinstance(value, str):
+            return "must be text"
+        if not 1 <= len(value) <= characters_max:
+            return f"must have 1 to {characters_max} characters"
+        if not value.isprintable() and _UNSENDABLE.search(value):  # nothing printable is unsendable: soon seen
+            return "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
+        return None
+
+    return check
 
 
-def _short_text(value: object) -> str | None:
-    return _text(value, 128)
+_short_text, _address_text, _long_text = _text(128), _text(1024), _text(TEXT_CHARACTERS_MAX)
 
 
 def _id(value: object) -> str | None:
-    allowed = "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = / -"
-    return None if is_id(value) else allowed
+    if isinstance(value, str) and _ID.fullmatch(value):
+        return None
+    return "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = / -"
+
+
+@lru_cache(maxsize=256)
+def _instant(text: str) -> datetime | None:
+    """What a time says, None where it is none. A bundle's notifications mostly have the same few."""
+    try:
+        return datetime.fromisoformat(text) if _TIME.fullmatch(text) else None
+    except ValueError:
+        return None
 
 
 def _time(value: object) -> str | None:
-    try:
-        if isinstance(value, str) and _TIME.fullmatch(value) and datetime.fromisoformat(value):
-            return None
-    except ValueError:
-        pass
-    return "must be a time with an offset, such as 2020-11-12T12:00:00+09:00"
+    right = isinstance(value, str) and _instant(value) is not None
+    return None if right else "must be a time with an offset, such as 2020-11-12T12:00:00+09:00"
 
 
 def _content(value: object) -> str | None:
     if not isinstance(value, dict) or not value:
         return f"must be an object with {', '.join(_CONTENT_FIELDS)}"
-    if unknown := value.keys() - set(_CONTENT_FIELDS):
-        return f"{_shown(min(unknown))} is an unknown field; allowed are {', '.join(_CONTENT_FIELDS)}"
-    if "body" not in value and "template" not in value:
-        return "needs a body or a template"
+    for name, part in value.items():
+        if name not in _CONTENT_FIELDS:
+            return f"{_shown(name)} is an unknown field; allowed are {', '.join(_CONTENT_FIELDS)}"
+        if (fault := _CONTENT_FIELDS[name](part)) is not None:
+            return f"{name} {fault}"
     if isinstance(value, RepeatedKeys):
         return "names a field twice"
-    for name in ("title", "body", "template"):
-        if name in value and (fault := _text(value[name], TEXT_CHARACTERS_MAX)):
-            return f"{name} {fault}"
-    if not isinstance(value.get("variables", {}), dict):
-        return "variables must be an object"
-    fault = _json(value.get("variables", {}), DEPTH_MAX)
-    return f"variables {fault}" if fault else None
+    return None if "body" in value or "template" in value else "needs a body or a template"
+
+
+def _variables(value: object) -> str | None:
+    return _json(value, DEPTH_MAX) if isinstance(value, dict) else "must be an object"
+
+
+_CONTENT_FIELDS: dict[str, Check] = {
+    "title": _long_text,
+    "body": _long_text,
+    "template": _long_text,
+    "variables": _variables,
+}
 
 
 def _metadata(value: object) -> str | None:
@@ -187,35 +240,43 @@ def _metadata(value: object) -> str | None:
         return "must be an object"
     if fault := _json(value, DEPTH_MAX):
         return fault
-    size = len(to_text(value).encode())
-    return f"must be at most {METADATA_BYTES_MAX} bytes as JSON" if size > METADATA_BYTES_MAX else None
+    # What stands as one character in the repr takes at most UTF8_BYTES_MAX as JSON, so that most need no writing.
+    if len(repr(value)) * UTF8_BYTES_MAX > METADATA_BYTES_MAX and _is_longer(to_text(value), METADATA_BYTES_MAX):
+        return f"must be at most {METADATA_BYTES_MAX} bytes as JSON"
+    return None
 
 
 def _json(value: object, depth: int) -> str | None:
     """The fault of some free-form JSON, if any."""
     if isinstance(value, str):
-        return _text(value, TEXT_CHARACTERS_MAX) if value else None
-    if value is None or isinstance(value, bool | int):
+        return _long_text(value) if value else None
+    if value is None or isinstance(value, int):
         return None
     if isinstance(value, float):
         return None if math.isfinite(value) else "has a number that JSON cannot carry (NaN or Infinity)"
     if isinstance(value, RepeatedKeys):
         return "names a field twice"
-    if not isinstance(value, dict | list):
+    if not isinstance(value, (dict, list)):
         return "has a value that JSON cannot carry"
     if depth == 0:
         return f"is nested more than {DEPTH_MAX} levels deep"
-    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
-        return "has a field whose name is not text"
-    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-    return next((fault for part in inner if (fault := _json(part, depth - 1))), None)
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                return "has a field whose name is not text"
+            if fault := _json(key, depth - 1):
+                return fault
+    for inner in value.values() if isinstance(value, dict) else value:
+        if fault := _json(inner, depth - 1):
+            return fault
+    return None
 
 
-_FIELDS: dict[str, Callable[[object], str | None]] = {
+_FIELDS: dict[str, Check] = {
     "id": _id,
     "category": _one_of(CATEGORIES),
     "channel": _one_of(CHANNELS),
-    "address": lambda value: _text(value, 1024),
+    "address": _address_text,
     "recipient_id": _short_text,
     "content": _content,
     "expires_at": _time,
@@ -234,15 +295,22 @@ def canonical_address(channel: str, address: str) -> str:
     return _ADDRESSES[channel](address.strip())
 
 
+_E164 = re.compile(r"\+(?:82[1-9][0-9]{7,10}|(?!82)[1-9][0-9]{6,14})")
+_KOREAN = re.compile(r"(?:0|\+820)([1-9][0-9]{7,10})")
+_WRITTEN_BETWEEN = re.compile(r"[\s().-]")
+
+
 def _phone(address: str) -> str:
-    digits = re.sub(r"[\s().-]", "", address)
-    if re.fullmatch(r"0[1-9][0-9]{7,10}", digits):
-        return "+82" + digits[1:]
-    if korean := re.fullmatch(r"\+820?([1-9][0-9]{7,10})", digits):
-        return "+82" + korean[1]
-    if re.fullmatch(r"\+(?!82)[1-9][0-9]{6,14}", digits):
+    digits = address if _E164.fullmatch(address) else _WRITTEN_BETWEEN.sub("", address)
+    if _E164.fullmatch(digits):
         return digits
+    if korean := _KOREAN.fullmatch(digits):
+        return "+82" + korean[1]
     raise ValueError("must be a Korean number such as 010-1234-5678 or an international one such as +14155550100")
+
+
+_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
 
 
 def _email(address: str) -> str:
@@ -252,13 +320,8 @@ def _email(address: str) -> str:
         domain = domain.encode("idna").decode().lower()
     except UnicodeError:
         raise fault from None
-    label = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
     if not (
-        at
-        and len(local) <= 64
-        and len(domain) <= 253
-        and re.fullmatch(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*", local)
-        and re.fullmatch(rf"{label}(\.{label})+", domain)
+        at and len(local) <= 64 and len(domain) <= 253 and _LOCAL_PART.fullmatch(local) and _DOMAIN.fullmatch(domain)
     ):
         raise fault
     return f"{local.lower()}@{domain}"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 CATEGORIES = ("advertising", "informational", "critical")
+SPANS_KEPT = 4
 
 
 class Consent(NamedTuple):
@@ -36,6 +36,8 @@ class Policy:
     exempt_channels: frozenset[str] = frozenset()
     guard: timedelta = timedelta(0)
     skew: timedelta = timedelta(0)
+    spans_seen: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What the rule has found out before: one span lasts for hours, and is asked for with every notification."""
 
     def __post_init__(self) -> None:
         if self.start == self.end:
@@ -77,17 +79,15 @@ def decide(notification: Mapping[str, Any], consent: Consent | None, now: dateti
     """Judge one accepted notification at one instant. `consent` None means that the recipient has no record."""
     if datetime.fromisoformat(notification["expires_at"]) <= now:
         return Drop("expired", f"expired at {notification['expires_at']}")
-    advertising = notification["category"] == "advertising"
-    if advertising and consent is not None and consent.opted_out:
+    category = notification["category"]
+    if category == "advertising" and consent is not None and consent.opted_out:
         return Drop("opted_out", "the recipient has opted out of advertising")
     if not may_be_held(notification, policy):
-        return Send(f"{notification['category']} by {notification['channel']} is never held under policy {policy.name}")
-    until = quiet_until(now, policy)
-    if until is None:
-        return Send(f"outside quiet hours ({policy.start:%H:%M} to {policy.end:%H:%M} {policy.zone.key})")
-    if consent is not None and consent.night_consent:
+        return Send(f"{category} by {notification['channel']} is never held under policy {policy.name}")
+    span = _span_at(now, policy)
+    if isinstance(span.judgement, Hold) and consent is not None and consent.night_consent:
         return Send("quiet hours, but the recipient has consented to the night")
-    return Hold(until, f"quiet hours until {until:%Y-%m-%d %H:%M} {policy.zone.key}, and no night consent")
+    return span.judgement
 
 
 def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
@@ -97,17 +97,45 @@ def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
 
 def quiet_until(now: datetime, policy: Policy) -> datetime | None:
     """The end of the quiet hours, guard and skew included, that `now` lies in; None outside them."""
+    judgement = _span_at(now, policy).judgement
+    return judgement.until if isinstance(judgement, Hold) else None
+
+
+class _Span(NamedTuple):
+    """A stretch of time, `[begins, ends)`, all of which the policy judges alike where nobody has consented."""
+
+    begins: datetime
+    ends: datetime
+    judgement: Send | Hold
+
+
+def _span_at(now: datetime, policy: Policy) -> _Span:
     if now.tzinfo is None:
         raise ValueError("the time must carry an offset")
+    for span in policy.spans_seen:
+        if span.begins <= now < span.ends:
+            return span
+    span = _find_span(now, policy)
+    policy.spans_seen[:] = [span, *policy.spans_seen[: SPANS_KEPT - 1]]
+    return span
+
+
+def _find_span(now: datetime, policy: Policy) -> _Span:
+    """The span from the last time before `now` at which quiet hours began or ended to the next one after it."""
     today = now.astimezone(policy.zone).date()
-    for day in (today + timedelta(days=1), today, today - timedelta(days=1)):
-        start, end = _window(day, policy)
-        if start - policy.guard <= now < end + policy.skew:
-            return end.astimezone(policy.zone)
-    return None
+    windows = [_window(today + timedelta(days=days), policy) for days in (2, 1, 0, -1, -2)]
+    quiet = [(start - policy.guard, end + policy.skew, end) for start, end in windows]
+    edges = [edge for begins, ends, _ in quiet for edge in (begins, ends)]
+    judgement: Send | Hold = Send(f"outside quiet hours ({policy.start:%H:%M} to {policy.end:%H:%M} {policy.zone.key})")
+    for begins, ends, end in quiet:
+        if begins <= now < ends:
+            until = end.astimezone(policy.zone)
+            why = f"quiet hours until {until:%Y-%m-%d %H:%M} {policy.zone.key}, and no night consent"
+            judgement = Hold(until, why)
+            break
+    return _Span(max(edge for edge in edges if edge <= now), min(edge for edge in edges if edge > now), judgement)
 
 
-@lru_cache(maxsize=64)
 def _window(day: date, policy: Policy) -> tuple[datetime, datetime]:
     """The quiet hours that start on `day`, in UTC: where the clocks change, sums of local times are an hour off.
 
