@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import cProfile
 import os
+import pstats
 import signal
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import night, runner, timeline
 from .runner import Caught, Nights, Report
 
+PROFILE_LINES = 20
 REPLAY = "make nights SEED={seed} TRACE=1"
 
 
@@ -22,6 +27,8 @@ def main() -> int:
     arguments = _arguments()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background has it ignored
     console = Console()
+    if arguments.profile:
+        return _profile(console, arguments.first, arguments.seeds)
     if arguments.beyond:
         return _beyond_the_bound(console, arguments.seeds)
     if arguments.seed is not None:
@@ -62,6 +69,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trace", action="store_true", help="with --seed: its timeline")
     parser.add_argument("--id", help="with --trace: of one notification only")
     parser.add_argument("--beyond", action="store_true", help="pauses ten times the stated bound: I1 must break")
+    parser.add_argument("--profile", action="store_true", help="what the nights spend their time on, by file")
     return parser.parse_args()
 
 
@@ -81,6 +89,24 @@ def _beyond_the_bound(console: Console, seeds: int) -> int:
     early = [seed for seed in range(seeds) if _is_early(seed)]
     console.print(f"{len(early)} of {seeds} nights sent early with pauses of up to ten times the stated bound: {early}")
     return int(not early)
+
+
+def _profile(console: Console, first: int, seeds: int) -> int:
+    """Of the time that these nights take: which share is spent in which file, callees apart."""
+    profile = cProfile.Profile()
+    profile.runcall(runner.nights, range(first, first + seeds))
+    by_file: Counter[str] = Counter()
+    for (path, _, name), (_, _, own_s, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        parts = Path(path).parts
+        ours = [folder for folder in ("lambdas", "simulation") if folder in parts]
+        by_file["/".join(parts[parts.index(ours[0]) :]) if ours else f"Python: {Path(path).name} {name}"] += own_s
+    all_s = by_file.total()
+    for folder in ("lambdas", "simulation", "Python"):
+        share = sum(own_s for path, own_s in by_file.items() if path.startswith(folder)) / all_s
+        console.print(f"{share:6.1%}  {folder}", highlight=False)
+    for path, own_s in by_file.most_common(PROFILE_LINES):
+        console.print(f"{own_s / all_s:6.1%}    {path}", highlight=False, markup=False)
+    return 0
 
 
 def _is_early(seed: int) -> bool:
