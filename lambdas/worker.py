@@ -18,7 +18,7 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from botocore.config import Config
 
 from .quiet_hours import channels
-from .quiet_hours.channels.seam import Channel
+from .quiet_hours.channels.seam import UNAUTHORIZED, Channel
 from .quiet_hours.delivery import Delivery
 from .quiet_hours.ledger import Ledger
 from .quiet_hours.settings import LEASE_S, Settings
@@ -73,6 +73,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             logger.error("bundle failed", extra={"error": type(error).__name__, "at": at})
             raise BundleFailed(type(error).__name__) from None
         logger.info("bundle", extra={"lane": delivery.lane(record), "settled": settled, **counts})
+        if f"unavailable: {UNAUTHORIZED}" in counts:
+            _clients()[2].clear_cache()  # the credentials may have been changed: the next bundle reads them again
         if not settled:
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}

@@ -32,8 +32,8 @@ class Receiver(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, port: int, book: TextIO) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, port: int, book: TextIO, handler: type[Handler] | None = None) -> None:
+        super().__init__(("127.0.0.1", port), handler or Handler)
         self._book = book
         self._lock = threading.Lock()
         self._rules: list[dict[str, Any]] = []
@@ -53,10 +53,12 @@ class Receiver(ThreadingHTTPServer):
                     return rule
         return {}
 
-    def write_down(self, notification_id: str, at: datetime, status: int, body: bytes) -> None:
+    def write_down(
+        self, notification_id: str, at: datetime, status: int, body: bytes, provider: str = "webhook"
+    ) -> None:
         """One line, whole and at once: readers follow the file."""
-        line = {"id": notification_id, "at": at.isoformat(timespec="microseconds"), "status": status}
-        text = json.dumps(line | {"body": body.decode(errors="replace")}, ensure_ascii=False)
+        line = {"provider": provider, "id": notification_id, "at": at.isoformat(timespec="microseconds")}
+        text = json.dumps(line | {"status": status, "body": body.decode(errors="replace")}, ensure_ascii=False)
         with self._lock:
             self._book.write(text + "\n")
             self._book.flush()
@@ -95,13 +97,14 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers.get("content-length", 0)))
 
-    def _answer(self, status: int, headers: dict[str, str]) -> None:
+    def _answer(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         if status != 204:
-            self.send_header("Content-Length", "0")
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass  # the book says it all

@@ -136,7 +136,9 @@ def test_the_prefix_of_a_secret_may_be_left_out() -> None:
 def test_what_each_status_means(status: int, kind: str) -> None:
     outcome = outcome_of(answer(status))
     assert outcome.kind == kind
-    if kind != "delivered":
+    if status in (401, 403):
+        assert outcome.reason.startswith(f"unauthorized: the webhook answered {status}; check its credentials")
+    elif kind != "delivered":
         assert outcome.reason.startswith(f"http_{status}: the webhook answered {status}")
 
 
@@ -252,13 +254,10 @@ def test_the_rate_is_two_hundred_a_second_unless_configured() -> None:
 # --- the others
 
 
-@pytest.mark.parametrize("name", [name for name in CHANNELS if name not in ("webhook", "log")])
-def test_a_channel_that_is_not_built_in_rejects_everything_and_says_so(name: str) -> None:
-    channel = build(name, {"url": "https://example.com/"}, lambda: DAY)
+def test_a_channel_that_is_not_built_in_rejects_everything_and_says_so() -> None:
+    channel = build("fax", {"url": "https://example.com/"}, lambda: DAY)
     assert [outcome.kind for outcome in channel.send([accepted()] * 3)] == ["rejected"] * 3
-    assert channel.send([accepted()])[0].reason == (
-        f"channel_not_configured: channel not configured; {name} is not built in"
-    )
+    assert channel.send([accepted()])[0].reason == "channel_not_configured: channel not configured; fax is not built in"
     channel.close()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from lambdas.quiet_hours.channels.http import RESPONSE_BYTES_MAX, NoAnswer, NotSent, Poster
+from lambdas.quiet_hours.channels.http import RESPONSE_BYTES_MAX, Answer, NoAnswer, NotSent, Poster, is_public
 from tests.http_peer import Peer, answering, certificate, listening, once
 
 pytestmark = [
@@ -48,7 +48,7 @@ def open_sockets() -> int:
     return found
 
 
-def post(url: str, body: bytes = b"{}", deadline_s: float = DEADLINE_S) -> tuple[int, Any]:
+def post(url: str, body: bytes = b"{}", deadline_s: float = DEADLINE_S) -> Answer:
     poster = Poster(url, deadline_s)
     try:
         return poster.post({"content-type": "application/json"}, body)
@@ -72,7 +72,7 @@ def ends_in_time(url: str, error: type[Exception], body: bytes = b"{}", deadline
 def test_a_post_arrives_whole_and_its_answer_comes_back() -> None:
     answer = b"HTTP/1.1 202 Accepted\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"
     with listening(answering(answer)) as peer:
-        status, headers = post(peer.url, "주문".encode())
+        status, headers, _ = post(peer.url, "주문".encode())
     assert (status, headers["retry-after"]) == (202, "7")
     head, _, body = peer.requests[0].partition(b"\r\n\r\n")
     lines = head.decode().lower().split("\r\n")
@@ -449,7 +449,8 @@ def test_https_and_this_machine_are_fit(url: str) -> None:
 
 PRIVATE_ADDRESSES = [
     *("127.0.0.1", "10.1.2.3", "192.168.0.9", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
-    *("::1", "::ffff:10.1.2.3", "fd00::1", "fe80::1%lo"),
+    *("::1", "::ffff:10.1.2.3", "fd00::1", "fe80::1%lo", "::ffff:169.254.169.254", "2002:a9fe:a9fe::1"),
+    *("64:ff9b::a9fe:a9fe", "64:ff9b::10.0.0.1", "::", "2001:db8::1", "224.0.0.1", "ff02::1", "ff0e::1"),
 ]
 
 
@@ -466,6 +467,64 @@ def test_a_public_name_that_leads_to_a_private_address_is_not_called(
     with pytest.raises(NotSent, match="NotPublic"):
         post("https://hooks.example.com/")
     assert called == []
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "2606:4700::1111", "64:ff9b::1.1.1.1", "2002:101:101::1"])
+def test_a_public_address_is_one_however_it_is_written(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0177.0.0.1"])
+def test_this_machine_by_another_spelling_is_a_private_address_like_any_other(host: str) -> None:
+    with listening(answering(OK)) as peer, pytest.raises(NotSent, match="NotPublic"):
+        post(f"https://{host}:{peer.port}/", deadline_s=5)
+    assert peer.connections == 0
+
+
+def test_the_address_that_was_checked_is_the_one_that_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that leads to a public address when it is looked up, and to a private one when it is looked up again."""
+    called: list[Any] = []
+    answers = iter([("1.1.1.1", 443), ("169.254.169.254", 443)])
+
+    def look_up(*_: Any, **__: Any) -> Any:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", next(answers))]
+
+    def connect(self: socket.socket, to: Any) -> None:
+        called.append(to)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    with pytest.raises(NotSent, match="ConnectionRefusedError"):
+        post("https://hooks.example.com/")
+    assert called == [("1.1.1.1", 443)]
+
+
+def test_only_the_host_that_is_allowed_and_this_machine_are_fit() -> None:
+    for url in ("https://hooks.slack.com/services/T/B/x", "http://127.0.0.1:80/", "https://localhost/"):
+        Poster(url, 1, only_host="hooks.slack.com").close()
+    for url in ("https://hooks.slack.com.example.com/", "https://example.com/?hooks.slack.com", "https://slack.com/"):
+        with pytest.raises(ValueError, match=r"^url must be on hooks\.slack\.com$"):
+            Poster(url, 1, only_host="hooks.slack.com")
+
+
+def test_another_path_on_the_host_can_be_asked_and_the_answer_s_body_comes_back() -> None:
+    with listening(answering(OK)) as peer:
+        poster = Poster(peer.url, 5)
+        assert poster.post({}, b"{}", "/v2/other?a=b").body == b"ok"
+        poster.close()
+    assert peer.requests[0].startswith(b"POST /v2/other?a=b HTTP/1.1\r\n")
+
+
+def test_the_host_header_has_no_port_where_it_is_the_usual_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS checks a signature over the host without it."""
+    context, trusted = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    with listening(answering(OK), context) as peer:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", peer.port))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        post("https://localhost/", deadline_s=5)
+    assert b"\r\nHost: localhost\r\n" in peer.requests[0]
 
 
 def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -268,6 +268,20 @@ def test_the_secret_is_read_once_a_minute_at_most_and_then_anew(
     assert (len(reads), len(first.requests), len(second.requests)) == (2, 2, 1)
 
 
+def test_refused_credentials_are_read_again_by_the_next_bundle(
+    env: Settings, secrets: Any, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the minute: whoever has just changed them does not wait for it."""
+    with listening(refusing("a", status=401)) as peer, listening(answering(OK)) as other:
+        configure(secrets, env, {"url": peer.url})
+        invoke(message(notification("a")))
+        configure(secrets, env, {"url": other.url})
+        monkeypatch.setattr(worker, "_resting", {})
+        invoke(message(notification("b")))
+    assert (len(peer.requests), len(other.requests)) == (1, 1)
+    assert (state(dynamodb, "a"), state(dynamodb, "b")) == ("claimed", "delivered")
+
+
 def test_a_channel_is_built_again_only_when_its_configuration_changes(env: Settings, secrets: Any) -> None:
     configure(secrets, env, {"url": "https://hooks.example.com/"})
     built = worker._channel(env.channel_secret, "webhook")

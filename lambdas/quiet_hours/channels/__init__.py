@@ -1,4 +1,4 @@
-"""The channels that are built. Each is one module behind the seam in `seam.py`."""
+"""The channels that are built, each one module behind the seam in `seam.py`. docs/channels.md: how to add one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from datetime import datetime
 from typing import Any
 
 from ..notification import Notification
-from . import log, webhook
+from . import log, slack, solapi, webhook
 from .seam import Channel, Misconfigured, Outcome
 
-LONGEST_DEADLINE_S = max(log.DEADLINE_S, webhook.DEADLINE_S)
+LONGEST_DEADLINE_S = max(module.DEADLINE_S for module in (log, slack, solapi, webhook))
 """The longest that any channel's call can be in flight: what the guard before quiet hours has to cover."""
+
+EXAMPLES = {
+    "webhook": '{"webhook": {"url": "https://…"}}',
+    "slack": '{"slack": {"token": "xoxb-…"}}',
+    "sms": '{"sms": {"provider": "solapi", "api_key": …, "api_secret": …, "from": …}}',
+    "kakao": '{"kakao": {"provider": "solapi", "api_key": …, "api_secret": …, "pf_id": …}}',
+}
+"""What the secret needs, at least: said where there is nothing."""
 
 
 def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetime]) -> Channel:
@@ -21,14 +29,24 @@ def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetim
     """
     if name == "log":
         return log.LogChannel()
-    if name != "webhook":
+    if name not in EXAMPLES:
         return NotConfigured(f"{name} is not built in")
     if not isinstance(config, Mapping):
-        return NotConfigured('the channel secret needs {"webhook": {"url": "https://…"}}')
+        return NotConfigured(f"the channel secret needs {EXAMPLES[name]}")
     try:
-        return webhook.WebhookChannel(config, now)
+        return _configured(name, config, now)
     except Misconfigured as fault:
         return NotConfigured(str(fault))
+
+
+def _configured(name: str, config: Mapping[str, Any], now: Callable[[], datetime]) -> Channel:
+    if name == "webhook":
+        return webhook.WebhookChannel(config, now)
+    if name == "slack":
+        return slack.SlackChannel(config, now)
+    if config.get("provider") == "solapi":
+        return solapi.SolapiChannel(name, config, now)
+    raise Misconfigured(f'{name}.provider must be "solapi"')
 
 
 class NotConfigured:

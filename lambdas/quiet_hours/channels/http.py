@@ -16,10 +16,10 @@ import ssl
 import threading
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-RESPONSE_BYTES_MAX = 64 * 1024
+RESPONSE_BYTES_MAX = 256 * 1024
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 """This machine, for trying things out. Any other name must lead to a public address, whatever it resolves to."""
 
@@ -39,14 +39,23 @@ class NotPublic(OSError):
     """Raised when a provider's name leads to an address that is not on the public internet."""
 
 
+class Answer(NamedTuple):
+    """What came back: names of `headers` in lower case, of `body` at most `RESPONSE_BYTES_MAX` bytes."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Poster:
     """Keeps a connection for each thread to one URL. `deadline_s` bounds a call from its start to the last byte; only
     looking up the name may take longer, and then nothing is sent.
 
-    Raises `ValueError` when the URL is not https, or http to this machine, or carries a user name.
+    Raises `ValueError` when the URL is not https, or http to this machine, or carries a user name, or is on another
+    host than `only_host` (this machine is always allowed).
     """
 
-    def __init__(self, url: str, deadline_s: float) -> None:
+    def __init__(self, url: str, deadline_s: float, only_host: str | None = None) -> None:
         if not re.fullmatch(r"[!-~]+", url):
             raise ValueError("url must be set, in visible ASCII characters")
         try:
@@ -59,6 +68,8 @@ class Poster:
             raise ValueError("url must name a host and carry no user name")
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise ValueError("url must begin with https:// (http:// is for this machine only)")
+        if only_host is not None and parts.hostname != only_host and not local:
+            raise ValueError(f"url must be on {only_host}")
         self._host = parts.hostname
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._port = port or (443 if self._tls else 80)
@@ -67,8 +78,8 @@ class Poster:
         self._local = threading.local()
         self._connections: list[_Connection] = []
 
-    def post(self, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
-        """The answer's status and headers (names in lower case). Raises `NotSent` or `NoAnswer`."""
+    def post(self, headers: Mapping[str, str], body: bytes, target: str | None = None) -> Answer:
+        """Post to the URL, or to another path and query on its host (`target`). Raises `NotSent` or `NoAnswer`."""
         deadline = monotonic() + self._deadline_s
         connection = self._connection()
         connection.deadline = deadline
@@ -78,9 +89,9 @@ class Poster:
             connection.close()
             raise NotSent(type(error).__name__) from None
         try:
-            connection.request("POST", self._target, body=body, headers=dict(headers))
+            connection.request("POST", target or self._target, body=body, headers=dict(headers))
             with connection.getresponse() as response:
-                response.read(RESPONSE_BYTES_MAX)
+                answer = response.read(RESPONSE_BYTES_MAX)
                 if response.status < 200:  # the answer is still to come, and http.client would not wait for it
                     raise http.client.ResponseNotReady
                 if not response.isclosed():  # what is left unread would be taken for the next answer
@@ -88,7 +99,7 @@ class Poster:
         except FAILURES as error:
             connection.close()
             raise NoAnswer(type(error).__name__) from None
-        return response.status, {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)
 
     def close(self) -> None:
         """Close every thread's connection."""
@@ -111,6 +122,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         super().__init__(host, port)
         self.auto_open = 0
+        self.default_port = 443 if tls else 80  # no port in the Host header: AWS's signature is over a host without
         self.deadline = 0.0
         self._tls = tls
 
@@ -124,7 +136,7 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         last_error: OSError = OSError("no address")
         for family, kind, protocol, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-            if self.host not in LOCAL_HOSTS and not ipaddress.ip_address(address[0]).is_global:
+            if self.host not in LOCAL_HOSTS and not is_public(str(address[0])):
                 last_error = NotPublic("not a public address")
                 continue
             plain = socket.socket(family, kind, protocol)
@@ -185,6 +197,22 @@ class _Reader(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is of the public internet, and so is an IPv4 address that is wrapped in it."""
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address):
+        wrapped = found.ipv4_mapped or found.sixtofour
+        if found in _NAT64:
+            wrapped = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
+        if wrapped is not None and not is_public(str(wrapped)):
+            return False
+    return found.is_global and not found.is_multicast
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""A network without IPv4 translates these: https://www.rfc-editor.org/rfc/rfc6052"""
 
 
 def _left_s(deadline: float) -> float:

@@ -33,6 +33,9 @@ class Outcome:
 
 DELIVERED = Outcome("delivered")
 
+UNAUTHORIZED = "unauthorized"
+"""The code of an `unavailable` that says that the credentials are refused: the secret is then read again."""
+
 
 class Channel(Protocol):
     """One way to reach people. `send` gets at most `batch_size` notifications and answers for each, in order."""

@@ -11,11 +11,11 @@ import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ..notification import Notification, to_text
-from .http import NoAnswer, NotSent, Poster
+from . import config as settings
+from .answers import FAILURES, failed, seconds, unauthorized
 from .seam import DELIVERED, Misconfigured, Outcome
 
 DEADLINE_S = 10.0
@@ -31,14 +31,8 @@ class WebhookChannel:
     can_resend = True
 
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
-        rate_per_s = config.get("rate_per_s", RATE_PER_S)
-        if isinstance(rate_per_s, bool) or not isinstance(rate_per_s, int | float) or not 0 < rate_per_s <= 100_000:
-            raise Misconfigured("webhook.rate_per_s must be a number above 0 and at most 100000")
-        self.rate_per_s: float = rate_per_s
-        try:
-            self._poster = Poster(str(config.get("url", "")), DEADLINE_S)
-        except ValueError as fault:
-            raise Misconfigured(f"webhook.{fault}") from None
+        self.rate_per_s = settings.rate_per_s(config, "webhook", RATE_PER_S)
+        self._poster = settings.poster(str(config.get("url", "")), DEADLINE_S, "webhook", "url")
         self._key = _key(config["secret"]) if "secret" in config else None
         self._now = now
 
@@ -57,35 +51,25 @@ class WebhookChannel:
             signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
             headers |= {"webhook-timestamp": timestamp, "webhook-signature": f"v1,{signature}"}
         try:
-            status, answer_headers = self._poster.post(headers, body)
-        except NotSent as fault:
-            return Outcome("unavailable", f"not_connected: no connection to the webhook ({fault})")
-        except NoAnswer as fault:
-            return Outcome("unknown", f"no_answer: the webhook did not answer within {DEADLINE_S:g} s ({fault})")
-        return _outcome(status, answer_headers.get("retry-after", ""), self._now())
+            answer = self._poster.post(headers, body)
+        except FAILURES as fault:
+            return failed(fault, "the webhook", DEADLINE_S)
+        return _outcome(answer.status, answer.headers.get("retry-after", ""), self._now())
 
 
 def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
     reason = f"http_{status}: the webhook answered {status}"
     if 200 <= status < 300:
         return DELIVERED
-    if status in (401, 403, 429, 503):  # nothing that is wrong with this notification alone
-        return Outcome("unavailable", reason, _seconds(retry_after, now))
+    if status in (401, 403):
+        return unauthorized(f"the webhook answered {status}")
+    if status in (429, 503):  # nothing that is wrong with this notification alone
+        return Outcome("unavailable", reason, seconds(retry_after, now))
     if status in (408, 425) or status >= 500:
         return Outcome("retry", reason)
     if 300 <= status < 400:
         return Outcome("rejected", reason + "; redirects are not followed")
     return Outcome("rejected", reason)
-
-
-def _seconds(retry_after: str, now: datetime) -> float | None:
-    """How long a Retry-After header asks to wait; it is a number of seconds or a date."""
-    if retry_after.isdecimal():
-        return float(retry_after)
-    try:
-        return (parsedate_to_datetime(retry_after) - now).total_seconds()
-    except (TypeError, ValueError):
-        return None
 
 
 def _key(secret: object) -> bytes:

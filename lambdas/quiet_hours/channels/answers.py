@@ -1,0 +1,51 @@
+"""What several channels make of a call in the same way: failures, refused credentials, being asked to wait, content."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+from ..notification import Notification
+from .http import NoAnswer, NotSent
+from .seam import UNAUTHORIZED, Outcome
+
+FAILURES = (NotSent, NoAnswer)
+
+
+class Unfit(Exception):
+    """Raised when a channel cannot carry a notification. The text names the field and the limit, never the value."""
+
+
+def failed(fault: Exception, provider: str, deadline_s: float) -> Outcome:
+    """What a call came to that raised one of `FAILURES`."""
+    if isinstance(fault, NotSent):
+        return Outcome("unavailable", f"not_connected: no connection to {provider} ({fault})")
+    return Outcome("unknown", f"no_answer: {provider} did not answer within {deadline_s:g} s ({fault})")
+
+
+def unauthorized(said: str) -> Outcome:
+    """Refused credentials. They are nobody's fault here, and may be right in a minute."""
+    return Outcome("unavailable", f"{UNAUTHORIZED}: {said}; check its credentials in the channel secret")
+
+
+def unfit(fault: Unfit) -> Outcome:
+    """A notification that the channel cannot carry."""
+    return Outcome("rejected", f"unfit: {fault}")
+
+
+def body_of(notification: Notification) -> str:
+    """The text to send. Raises `Unfit` where there is only a template."""
+    body: str | None = notification["content"].get("body")
+    if body is None:
+        raise Unfit(f"content.body is required: {notification['channel']} has no templates")
+    return body
+
+
+def seconds(retry_after: str, now: datetime) -> float | None:
+    """How long a Retry-After header asks to wait; it is a number of seconds or a date."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return (parsedate_to_datetime(retry_after) - now).total_seconds()
+    except (TypeError, ValueError):
+        return None

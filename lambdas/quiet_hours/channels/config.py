@@ -1,0 +1,72 @@
+"""A channel's part of the secret, read: what is wrong with it is said without showing what it holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .http import LOCAL_HOSTS, Poster
+from .seam import Misconfigured
+
+RATE_MAX = 100_000
+
+Config = Mapping[str, Any]
+
+
+def required(config: Config, channel: str, name: str) -> str:
+    """A setting that has to be there, as text. Raises `Misconfigured`."""
+    if (value := optional(config, channel, name)) is None:
+        raise Misconfigured(f"{channel}.{name} must be set")
+    return value
+
+
+def optional(config: Config, channel: str, name: str) -> str | None:
+    """A setting in visible ASCII characters, None where there is none. Raises `Misconfigured`."""
+    value = config.get(name)
+    if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[!-~]{1,2048}", value)):
+        raise Misconfigured(f"{channel}.{name} must be text of visible ASCII characters")
+    return value
+
+
+def rate_per_s(config: Config, channel: str, default: float) -> float:
+    """How many notifications a second the provider takes from this account. Raises `Misconfigured`."""
+    value = config.get("rate_per_s", default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= RATE_MAX:
+        raise Misconfigured(f"{channel}.rate_per_s must be a number above 0 and at most {RATE_MAX}")
+    return value
+
+
+def can_resend(config: Config, channel: str) -> bool:
+    """What to do when nobody knows whether a provider without an idempotency key has a notification: send it again,
+    at the risk of twice, or dead-letter it, at the risk of never. Raises `Misconfigured`."""
+    rule = config.get("unknown_outcome", "dead_letter")
+    if rule not in ("resend", "dead_letter"):
+        raise Misconfigured(f'{channel}.unknown_outcome must be "resend" or "dead_letter"')
+    return bool(rule == "resend")
+
+
+def poster(url: str, deadline_s: float, channel: str, name: str, only_host: str | None = None) -> Poster:
+    """A connection to a configured URL. Raises `Misconfigured`."""
+    try:
+        return Poster(url, deadline_s, only_host)
+    except ValueError as fault:
+        raise Misconfigured(f"{channel}.{name}: {fault}" if name != "url" else f"{channel}.{fault}") from None
+
+
+def endpoint(config: Config, channel: str, url: str, deadline_s: float) -> Poster:
+    """A connection to the provider's own `url`, or to a stand-in on this machine that `endpoint_url` names, with the
+    same path. Raises `Misconfigured`."""
+    stand_in = local_endpoint(config, channel)
+    host, _, path = url.removeprefix("https://").partition("/")
+    return Poster(f"{stand_in}/{path}" if stand_in else url, deadline_s, host)
+
+
+def local_endpoint(config: Config, channel: str) -> str | None:
+    """`endpoint_url`, which only this machine may be: another place would be given the credentials."""
+    url = optional(config, channel, "endpoint_url")
+    if url is not None and not re.fullmatch(
+        rf"http://({'|'.join(map(re.escape, LOCAL_HOSTS))}|\[::1\]):[0-9]{{1,5}}", url
+    ):
+        raise Misconfigured(f"{channel}.endpoint_url is for local use only, and must be http://127.0.0.1:PORT")
+    return url

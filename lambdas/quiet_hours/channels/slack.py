@@ -1,0 +1,154 @@
+"""The Slack channel: an incoming webhook for each channel, or `chat.postMessage` with a bot token for all of them.
+
+https://docs.slack.dev/reference/methods/chat.postMessage and
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks say what is sent and answered. Slack documents
+no idempotency key: after an unknown outcome the setting `unknown_outcome` decides.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..notification import Notification, canonical_address, to_text
+from . import config as settings
+from .answers import FAILURES, Unfit, body_of, failed, seconds, unauthorized, unfit
+from .http import Answer, Poster
+from .seam import DELIVERED, Misconfigured, Outcome
+
+DEADLINE_S = 8.0
+RATE_PER_S = 1.0
+"""Messages to one channel: https://docs.slack.dev/apis/web-api/rate-limits"""
+
+CHARACTERS_MAX = 40_000
+"""Slack cuts off what is longer: https://docs.slack.dev/changelog/2018-truncating-really-long-messages"""
+
+WEBHOOK_HOST = "hooks.slack.com"
+POST_MESSAGE_URL = "https://slack.com/api/chat.postMessage"
+
+_UNAUTHORIZED = (
+    *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope"),
+    *("no_permission", "not_allowed_token_type", "ekm_access_denied", "access_denied", "accesslimited"),
+    *("org_login_required", "two_factor_setup_required", "enterprise_is_restricted", "team_access_not_granted"),
+    *("no_service", "no_active_hooks", "invalid_token", "action_prohibited", "no_team", "team_disabled"),
+)
+"""Errors of the token or the webhook, whoever the message is for."""
+
+
+class SlackChannel:
+    """Built from `{"token": "xoxb-…"}` or `{"webhooks": {"#orders": "https://hooks.slack.com/services/…"}}`; optional
+    `rate_per_s`, `unknown_outcome`, `endpoint_url`. Raises `Misconfigured`."""
+
+    deadline_s = DEADLINE_S
+    batch_size = 1
+    side_by_side = 4
+
+    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
+        self.rate_per_s = settings.rate_per_s(config, "slack", RATE_PER_S)
+        self.can_resend = settings.can_resend(config, "slack")
+        self._now = now
+        self._token = settings.optional(config, "slack", "token")
+        self._webhooks = _webhooks(config.get("webhooks", {}))
+        if (self._token is None) == (not self._webhooks):
+            raise Misconfigured('slack needs "token", or "webhooks" with a URL for each channel, and not both')
+        self._api = settings.endpoint(config, "slack", POST_MESSAGE_URL, DEADLINE_S)
+
+    def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
+        return [self._post(notification) for notification in notifications]
+
+    def close(self) -> None:
+        for poster in (self._api, *self._webhooks.values()):
+            poster.close()
+
+    def _post(self, notification: Notification) -> Outcome:
+        headers = {"content-type": "application/json; charset=utf-8"}
+        try:
+            message = _message(notification)
+            if self._token is not None:
+                poster = self._api
+                headers["authorization"] = f"Bearer {self._token}"
+                payload = {"notification_id": notification["id"]}
+                message |= {
+                    "channel": notification["address"],
+                    "metadata": {"event_type": "quiet_hours", "event_payload": payload},
+                }
+            elif notification["address"] in self._webhooks:
+                poster = self._webhooks[notification["address"]]
+            else:
+                raise Unfit("address has no URL under slack.webhooks in the channel secret")
+        except Unfit as fault:
+            return unfit(fault)
+        try:
+            answer = poster.post(headers, to_text(message).encode())
+        except FAILURES as fault:
+            return failed(fault, "Slack", DEADLINE_S)
+        return _outcome(answer, self._now())
+
+
+def _webhooks(config: object) -> dict[str, Poster]:
+    if not isinstance(config, dict):
+        raise Misconfigured('slack.webhooks must be an object such as {"#orders": "https://hooks.slack.com/…"}')
+    posters = {}
+    for name, url in config.items():
+        try:
+            address = canonical_address("slack", name)
+        except ValueError as fault:
+            raise Misconfigured(f"a name in slack.webhooks {fault}") from None
+        posters[address] = settings.poster(str(url), DEADLINE_S, "slack", "webhooks", WEBHOOK_HOST)
+    return posters
+
+
+def _message(notification: Notification) -> dict[str, Any]:
+    """The title as the message and the body as its attachment; without a title the body is the message."""
+    body = _escaped(notification, "body", body_of(notification))
+    title = notification["content"].get("title")
+    if title is None:
+        return {"text": body}
+    title = _escaped(notification, "title", title)
+    return {"text": title, "attachments": [{"fallback": title, "text": body}]}
+
+
+def _escaped(notification: Notification, name: str, text: str) -> str:
+    """So that nobody's text calls a whole channel (`<!channel>`).
+
+    https://docs.slack.dev/messaging/formatting-message-text
+    """
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    if len(escaped) > CHARACTERS_MAX:
+        raise Unfit(f"content.{name} must be at most {CHARACTERS_MAX} characters, with &, < and > written as entities")
+    return escaped
+
+
+def _outcome(answer: Answer, now: datetime) -> Outcome:
+    """What the answer means: `chat.postMessage` says 200 and the error in JSON, a webhook a status and plain text."""
+    status, said = answer.status, _said(answer)
+    if status == 200 and said == "ok":
+        return DELIVERED
+    shown = f"Slack answered {status} {said}".rstrip()
+    reason = f"slack_{said or status}: {shown}"
+    if status == 429 or said in ("ratelimited", "rate_limited", "message_limit_exceeded"):
+        return Outcome("unavailable", reason, seconds(answer.headers.get("retry-after", ""), now))
+    if status in (401, 403) or said in _UNAUTHORIZED:
+        return unauthorized(shown)
+    if status == 503 or said in ("service_unavailable", "request_timeout"):
+        return Outcome("unavailable", reason)
+    if status >= 500 or said in ("fatal_error", "internal_error") or (status == 200 and not said):
+        return Outcome("unknown", reason)  # Slack's words: some aspect of the operation may have succeeded
+    if 300 <= status < 400:
+        return Outcome("rejected", reason + "; redirects are not followed")
+    return Outcome("rejected", reason)
+
+
+def _said(answer: Answer) -> str:
+    """`ok` or Slack's code for what went wrong; empty where the answer is none of Slack's."""
+    try:
+        said = answer.body.decode()
+        if said.startswith("{"):
+            parsed = json.loads(said)
+            said = "ok" if parsed.get("ok") is True else str(parsed.get("error"))
+    except ValueError:
+        return ""
+    return said if re.fullmatch(r"[a-z][a-z0-9_]{1,63}", said) else ""

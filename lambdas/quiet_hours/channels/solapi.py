@@ -1,0 +1,174 @@
+"""Solapi, for SMS, LMS and KakaoTalk: many messages a call, an answer for each.
+
+What is sent is made in `solapi_messages.py`. https://developers.solapi.com/references/messages/sendManyDetail and
+https://developers.solapi.com/references/authentication/api-key say how it is sent and answered. Solapi has no
+idempotency key: after an unknown outcome the setting `unknown_outcome` decides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ..notification import Notification, to_text
+from . import config as settings
+from .answers import FAILURES, Unfit, failed, seconds, unauthorized, unfit
+from .http import Answer
+from .seam import DELIVERED, Misconfigured, Outcome
+from .solapi_messages import PLACE, Sender, kakao_message, sms_message
+
+DEADLINE_S = 10.0
+RATE_PER_S = 100.0
+"""Solapi documents no rate; an account's own is given as `rate_per_s`."""
+
+BATCH_SIZE = 100
+"""A bundle's most. Solapi takes 10,000 a call."""
+
+SEND_URL = "https://api.solapi.com/messages/v4/send-many/detail"
+ALONE_FOR = timedelta(minutes=10)
+
+# https://docs.solapi.com/api-reference/message-status-codes: whoever the message is for.
+_ACCOUNT = {
+    "1020": "the account or its key is not known",
+    "1024": "a fault on Solapi's side",
+    "1030": "the balance is too low",
+    "1062": "the sender's number is not registered",
+    "1041": "the KakaoTalk channel is not valid",
+}
+
+
+class SolapiChannel:
+    """Built for `sms` or `kakao` from `{"api_key": …, "api_secret": …, "from": …}`, for `kakao` with `pf_id` instead of
+    `from` and an optional `targeting`; optional `rate_per_s`, `unknown_outcome`, `endpoint_url`. Raises
+    `Misconfigured`."""
+
+    deadline_s = DEADLINE_S
+    side_by_side = 2
+
+    def __init__(self, name: str, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
+        self.rate_per_s = settings.rate_per_s(config, name, RATE_PER_S)
+        self.can_resend = settings.can_resend(config, name)
+        self._key = settings.required(config, name, "api_key")
+        self._secret = settings.required(config, name, "api_secret").encode()
+        targeting = config.get("targeting", "I")
+        if targeting not in ("I", "M", "N"):
+            raise Misconfigured(f"{name}.targeting must be I, M or N")
+        if name == "kakao":
+            self._sender = Sender(settings.required(config, name, "pf_id"), targeting)
+        else:
+            self._sender = Sender(settings.required(config, name, "from"))
+        self._message = kakao_message if name == "kakao" else sms_message
+        self._poster = settings.endpoint(config, name, SEND_URL, DEADLINE_S)
+        self._now = now
+        self._alone_until: datetime | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """One, for a while after a call was refused as a whole: then the one that is at fault is refused alone."""
+        return 1 if self._alone_until is not None and self._now() < self._alone_until else BATCH_SIZE
+
+    def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        messages = []
+        for place, notification in enumerate(notifications):
+            try:
+                messages.append(self._message(notification, place, self._sender))
+            except Unfit as fault:
+                outcomes[place] = unfit(fault)
+        if messages:
+            outcomes |= self._call(messages)
+        return [outcomes[place] for place in range(len(notifications))]
+
+    def close(self) -> None:
+        self._poster.close()
+
+    def _call(self, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
+        """One call with all messages; what came of each, by its place."""
+        places = [int(message["customFields"][PLACE]) for message in messages]
+        # Without `allowDuplicates` a second message to the same number would be refused.
+        body = to_text({"messages": messages, "allowDuplicates": True}).encode()
+        headers = {"content-type": "application/json", "authorization": self._authorization(body)}
+        try:
+            answer = self._poster.post(headers, body)
+        except FAILURES as fault:
+            return dict.fromkeys(places, failed(fault, "Solapi", DEADLINE_S))
+        if answer.status == 200:
+            return _outcomes(answer, messages)
+        outcome = self._refusal(answer)
+        if outcome.kind == "rejected" and len(places) > 1:
+            self._alone_until = self._now() + ALONE_FOR
+            outcome = Outcome("retry", outcome.reason + " to all of a call; they go alone now")
+        return dict.fromkeys(places, outcome)
+
+    def _authorization(self, body: bytes) -> str:
+        """The salt has to be another one for each call. It is made from the time and the body, which chance is not."""
+        date = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        salt = hashlib.sha256(date.encode() + body).hexdigest()[:32]
+        signature = hmac.digest(self._secret, (date + salt).encode(), hashlib.sha256).hex()
+        return f"HMAC-SHA256 apiKey={self._key}, date={date}, salt={salt}, signature={signature}"
+
+    def _refusal(self, answer: Answer) -> Outcome:
+        """What an answer other than 200 means for all that was in the call."""
+        status, code = answer.status, _error_code(answer)
+        shown = f"Solapi answered {status} {code}".rstrip()
+        reason = f"solapi_{code or status}: {shown}"
+        if status in (401, 403):
+            return unauthorized(shown)
+        if status in (402, 429, 503) or code in ("NotEnoughBalance", "TooManyRequests"):
+            return Outcome("unavailable", reason, seconds(answer.headers.get("retry-after", ""), self._now()))
+        if status >= 500 or 200 < status < 300:
+            return Outcome("unknown", reason)
+        return Outcome("rejected", reason)
+
+
+def _outcomes(answer: Answer, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
+    """What an answer 200 means for each message, by its place: it lists those that were not registered.
+
+    Where that cannot be read, or its numbers do not add up, nobody knows.
+    """
+    by_place = {int(message["customFields"][PLACE]): message for message in messages}
+    try:
+        parsed = json.loads(answer.body)
+        failures, count = parsed["failedMessageList"], parsed["groupInfo"]["count"]
+        if (count["total"], count["registeredFailed"]) != (len(messages), len(failures)):
+            return dict.fromkeys(by_place, _UNCLEAR)
+        outcomes = dict.fromkeys(by_place, DELIVERED)
+        for failure in failures:
+            places = _places(failure, by_place)
+            outcome = _refused(str(failure["statusCode"])) if len(places) == 1 else _UNCLEAR
+            outcomes |= dict.fromkeys(places or by_place, outcome)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return dict.fromkeys(by_place, _UNCLEAR)
+    return outcomes
+
+
+_UNCLEAR = Outcome("unknown", "solapi_unclear: Solapi answered 200, and which messages it has cannot be told")
+
+
+def _places(failure: Mapping[str, Any], by_place: Mapping[int, Mapping[str, Any]]) -> list[int]:
+    """Which messages a listed failure may mean: the one whose custom field it repeats, else all to its number."""
+    place = (failure.get("customFields") or {}).get(PLACE)
+    if place is not None:
+        return [int(place)] if int(place) in by_place else []
+    return [place for place, message in by_place.items() if message["to"] == failure.get("to")]
+
+
+def _refused(code: str) -> Outcome:
+    if code in _ACCOUNT:
+        return Outcome("unavailable", f"solapi_{code}: Solapi's status {code}, {_ACCOUNT[code]}")
+    shown = code if re.fullmatch("[0-9]{4}", code) else "unreadable"
+    return Outcome("rejected", f"solapi_{shown}: Solapi's status {shown}")
+
+
+def _error_code(answer: Answer) -> str:
+    """Solapi's own word for what is wrong with a call; empty where there is none."""
+    try:
+        code = str(json.loads(answer.body)["errorCode"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return code if re.fullmatch("[A-Za-z0-9_]{1,64}", code) else ""
