@@ -72,7 +72,7 @@ def now() -> datetime:
 
 def notification(channel: str, id: str, address: str, content: dict[str, Any], **fields: Any) -> Notification:
     given = {"channel": channel, "id": id, "address": address, "content": content, "category": "informational"}
-    return accept(given | fields, default_id=id, now=now())
+    return accept(given | fields, default_id=id, now=now())[0]
 
 
 def send(channel: Channel, *notifications: Notification) -> list[Outcome]:
