@@ -12,8 +12,10 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
-from .quiet_hours.bundle import Item, Message, Unreadable, dead_letter, pack, read
+from .quiet_hours.bundle import Item, Message, Misfit, Unreadable, dead_letter, pack, read
 from .quiet_hours.consent import read_consents
+from .quiet_hours.held import held_record, record_held
+from .quiet_hours.label import label_faults
 from .quiet_hours.notification import recipient_of
 from .quiet_hours.policy import Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.queues import send
@@ -58,26 +60,32 @@ def consume(
     sources: dict[int, str] = {}  # which record an item came in, by the item's identity
     items: list[Item] = []
     refused: list[tuple[Message, str]] = []
-    for record in records:
+    for message in records:
         try:
-            found, misfits = read(record)
+            found, misfits = read(message)
         except Unreadable as fault:
-            refused.append((dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
+            refused.append((dead_letter(message["body"], f"unreadable: {fault}"), message["messageId"]))
             continue
+        found, unlabelled = _labelled(found, settings)
         items += found
-        sources |= {id(item): record["messageId"] for item in found}
-        for misfit in misfits:
+        sources |= {id(item): message["messageId"] for item in found}
+        for misfit in misfits + unlabelled:
             letter = dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id)
-            refused.append((letter, record["messageId"]))
+            refused.append((letter, message["messageId"]))
 
     # Where quiet hours do not apply the consumer needs no consent; whether someone opted out the worker asks itself.
     asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []
     consents = read_consents(dynamodb, settings.consent_table, (recipient_of(item.notification) for item in asks), now)
     now_lane: list[Item] = []
     held: list[Item] = []
+    holds: list[Hold] = []
     for item in items:
         decision = decide(item.notification, consents.get(recipient_of(item.notification)), now, policy)
-        (held if isinstance(decision, Hold) else now_lane).append(item)
+        if isinstance(decision, Hold):
+            held.append(item)
+            holds.append(decision)
+        else:
+            now_lane.append(item)
 
     failed: set[str] = set()
     for queue_url, lane in ((settings.delivery_queue_url, now_lane), (settings.wait_queue_url, held)):
@@ -86,4 +94,23 @@ def consume(
             failed |= {sources[id(item)] for item in messages[index].items}
     for index in send(sqs, settings.dead_letter_queue_url, [letter for letter, _ in refused]):
         failed.add(refused[index][1])
-    return sorted(failed), Counter(now=len(now_lane), held=len(held), refused=len(refused))
+    counts = Counter(now=len(now_lane), held=len(held), refused=len(refused))
+    if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
+        on_wait = [(item, hold) for item, hold in zip(held, holds, strict=True) if sources[id(item)] not in failed]
+        records_of_held = [held_record(item.notification, hold, now) for item, hold in on_wait]
+        counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, records_of_held)
+    return sorted(failed), counts
+
+
+def _labelled(items: Sequence[Item], settings: Settings) -> tuple[list[Item], list[Misfit]]:
+    """The items that may be accepted, and those whose advertising is not labelled as the policy asks.
+
+    What a redrive brings back was accepted long ago.
+    """
+    fine, misfits = [], []
+    for item in items:
+        if item.redriven is None and (faults := label_faults(item.notification, settings)):
+            misfits.append(Misfit(item.text, item.id, faults))
+        else:
+            fine.append(item)
+    return fine, misfits

@@ -1,9 +1,13 @@
-"""The producer: validates, gives an id, packs, enqueues, and answers for each notification by itself."""
+"""The producer: validates, gives an id, packs, enqueues, and answers for each notification by itself.
+
+Through its Function URL it also says what is known of a notification, and takes notifications back (docs/api.md).
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -13,12 +17,16 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from botocore.config import Config
 
+from .quiet_hours import web
 from .quiet_hours.bundle import Item, Unreadable, pack, unpack
 from .quiet_hours.consent import ConsentUnavailable, read_consents
-from .quiet_hours.notification import Invalid, RepeatedKeys, accept, is_id, recipient_of, to_text
+from .quiet_hours.label import label_faults
+from .quiet_hours.ledger import Ledger
+from .quiet_hours.notification import ID_FAULT, Invalid, RepeatedKeys, accept, is_id, recipient_of, to_text
 from .quiet_hours.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.queues import ServiceError, error_code, send
-from .quiet_hours.settings import Settings
+from .quiet_hours.settings import LEASE_S, Settings
+from .quiet_hours.status import cancel, cancel_source, look_up, requested_cancels
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -40,7 +48,7 @@ def _clients() -> tuple[SQSClient, DynamoDBClient]:
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`{"notifications": [...]}` or one notification in, `{"accepted": [...], "rejected": [...]}` out; or the same
-    through the Function URL as `POST /notifications`, answered with 202, 400 or 503."""
+    through the Function URL as `POST /notifications`, answered with 202, 400 or 503, beside its other paths."""
     through_url = isinstance(event, dict) and "requestContext" in event
     return api.resolve(event, context) if through_url else _accept(event)[1]
 
@@ -54,6 +62,63 @@ def post_notifications() -> Response[str]:
     else:
         status, answer = _accept(None if is_array else parts[0][0])
     return Response(status, content_type="application/json", body=to_text(answer))
+
+
+@api.get("/notifications/.+")
+def get_notification() -> Response[str]:
+    settings = Settings.from_env()
+    policy = settings.quiet_hours()
+    return _about_one(lambda wanted, now: look_up(wanted, now, _clients()[1], _ledger(), settings, policy))
+
+
+@api.delete("/notifications/.+")
+def delete_notification() -> Response[str]:
+    return _about_one(_cancel_one)
+
+
+@api.post("/notifications/cancel")
+def post_cancel() -> Response[str]:
+    now, settings = datetime.now(UTC), Settings.from_env()
+    answer: dict[str, Any]
+    try:
+        wanted = requested_cancels(web.json_body(api))
+        if isinstance(wanted, list):
+            status, answer = 200, {"results": cancel(wanted, now, _ledger()), "next": None}
+        else:
+            status, answer = cancel_source(*wanted, now, _clients()[1], _ledger(), settings)
+    except Unreadable as fault:
+        return web.errors(400, f"request: {fault}")
+    except Invalid as invalid:
+        return web.errors(400, *invalid.errors)
+    except ServiceError as error:
+        return _no_answer(error)
+    logger.info("cancel", extra=Counter(result["outcome"] for result in answer.get("results", ())))
+    return web.json_answer(status, answer)
+
+
+def _about_one(answer: Callable[[str, datetime], tuple[int, dict[str, Any]]]) -> Response[str]:
+    id = web.path_id(api, "/notifications/")
+    if not is_id(id):
+        return web.errors(400, f"id: {ID_FAULT}")
+    try:
+        return web.json_answer(*answer(id, datetime.now(UTC)))
+    except (*ServiceError, ConsentUnavailable) as error:
+        return _no_answer(error)
+
+
+def _cancel_one(id: str, now: datetime) -> tuple[int, dict[str, Any]]:
+    (result,) = cancel([id], now, _ledger())
+    logger.info("cancel", extra={result["outcome"]: 1})
+    return {"cancelled": 200, "not_known": 503}.get(result["outcome"], 409), result
+
+
+def _no_answer(error: Exception) -> Response[str]:
+    logger.warning("not answered", extra={"code": error_code(error)})
+    return web.errors(503, "request: the tables do not answer; ask again")
+
+
+def _ledger() -> Ledger:
+    return Ledger(_clients()[1], Settings.from_env().ledger_table, "api", timedelta(seconds=LEASE_S))
 
 
 def _accept(request: object) -> tuple[int, dict[str, Any]]:
@@ -91,6 +156,8 @@ def accept_all(
             notification, text = accept(candidate, default_id=default_id, now=now)
             if datetime.fromisoformat(notification["expires_at"]) <= now:
                 raise Invalid(["expires_at: has passed already"])
+            if faults := label_faults(notification, settings):
+                raise Invalid(faults)
         except Invalid as invalid:
             given = candidate.get("id") if isinstance(candidate, dict) else None
             rejected.append({"index": index, "id": given if is_id(given) else None, "errors": invalid.errors})

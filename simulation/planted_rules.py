@@ -133,8 +133,8 @@ def worker_caches_consents() -> list[Patch]:
 
 @plant("consent: TTL deletes late; expired items are still read")
 def counts_an_expired_consent() -> list[Patch]:
-    right = consent._consent
-    return [(consent, "_consent", lambda item, now: right({k: v for k, v in item.items() if k != "expires"}, now))]
+    right = consent.consent_of
+    return [(consent, "consent_of", lambda item, now: right({k: v for k, v in item.items() if k != "expires"}, now))]
 
 
 @plant("unknown fails closed")

@@ -1,4 +1,4 @@
-"""AWS in memory (moto): the five queues, the two tables, the settings that name them, and what tests do with them."""
+"""AWS in memory (moto): the five queues, the four tables, the settings that name them, and what tests do with them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,19 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from lambdas.quiet_hours.consent_table import DUE_INDEX
+from lambdas.quiet_hours.held import SOURCE_INDEX
 from lambdas.quiet_hours.settings import WAIT_VISIBILITY_S, Settings
 
 QUEUES = ("notification", "delivery", "wait", "schedule", "dead-letter")
+TABLES: dict[str, tuple[tuple[str, ...], tuple[str, str, str] | None]] = {
+    "ledger": (("id",), None),
+    "consent": (("recipient_id",), (DUE_INDEX, "due_month", "renotify_due")),
+    "consent-history": (("recipient_id", "changed_at"), None),
+    "held": (("id",), (SOURCE_INDEX, "source", "until")),
+}
+"""Each table's keys, and its index's name and keys."""
+
 NIGHT = datetime(2020, 11, 11, 12, 3, tzinfo=UTC)  # 21:03 in Seoul
 DAY = datetime(2020, 11, 11, 3, 0, tzinfo=UTC)  # 12:00 in Seoul
 
@@ -53,12 +63,15 @@ def settings(sqs: Any, dynamodb: Any) -> Settings:
         name: sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(WAIT_VISIBILITY_S)})["QueueUrl"]
         for name in QUEUES
     }
-    for table, key in (("ledger", "id"), ("consent", "recipient_id")):
+    for table, (keys, index) in TABLES.items():
+        extra = {} if index is None else {"GlobalSecondaryIndexes": [_index(*index)]}
+        names = dict.fromkeys([*keys, *(index[1:] if index else ())])
         dynamodb.create_table(
             TableName=table,
-            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+            KeySchema=_key_schema(*keys),
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
             BillingMode="PAY_PER_REQUEST",
+            **extra,
         )
     return Settings(
         notification_queue_url=urls["notification"],
@@ -69,7 +82,17 @@ def settings(sqs: Any, dynamodb: Any) -> Settings:
         ledger_table="ledger",
         consent_table="consent",
         channel_secret="quiet-hours/channels",
+        consent_history_table="consent-history",
+        held_table="held",
     )
+
+
+def _key_schema(*names: str) -> list[dict[str, str]]:
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=False)]
+
+
+def _index(name: str, *keys: str) -> dict[str, Any]:
+    return {"IndexName": name, "KeySchema": _key_schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
 
 
 def notification(**fields: Any) -> dict[str, Any]:

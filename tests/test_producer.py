@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,6 +29,7 @@ from tests.aws import (
     take,
     take_notifications,
 )
+from tests.web import answered, http
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -270,38 +270,6 @@ def handler(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(producer, "_clients", lambda: (sqs, dynamodb))
     return lambda event: producer.handler(event, None)  # type: ignore[arg-type]
-
-
-def http(method: str, path: str, body: str | bytes | None = None) -> dict[str, Any]:
-    """What a Function URL sends (payload format 2.0)."""
-    event: dict[str, Any] = {
-        "version": "2.0",
-        "routeKey": "$default",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"content-type": "application/json", "host": "abc.lambda-url.ap-northeast-2.on.aws"},
-        "requestContext": {
-            "accountId": "123456789012",
-            "apiId": "abc",
-            "authentication": None,
-            "domainName": "abc.lambda-url.ap-northeast-2.on.aws",
-            "domainPrefix": "abc",
-            "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "1.2.3.4", "userAgent": "t"},
-            "requestId": "r-1",
-            "routeKey": "$default",
-            "stage": "$default",
-            "time": "11/Nov/2020:12:03:00 +0000",
-            "timeEpoch": 1605096180000,
-        },
-        "isBase64Encoded": isinstance(body, bytes),
-    }
-    if body is not None:
-        event["body"] = base64.b64encode(body).decode() if isinstance(body, bytes) else body
-    return event
-
-
-def answered(response: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    return response["statusCode"], json.loads(response["body"])
 
 
 def test_a_direct_invoke_is_answered_item_by_item(handler: Any, sqs: Any, settings: Settings) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str
         for _ in range(ROUNDS_MAX):
             answer = dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
             for item in answer["Responses"].get(table, []):
-                consents[item["recipient_id"]["S"]] = _consent(item, now)
+                consents[item["recipient_id"]["S"]] = consent_of(item, now)
             unprocessed = answer.get("UnprocessedKeys", {})
             keys = list(unprocessed[table]["Keys"]) if table in unprocessed else []
             if not keys:
@@ -41,7 +41,7 @@ def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str
     return consents
 
 
-def _consent(item: dict[str, Any], now: datetime) -> Consent:
+def consent_of(item: Mapping[str, Any], now: datetime) -> Consent:
     """Read so that doubt disturbs nobody: only a stored true is a consent, anything but a stored false an opt-out.
 
     DynamoDB deletes what has expired late, so an expired consent is still read; it does not count. An opt-out stays.

@@ -184,19 +184,32 @@ class Ledger:
 
         `claimed` means too late: a worker has it now. Raises what the client raises, and `LedgerUnavailable`.
         """
-        entry = ended(Entry(id, "claimed"), "cancelled", now)
-        put = _absent(entry)
+        return self.cancel_all([id], now)[id]
+
+    def cancel_all(self, ids: Iterable[str], now: datetime) -> dict[str, str]:
+        """`cancel` for many at once, each by itself. Where this raises, some may be cancelled: ask again."""
+        cancelled = {id: ended(Entry(id, "claimed"), "cancelled", now) for id in ids}
+        waiting = {id: _absent(entry) for id, entry in cancelled.items()}
+        states: dict[str, str] = {}
         for _ in range(ROUNDS_MAX):
-            failed = self._put([put], now)
-            if not failed:
-                return "cancelled"
-            found = failed[id]
-            if found is None or (found.state == "claimed" and found.owner):
-                return "claimed"
-            if found.state != "claimed":
-                return found.state
-            put = _unchanged(found, entry)
-        raise LedgerUnavailable("the ledger entry kept changing")
+            failed = self._put(waiting.values(), now)
+            states |= dict.fromkeys(waiting.keys() - failed.keys(), "cancelled")
+            waiting = {}
+            for id, found in failed.items():
+                if found is None or (found.state == "claimed" and found.owner):
+                    states[id] = "claimed"
+                elif found.state != "claimed":
+                    states[id] = found.state
+                else:
+                    waiting[id] = _unchanged(found, cancelled[id])
+            if not waiting:
+                return states
+        raise LedgerUnavailable("the ledger entries kept changing")
+
+    def read(self, id: str) -> Entry | None:
+        """What the ledger says of an id at this moment, or None. Raises what the client raises."""
+        answer = self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": id}}, ConsistentRead=True)
+        return Entry.from_item(answer["Item"]) if "Item" in answer else None
 
     def reopen_unknown(self, id: str, dead_lettered_at: str, now: datetime) -> bool:
         """The operator's word that a notification with an unknown outcome may be sent again by a redrive."""

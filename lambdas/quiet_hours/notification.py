@@ -56,6 +56,7 @@ class RepeatedKeys(dict[str, Any]):
 Check = Callable[[object], str | None]
 """What is wrong with a field's value, if anything."""
 
+ID_FAULT = "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = / -"
 _ID = re.compile(r"[A-Za-z0-9._:@+=/-]{1,128}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})")
 _UNSENDABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -132,7 +133,8 @@ def is_id(value: object) -> bool:
 
 def recipient_of(notification: Notification) -> str:
     """Whose consent counts: the key of the consent table."""
-    return notification.get("recipient_id", notification["address"])
+    recipient = notification.get("recipient_id")
+    return notification["address"] if recipient is None else canonical_recipient(recipient)
 
 
 def _faults(candidate: dict[str, Any]) -> list[str]:
@@ -191,9 +193,7 @@ _short_text, _address_text, _long_text = _text(128), _text(1024), _text(TEXT_CHA
 
 
 def _id(value: object) -> str | None:
-    if isinstance(value, str) and _ID.fullmatch(value):
-        return None
-    return "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = / -"
+    return None if isinstance(value, str) and _ID.fullmatch(value) else ID_FAULT
 
 
 @lru_cache(maxsize=256)
@@ -208,6 +208,10 @@ def _instant(text: str) -> datetime | None:
 def _time(value: object) -> str | None:
     right = isinstance(value, str) and _instant(value) is not None
     return None if right else "must be a time with an offset, such as 2020-11-12T12:00:00+09:00"
+
+
+# What the consent registry checks its own fields by.
+text_check, time_fault, shown_name = _text, _time, _shown
 
 
 def _content(value: object) -> str | None:
@@ -298,6 +302,19 @@ def canonical_address(channel: str, address: str) -> str:
 _E164 = re.compile(r"\+(?:82[1-9][0-9]{7,10}|(?!82)[1-9][0-9]{6,14})")
 _KOREAN = re.compile(r"(?:0|\+820)([1-9][0-9]{7,10})")
 _WRITTEN_BETWEEN = re.compile(r"[\s().-]")
+_MAY_BE_AN_ADDRESS = re.compile(r"[+0(]|[^@]+@")
+
+
+def canonical_recipient(recipient_id: str) -> str:
+    """The one key of a recipient: what reads as a phone number or an e-mail address is one, in its canonical form, and
+    anything else is its own. So an opt-out by `010-1234-5678` counts for `+821012345678`, whoever names them how."""
+    if _MAY_BE_AN_ADDRESS.match(recipient_id):
+        for form in (_phone, _email):
+            try:
+                return form(recipient_id.strip())
+            except ValueError:
+                continue
+    return recipient_id
 
 
 def _phone(address: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from typing import Any
 
 from .channels import LONGEST_DEADLINE_S
 from .policy import Policy, stock
 
 PRODUCER_TIMEOUT_S = 30
+REGISTRAR_TIMEOUT_S = 30
 CONSUMER_TIMEOUT_S = 30
 SCHEDULER_TIMEOUT_S = 300
 WORKER_TIMEOUT_S = 60
@@ -38,7 +40,9 @@ class Settings:
     """One deployment. Queue fields are URLs, tables are names, `channel_secret` is an ARN or a name.
 
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
-    event sources' MaximumConcurrency, which pacing divides a channel's rate by.
+    event sources' MaximumConcurrency, which pacing divides a channel's rate by. `record_held`: the consumer notes in
+    the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must
+    also name `sender_name`, unless that is empty.
     """
 
     notification_queue_url: str
@@ -55,6 +59,11 @@ class Settings:
     policy: str = "korea"
     delivery_concurrency: int = 2
     release_concurrency: int = 2
+    consent_history_table: str = ""
+    held_table: str = ""
+    record_held: bool = False
+    advertising_label: bool = False
+    sender_name: str = ""
 
     def to_env(self) -> dict[str, str]:
         """The environment of a function: one variable a field, all text."""
@@ -63,9 +72,8 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
         """Read back what `to_env` wrote. Raises `KeyError` that names the first missing variable."""
-        values = {field.name: env[_PREFIX + field.name.upper()] for field in fields(cls)}
-        concurrencies = {name: int(values.pop(name)) for name in ("delivery_concurrency", "release_concurrency")}
-        return cls(**values, **concurrencies)  # type: ignore[arg-type]
+        read: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "bool": "True".__eq__}
+        return cls(**{field.name: read[str(field.type)](env[_PREFIX + field.name.upper()]) for field in fields(cls)})
 
     def quiet_hours(self) -> Policy:
         """The policy that every function judges by, with the guard of the slowest channel.

@@ -1,0 +1,42 @@
+"""The label of Korean advertising: that it is advertising, from whom it is, and how to be rid of it at no cost.
+
+Network Act art. 50(4) and table 6 of its Enforcement Decree, by secondary sources; not legal advice.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .notification import Notification
+from .settings import Settings
+
+LABEL = "(광고)"
+OPT_OUT_EXAMPLE = "무료수신거부 080-000-0000"
+
+# The customary phrase, and soon after it a number of seven digits or more, or an address on the web.
+_OPT_OUT = re.compile(
+    r"수신\s?거부[^\n]{0,40}?(\+?[0-9][0-9() -]{5,}[0-9]|https?://|\b[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,})"
+)
+
+
+def label_faults(notification: Notification, settings: Settings) -> list[str]:
+    """What advertising lacks before it may be accepted: one `field: fault` each, none where no label is asked for.
+
+    The text that people see first must begin with the label: the title where there is one, else the body. Name and
+    opt-out may stand in either. A template's own text is the provider's: of a notification without a body only the
+    title is checked.
+    """
+    if not settings.advertising_label or settings.policy != "korea" or notification["category"] != "advertising":
+        return []
+    content = notification["content"]
+    faults = []
+    first = next((field for field in ("title", "body") if field in content), None)
+    if first and not content[first].startswith(LABEL):
+        faults.append(f"content: {first} of advertising must begin with {LABEL}")
+    if "body" in content:
+        text = "\n".join(content[field] for field in ("title", "body") if field in content)
+        if settings.sender_name and settings.sender_name not in text:
+            faults.append(f"content: advertising must name its sender, {settings.sender_name}")
+        if not _OPT_OUT.search(text):
+            faults.append(f"content: advertising must say how to opt out free of charge, such as {OPT_OUT_EXAMPLE}")
+    return faults

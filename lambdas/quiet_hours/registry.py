@@ -1,0 +1,207 @@
+"""The consent registry: what a recipient has agreed to, since when, by what evidence; and every change that led there.
+
+One item a recipient is what counts, and what is read at the moment of sending (consent.py). The history is a table of
+its own, written in the same transaction. A statement counts from the instant at which it was made: an older one that
+comes later, out of an old file for example, never undoes a newer one.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from typing import Any
+
+from .consent import consent_of
+from .notification import UNKNOWN_FIELDS_NAMED_MAX, Invalid, RepeatedKeys, shown_name, text_fault, time_fault
+
+RENOTIFY_YEARS = 2
+"""Korea asks for consent to be notified again every two years (Network Act art. 50(8), by secondary sources)."""
+
+EVIDENCE_CHARACTERS_MAX = 256
+OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+FIRST_DUE = date(OLDEST.year, 1, 1)
+"""No statement is older, so nothing is due before: that bounds the months to look through."""
+
+STATEMENT_FIELDS = ("night_consent", "opted_out", "evidence", "changed_at")
+RENOTIFICATION_FIELDS = ("evidence", "renotified_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What stands in the consent table. Instants are ISO 8601 in UTC, to the millisecond, so that they sort as text;
+    `renotify_due` is a date. All of them are empty where a record was made by other means."""
+
+    recipient_id: str
+    night_consent: bool = False
+    opted_out: bool = False
+    changed_at: str = ""
+    evidence: str = ""
+    renotified_at: str = ""
+    renotify_due: str = ""
+
+    def to_item(self) -> dict[str, Any]:
+        item: dict[str, Any] = {name: {"S": value} for name in _TEXTS if (value := getattr(self, name))}
+        item |= {name: {"BOOL": getattr(self, name)} for name in ("night_consent", "opted_out")}
+        if self.renotify_due:
+            item["due_month"] = {"S": self.renotify_due[:7]}
+        return item
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Record:
+        consent = consent_of(item, OLDEST)  # as it was said: whether it has expired since is the rule's question
+        texts = {name: item[name]["S"] for name in _TEXTS if name in item}
+        return cls(**texts, **consent._asdict())
+
+    def shown(self) -> dict[str, Any]:
+        """The record as the APIs answer it: what is not known is null."""
+        return {name: getattr(self, name) for name in ("recipient_id", "night_consent", "opted_out")} | {
+            name: getattr(self, name) or None for name in ("changed_at", "evidence", "renotified_at", "renotify_due")
+        }
+
+
+_TEXTS = ("recipient_id", "changed_at", "evidence", "renotified_at", "renotify_due")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What somebody says of one recipient's consent. `made_at` None means now; `renotified_at` and `renotify_due` come
+    from files only, where an earlier system has kept them."""
+
+    night_consent: bool
+    opted_out: bool
+    evidence: str
+    made_at: datetime | None = None
+    renotified_at: str = ""
+    renotify_due: str = ""
+
+
+class Refused(Exception):
+    """Raised when a statement cannot count since a newer one stands, or there is nothing that it could be about."""
+
+
+def statement(candidate: object, now: datetime) -> Statement:
+    """What a request says: `night_consent`, `opted_out`, `evidence`, and `changed_at` if it was not now.
+
+    Raises `Invalid` with every fault found.
+    """
+    said = _checked(candidate, STATEMENT_FIELDS, now)
+    made_at = datetime.fromisoformat(said["changed_at"]) if "changed_at" in said else None
+    return Statement(said["night_consent"], said["opted_out"], said["evidence"], made_at)
+
+
+def renotification(candidate: object, now: datetime) -> tuple[str, datetime | None]:
+    """What a request says of a renotification: `evidence`, and `renotified_at` if it was not now.
+
+    Raises `Invalid` with every fault found.
+    """
+    said = _checked(candidate, RENOTIFICATION_FIELDS, now)
+    return said["evidence"], datetime.fromisoformat(said["renotified_at"]) if "renotified_at" in said else None
+
+
+def _checked(candidate: object, fields: tuple[str, ...], now: datetime) -> dict[str, Any]:
+    if not isinstance(candidate, dict):
+        raise Invalid(["request: must be a JSON object"])
+    unknown = sorted(candidate.keys() - set(fields))[:UNKNOWN_FIELDS_NAMED_MAX]
+    errors = [f"{shown_name(name)}: unknown field; allowed are {', '.join(fields)}" for name in unknown]
+    if isinstance(candidate, RepeatedKeys):
+        errors.append("request: names a field twice")
+    for name in fields:
+        if name in candidate:
+            fault = _FAULTS[name](candidate[name], now)
+        else:
+            fault = None if name in _OPTIONAL else "is required"
+        errors += [f"{name}: {fault}"] if fault else []
+    if errors:
+        raise Invalid(errors)
+    return candidate
+
+
+def _flag_fault(value: object, now: datetime) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
+def evidence_fault(value: object, now: datetime) -> str | None:
+    """What is wrong with the words on where and how consent was given or withdrawn, if anything."""
+    return text_fault(value, EVIDENCE_CHARACTERS_MAX)
+
+
+def instant_fault(value: object, now: datetime) -> str | None:
+    """What is wrong with the time at which something was said, if anything."""
+    if fault := time_fault(value):
+        return fault
+    if not OLDEST <= datetime.fromisoformat(str(value)) <= now:
+        return f"must lie between {OLDEST:%Y-%m-%d} and now"
+    return None
+
+
+_OPTIONAL = ("changed_at", "renotified_at")
+_FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
+    "night_consent": _flag_fault,
+    "opted_out": _flag_fault,
+    "evidence": evidence_fault,
+    "changed_at": instant_fault,
+    "renotified_at": instant_fault,
+}
+
+
+def amended(record: Record | None, recipient_id: str, said: Statement, now: datetime, zone: tzinfo) -> Record:
+    """The record once the statement counts; the same one where it says nothing new. Raises `Refused`.
+
+    What is said now always counts: a withdrawal is not refused because two clocks disagree. The date of the next
+    notification goes by the oldest consent that still stands.
+    """
+    known = record or Record(recipient_id)
+    same = (known.night_consent, known.opted_out, known.evidence) == (said.night_consent, said.opted_out, said.evidence)
+    if said.made_at is None:
+        if record and record.changed_at and same:
+            return record
+        at = iso(max(now, _after(known.changed_at), _after(known.renotified_at)))
+    else:
+        at = iso(said.made_at)
+        if at == known.changed_at and same:
+            return known
+        if at <= known.changed_at:
+            raise Refused(f"changed_at: a statement of {known.changed_at} stands; an older one does not undo it")
+    consents = record is not None and not record.opted_out and record.renotify_due
+    due = said.renotify_due or (record.renotify_due if record and consents else due_after(at, zone))
+    return Record(
+        recipient_id,
+        said.night_consent,
+        said.opted_out,
+        at,
+        said.evidence,
+        said.renotified_at or known.renotified_at,
+        "" if said.opted_out else due,
+    )
+
+
+def renotified(record: Record | None, at: datetime | None, now: datetime, zone: tzinfo) -> Record:
+    """The record once its recipient has been told again what they consent to. Raises `Refused`."""
+    if record is None:
+        raise Refused("recipient_id: has no record")
+    if record.opted_out:
+        raise Refused("recipient_id: has opted out: there is no consent to notify of")
+    instant = iso(at or max(now, _after(record.changed_at), _after(record.renotified_at)))
+    if instant == record.renotified_at:
+        return record
+    if instant < max(record.changed_at, record.renotified_at):
+        raise Refused("renotified_at: lies before the last change or notification")
+    return replace(record, renotified_at=instant, renotify_due=due_after(instant, zone))
+
+
+def due_after(instant: str, zone: tzinfo) -> str:
+    """Two years after an instant, as a date where the recipients live; after a 29 February the 28th."""
+    day = datetime.fromisoformat(instant).astimezone(zone).date()
+    year = day.year + RENOTIFY_YEARS
+    return date(year, day.month, min(day.day, calendar.monthrange(year, day.month)[1])).isoformat()
+
+
+def iso(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def _after(instant: str) -> datetime:
+    """The first instant that sorts after this one."""
+    return datetime.fromisoformat(instant) + timedelta(milliseconds=1) if instant else OLDEST

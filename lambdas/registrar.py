@@ -1,0 +1,182 @@
+"""The registrar: the only function that writes consents. Whoever may send must not thereby be able to grant consent.
+
+`PUT /consents/{recipient_id}`, `GET /consents/{recipient_id}`, `POST /consents/{recipient_id}/renotified`, and
+`GET /consents?due_before=…`, through a Function URL of its own (docs/consent.md).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+from botocore.config import Config
+
+from .quiet_hours import web
+from .quiet_hours.bundle import Unreadable
+from .quiet_hours.consent_table import ROUNDS_MAX, Change, due, history, read_record, write
+from .quiet_hours.notification import Invalid, canonical_recipient, text_fault
+from .quiet_hours.queues import ServiceError, error_code
+from .quiet_hours.registry import Record, Refused, amended, renotification, renotified, statement
+from .quiet_hours.settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+    from types_boto3_dynamodb import DynamoDBClient
+
+RECIPIENT_CHARACTERS_MAX = 128
+HISTORY_MAX = 100
+DUE_MAX = 1000
+
+logger = Logger()
+api = LambdaFunctionUrlResolver()
+
+Answer = tuple[int, dict[str, Any]]
+
+
+@cache
+def _client() -> DynamoDBClient:
+    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
+    dynamodb: DynamoDBClient = boto3.client("dynamodb", config=config)
+    return dynamodb
+
+
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """A request to the Function URL in, its answer out."""
+    if not isinstance(event, dict) or "requestContext" not in event:
+        return {"errors": ["request: the registrar is asked through its Function URL"]}
+    return api.resolve(event, context)
+
+
+@api.put("/consents/.+")
+def put_consent() -> Response[str]:
+    return _about_one(lambda recipient, now: _put(recipient, web.json_body(api), now))
+
+
+@api.get("/consents/.+")
+def get_consent() -> Response[str]:
+    return _about_one(lambda recipient, now: consent_of(recipient, _client(), Settings.from_env()))
+
+
+@api.post("/consents/.+/renotified")
+def post_renotified() -> Response[str]:
+    return _about_one(lambda recipient, now: _renotify(recipient, web.json_body(api), now), "/renotified")
+
+
+@api.get("/consents")
+def get_due() -> Response[str]:
+    asked = api.current_event.query_string_parameters
+    return _answered(lambda: due_before(asked, _client(), Settings.from_env()))
+
+
+def _put(recipient: str, body: object, now: datetime) -> Answer:
+    settings = Settings.from_env()
+    said = statement(body, now)
+    zone = ZoneInfo(settings.timezone)
+    return change(
+        recipient,
+        "changed",
+        said.evidence,
+        lambda record: amended(record, recipient, said, now, zone),
+        now,
+        _client(),
+        settings,
+    )
+
+
+def _renotify(recipient: str, body: object, now: datetime) -> Answer:
+    settings = Settings.from_env()
+    evidence, at = renotification(body, now)
+    zone = ZoneInfo(settings.timezone)
+    return change(
+        recipient,
+        "renotified",
+        evidence,
+        lambda record: renotified(record, at, now, zone),
+        now,
+        _client(),
+        settings,
+    )
+
+
+def _about_one(answer: Callable[[str, datetime], Answer], suffix: str = "") -> Response[str]:
+    recipient = web.path_id(api, "/consents/", suffix)
+    fault = text_fault(recipient, RECIPIENT_CHARACTERS_MAX)
+    if fault is None and "%" in recipient:
+        fault = "must have no percent sign"
+    if fault:
+        return web.errors(400, f"recipient_id: {fault}")
+    return _answered(lambda: answer(canonical_recipient(recipient), datetime.now(UTC)))
+
+
+def _answered(answer: Callable[[], Answer]) -> Response[str]:
+    try:
+        status, body = answer()
+    except Unreadable as fault:
+        return web.errors(400, f"request: {fault}")
+    except Invalid as invalid:
+        return web.errors(400, *invalid.errors)
+    except Refused as refused:
+        return web.errors(409, str(refused))
+    except ServiceError as error:
+        logger.warning("not answered", extra={"code": error_code(error)})
+        return web.errors(503, "request: the consent table does not answer; ask again")
+    logger.info("answered", extra={"status": status})
+    return web.json_answer(status, body)
+
+
+def change(
+    recipient: str,
+    event: str,
+    evidence: str,
+    decided: Callable[[Record | None], Record],
+    now: datetime,
+    dynamodb: DynamoDBClient,
+    settings: Settings,
+) -> Answer:
+    """Read, decide, write with the history, and do so again where somebody else was faster.
+
+    Raises what `decided` and the client raise.
+    """
+    for _ in range(ROUNDS_MAX):
+        record = read_record(dynamodb, settings.consent_table, recipient)
+        after = decided(record)
+        changes = [] if after == record else [Change(record, after, event, evidence)]
+        if not changes or write(dynamodb, settings.consent_table, settings.consent_history_table, changes, now):
+            return 200, after.shown()
+    return 503, {"errors": ["request: others are changing this consent; ask again"]}
+
+
+def consent_of(recipient: str, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
+    """The record and its newest changes: 200, or 404 where there is none, which means no night consent."""
+    record = read_record(dynamodb, settings.consent_table, recipient)
+    if record is None:
+        return 404, {"errors": ["recipient_id: has no record, and so no night consent"]}
+    changes = history(dynamodb, settings.consent_history_table, recipient, HISTORY_MAX)
+    return 200, record.shown() | {"history": changes}
+
+
+def due_before(asked: dict[str, str], dynamodb: DynamoDBClient, settings: Settings) -> Answer:
+    """Who must be notified again before a day: `{"due": [...], "next": where to go on, or null}`.
+
+    Raises `Invalid`, and what the client raises.
+    """
+    after = None
+    try:
+        before = date.fromisoformat(asked.get("due_before", ""))
+    except ValueError:
+        raise Invalid(["due_before: must be a date such as 2027-11-01"]) from None
+    if "after" in asked:
+        day, _, recipient = asked["after"].partition(",")
+        fits = re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]", day) and day < before.isoformat()
+        if not fits or text_fault(recipient, RECIPIENT_CHARACTERS_MAX):
+            raise Invalid(["after: must be what an answer gave as next"])
+        after = {"renotify_due": day, "recipient_id": recipient}
+    found, last = due(dynamodb, settings.consent_table, before, DUE_MAX, after)
+    return 200, {"due": found, "next": f"{last['renotify_due']},{last['recipient_id']}" if last else None}
