@@ -15,11 +15,12 @@ CONCURRENCY_RANGE = (2, 1000)
 """What an SQS event source takes as its MaximumConcurrency."""
 
 BATCHING_WINDOW_RANGE_S = (0, 300)
+NAME_CHARACTERS_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The context, checked. `alert_email` may be empty."""
+    """The context, checked. `alert_email` and `sender_name` may be empty."""
 
     policy: Policy
     consumer_concurrency: int
@@ -27,6 +28,9 @@ class Config:
     release_concurrency: int
     batching_window_s: int
     alert_email: str
+    record_held: bool
+    advertising_label: bool
+    sender_name: str
     local_endpoint: bool
 
     @classmethod
@@ -39,6 +43,9 @@ class Config:
             release_concurrency=_whole_number(node, "releaseConcurrency", CONCURRENCY_RANGE),
             batching_window_s=_whole_number(node, "batchingWindowSeconds", BATCHING_WINDOW_RANGE_S),
             alert_email=_email(node, "alertEmail"),
+            record_held=_switch(node, "recordHeld"),
+            advertising_label=_switch(node, "advertisingLabel"),
+            sender_name=_name(node, "senderName"),
             local_endpoint=flag(node, "localEndpoint"),
         )
 
@@ -49,6 +56,12 @@ def flag(node: Node, key: str) -> bool:
     if value not in (None, True, False, "true", "false"):
         raise ValueError(f"context {key} must be true or false, not {value!r}")
     return value in (True, "true")
+
+
+def _switch(node: Node, key: str) -> bool:
+    """A switch whose default is in cdk.json."""
+    _value(node, key)
+    return flag(node, key)
 
 
 def _value(node: Node, key: str) -> Any:
@@ -75,6 +88,15 @@ def _whole_number(node: Node, key: str, allowed: tuple[int, int]) -> int:
     if not re.fullmatch("[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
         raise ValueError(f"context {key} must be a whole number from {lowest} to {highest}, not {value!r}")
     return int(value)
+
+
+def _name(node: Node, key: str) -> str:
+    value = str(_value(node, key))
+    if len(value) > NAME_CHARACTERS_MAX or not value.isprintable() or value != value.strip():
+        raise ValueError(
+            f"context {key} must be empty or a name of up to {NAME_CHARACTERS_MAX} characters, not {value!r}"
+        )
+    return value
 
 
 def _email(node: Node, key: str) -> str:

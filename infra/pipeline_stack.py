@@ -4,7 +4,7 @@ clients ─► Producer ─┐
 event bus ─► rule ───┼─► [Notification] ─► Consumer ─┬─ may go now ─► [Delivery] ─┐
 other services ──────┘                               └─ held ─► [Wait]            ├─► Worker ─► provider
     end of quiet hours, every minute ─► Scheduler: [Wait] ─► [Schedule] ──────────┘
-every queue redrives to [DeadLetter]; alarms ─► topic
+every queue redrives to [DeadLetter]; alarms ─► topic; who keeps consents ─► Registrar ─► (Consent)
 """
 
 from __future__ import annotations
@@ -27,11 +27,14 @@ from infra.config import Config
 from infra.function import ONE_CORE_MB, may, pipeline_function
 from infra.observability import alert_topic, watch
 from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
+from lambdas.quiet_hours.consent_table import DUE_INDEX
+from lambdas.quiet_hours.held import SOURCE_INDEX
 from lambdas.quiet_hours.policy import Policy
 from lambdas.quiet_hours.settings import (
     CONSUMER_TIMEOUT_S,
     LANE_VISIBILITY_S,
     PRODUCER_TIMEOUT_S,
+    REGISTRAR_TIMEOUT_S,
     SCHEDULER_TIMEOUT_S,
     WAIT_VISIBILITY_S,
     WORKER_TIMEOUT_S,
@@ -44,6 +47,11 @@ DRAIN = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
 CONSUME = [*DRAIN, "sqs:GetQueueAttributes"]
 READ_CONSENT = ["dynamodb:BatchGetItem"]
 KEEP_LEDGER = ["dynamodb:PutItem", "dynamodb:BatchWriteItem"]
+ANSWER = ["dynamodb:GetItem"]
+CANCEL = ["dynamodb:PutItem"]
+KEEP_CONSENT = ["dynamodb:PutItem"]
+RECORD_HELD = ["dynamodb:BatchWriteItem"]
+LIST = ["dynamodb:Query"]
 READ_SECRET = ["secretsmanager:GetSecretValue"]
 
 RETENTION = Duration.days(4)
@@ -83,6 +91,10 @@ class PipelineStack(Stack):
         # What is remembered
         ledger = self._table("Ledger", key="id")
         consent = self._table("Consent", key="recipient_id")
+        due = self._index(consent, DUE_INDEX, "due_month", "renotify_due")
+        consent_history = self._table("ConsentHistory", key="recipient_id", sort="changed_at")
+        held = self._table("Held", key="id")
+        by_source = self._index(held, SOURCE_INDEX, "source", "until")
         channel_secret = self._channel_secret()
 
         # Functions, each with all that it may do
@@ -102,16 +114,42 @@ class PipelineStack(Stack):
             policy=config.policy.name,
             delivery_concurrency=config.delivery_concurrency,
             release_concurrency=config.release_concurrency,
+            consent_history_table=consent_history.table_name,
+            held_table=held.table_name,
+            record_held=config.record_held,
+            advertising_label=config.advertising_label,
+            sender_name=config.sender_name,
         ).to_env()
         if config.local_endpoint:
             # `sam local invoke --env-vars` sets only what is declared; boto3 takes the empty value as none.
             environment["AWS_ENDPOINT_URL"] = ""
 
         function = partial(pipeline_function, self, code=code, environment=environment)
+
+        def only_if_recorded(*permissions: iam.PolicyStatement) -> tuple[iam.PolicyStatement, ...]:
+            return permissions if config.record_held else ()
+
         producer = function(
             "Producer",
             timeout_s=PRODUCER_TIMEOUT_S,
-            permissions=[may(SEND, notification.queue_arn), may(READ_CONSENT, consent.table_arn)],
+            permissions=[
+                may(SEND, notification.queue_arn),
+                may(READ_CONSENT, consent.table_arn),
+                may(ANSWER, ledger.table_arn),
+                may(CANCEL, ledger.table_arn),
+                *only_if_recorded(may(ANSWER, held.table_arn, consent.table_arn), may(LIST, by_source)),
+            ],
+        )
+        # A function of its own, so that whoever may send may not thereby grant consent: who may invoke a function can
+        # forge what its URL would say of the caller.
+        registrar = function(
+            "Registrar",
+            timeout_s=REGISTRAR_TIMEOUT_S,
+            permissions=[
+                may(ANSWER, consent.table_arn),
+                may(KEEP_CONSENT, consent.table_arn, consent_history.table_arn),
+                may(LIST, consent_history.table_arn, due),
+            ],
         )
         consumer = function(
             "Consumer",
@@ -120,6 +158,7 @@ class PipelineStack(Stack):
                 may(CONSUME, notification.queue_arn),
                 may(READ_CONSENT, consent.table_arn),
                 may(SEND, delivery.queue_arn, wait.queue_arn, dead_letter.queue_arn),
+                *only_if_recorded(may(RECORD_HELD, held.table_arn)),
             ],
         )
         scheduler = function(
@@ -152,6 +191,7 @@ class PipelineStack(Stack):
 
         # What starts them
         producer_url = producer.add_function_url(auth_type=lambda_.FunctionUrlAuthType.AWS_IAM)
+        registrar_url = registrar.add_function_url(auth_type=lambda_.FunctionUrlAuthType.AWS_IAM)
         self._start_at_end_of_quiet_hours(scheduler, config.policy)
         self._start_every_minute(scheduler)
         scheduler.configure_async_invoke(retry_attempts=0, max_event_age=TRIGGER_AGE_MAX)
@@ -164,7 +204,14 @@ class PipelineStack(Stack):
             "Schedule": schedule,
             "DeadLetter": dead_letter,
         }
-        functions = {"Producer": producer, "Consumer": consumer, "Scheduler": scheduler, "Worker": worker}
+        functions = {
+            "Producer": producer,
+            "Registrar": registrar,
+            "Consumer": consumer,
+            "Scheduler": scheduler,
+            "Worker": worker,
+        }
+        tables = {"Ledger": ledger, "Consent": consent, "ConsentHistory": consent_history, "Held": held}
         alerts = alert_topic(self, config.alert_email)
         watch(self, alerts, queues, functions)
 
@@ -173,8 +220,9 @@ class PipelineStack(Stack):
         for name, each in functions.items():
             CfnOutput(self, f"{name}FunctionName", value=each.function_name)
         CfnOutput(self, "ProducerUrl", value=producer_url.url)
-        CfnOutput(self, "LedgerTableName", value=ledger.table_name)
-        CfnOutput(self, "ConsentTableName", value=consent.table_name)
+        CfnOutput(self, "RegistrarUrl", value=registrar_url.url)
+        for name, table in tables.items():
+            CfnOutput(self, f"{name}TableName", value=table.table_name)
         CfnOutput(self, "ChannelSecretName", value=CHANNEL_SECRET_NAME)
         CfnOutput(self, "AlertTopicArn", value=alerts.topic_arn)
 
@@ -215,11 +263,12 @@ class PipelineStack(Stack):
             removal_policy=KEEP,
         )
 
-    def _table(self, name: str, key: str) -> dynamodb.Table:
+    def _table(self, name: str, key: str, sort: str | None = None) -> dynamodb.Table:
         return dynamodb.Table(
             self,
             name,
-            partition_key=dynamodb.Attribute(name=key, type=dynamodb.AttributeType.STRING),
+            partition_key=_text(key),
+            sort_key=_text(sort) if sort else None,
             time_to_live_attribute="expires",
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
@@ -227,6 +276,16 @@ class PipelineStack(Stack):
             ),
             removal_policy=KEEP,
         )
+
+    def _index(self, table: dynamodb.Table, name: str, key: str, sort: str) -> str:
+        """An index of what has both attributes, with nothing in it but keys; returns its ARN."""
+        table.add_global_secondary_index(
+            index_name=name,
+            partition_key=_text(key),
+            sort_key=_text(sort),
+            projection_type=dynamodb.ProjectionType.KEYS_ONLY,
+        )
+        return f"{table.table_arn}/index/{name}"
 
     def _channel_secret(self) -> secretsmanager.Secret:
         """Created empty, and written by whoever operates the channels: later deployments leave it alone."""
@@ -322,3 +381,7 @@ class PipelineStack(Stack):
             schedule=events.Schedule.rate(Duration.minutes(1)),
             targets=[targets.LambdaFunction(function, retry_attempts=0, max_event_age=TRIGGER_AGE_MAX)],
         )
+
+
+def _text(name: str) -> dynamodb.Attribute:
+    return dynamodb.Attribute(name=name, type=dynamodb.AttributeType.STRING)

@@ -18,8 +18,8 @@ DEFAULTS: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"
 
 QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "DeadLetter")
 WORKING_QUEUES = QUEUES[:-1]
-FUNCTIONS = ("Producer", "Consumer", "Scheduler", "Worker")
-TABLES = ("Ledger", "Consent")
+FUNCTIONS = ("Producer", "Registrar", "Consumer", "Scheduler", "Worker")
+TABLES = ("Ledger", "Consent", "ConsentHistory", "Held")
 
 Properties = dict[str, Any]
 
@@ -69,7 +69,10 @@ class Deployed:
         return properties
 
     def name(self, reference: Any) -> str:
-        """`Wait`, `Worker`, `Ledger`, `ChannelSecret`, `Worker log`: what a Ref or a GetAtt points at."""
+        """What a reference points at: `Wait`, `Worker`, `Ledger`, `ChannelSecret`, `Worker log`, `Held/index/BySource`."""
+        if parts := reference.get("Fn::Join"):
+            (of, rest) = parts[1]
+            return self.name(of) + str(rest)
         return self._names[self._logical_id(reference)]
 
     def permissions(self, role_reference: Any) -> set[tuple[str, str]]:
@@ -128,5 +131,8 @@ def other_stack() -> Deployed:
         releaseConcurrency="5",
         batchingWindowSeconds="20",
         alertEmail="ops@example.com",
+        recordHeld="true",
+        advertisingLabel="false",
+        senderName="온결",
         localEndpoint="true",
     )

@@ -51,7 +51,9 @@ def test_the_table_of_queues_names_each_queues_reader(stack: Deployed) -> None:
 def test_the_configuration_is_the_context_of_the_app() -> None:
     found = {row[0]: row[1] for row in rows("name")}
 
-    assert found == {name: str(value) or "none" for name, value in DEFAULTS.items()}
+    assert found == {
+        name: json.dumps(value) if isinstance(value, bool) else str(value) or "none" for name, value in DEFAULTS.items()
+    }
 
 
 def test_the_table_of_fields_is_the_schema() -> None:

@@ -35,6 +35,11 @@ SETTINGS = Settings(
     policy="strict",
     delivery_concurrency=7,
     release_concurrency=3,
+    consent_history_table="consent-history",
+    held_table="held",
+    record_held=True,
+    advertising_label=True,
+    sender_name="온결",
 )
 
 

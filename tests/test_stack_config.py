@@ -36,6 +36,9 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "releaseConcurrency": 2,
         "batchingWindowSeconds": 0,
         "alertEmail": "",
+        "recordHeld": False,
+        "advertisingLabel": True,
+        "senderName": "",
     }
 
 
@@ -96,6 +99,24 @@ def test_an_alert_address_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(ValueError) as raised:
         _config(alertEmail=value)
     assert str(raised.value) == f"context alertEmail must be one e-mail address or empty, not '{value}'"
+
+
+@pytest.mark.parametrize("key", ["recordHeld", "advertisingLabel"])
+def test_a_switch_of_cdk_json_must_be_there_and_be_one(key: str) -> None:
+    assert _config(**{key: "true"}) == _config(**{key: True})
+    with pytest.raises(ValueError) as raised:
+        _config(**{key: "on"})
+    assert str(raised.value) == f"context {key} must be true or false, not 'on'"
+    app = App(context={name: value for name, value in DEFAULTS.items() if name != key})
+    with pytest.raises(ValueError, match=f"context {key} is missing"):
+        Config.from_context(app.node)
+
+
+@pytest.mark.parametrize("value", ["x" * 101, "two\nlines", " 온결"])
+def test_a_senders_name_that_could_not_stand_in_a_text_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(senderName=value)
+    assert str(raised.value).startswith("context senderName must be empty or a name of up to 100 characters, not ")
 
 
 def test_a_key_that_is_missing_is_named() -> None:

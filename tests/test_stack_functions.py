@@ -77,6 +77,9 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     assert stack.name(read.channel_secret) == "ChannelSecret"
     assert (read.start, read.end, read.timezone, read.policy) == ("21:00", "08:00", "Asia/Seoul", "korea")
     assert (read.delivery_concurrency, read.release_concurrency) == (2, 2)
+    assert stack.name(read.consent_history_table) == "ConsentHistory"
+    assert stack.name(read.held_table) == "Held"
+    assert (read.record_held, read.advertising_label, read.sender_name) == (False, True, "")
     assert set(env) - set(read.to_env()) == {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
     assert env["POWERTOOLS_SERVICE_NAME"] == name.lower()
 
@@ -86,6 +89,7 @@ def test_the_context_reaches_the_environment(other_stack: Deployed, name: str) -
     read = Settings.from_env(other_stack.function(name)["Environment"]["Variables"])
     assert (read.start, read.end, read.timezone, read.policy) == ("22:30", "07:15", "America/New_York", "strict")
     assert (read.delivery_concurrency, read.release_concurrency) == (4, 5)
+    assert (read.record_held, read.advertising_label, read.sender_name) == (True, False, "온결")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -102,6 +106,15 @@ PERMISSIONS = {
     "Producer": {
         ("sqs:SendMessage", "Notification"),
         ("dynamodb:BatchGetItem", "Consent"),
+        ("dynamodb:GetItem", "Ledger"),
+        ("dynamodb:PutItem", "Ledger"),
+    },
+    "Registrar": {
+        ("dynamodb:GetItem", "Consent"),
+        ("dynamodb:PutItem", "Consent"),
+        ("dynamodb:PutItem", "ConsentHistory"),
+        ("dynamodb:Query", "ConsentHistory"),
+        ("dynamodb:Query", "Consent/index/ByRenotifyDue"),
     },
     "Consumer": {
         ("sqs:ReceiveMessage", "Notification"),
@@ -140,6 +153,32 @@ PERMISSIONS = {
 def test_a_role_allows_exactly_what_its_function_does(stack: Deployed, name: str) -> None:
     log = {("logs:CreateLogStream", f"{name} log"), ("logs:PutLogEvents", f"{name} log")}
     assert stack.permissions(stack.function(name)["Role"]) == PERMISSIONS[name] | log
+
+
+def test_what_recording_the_held_takes_is_allowed_only_where_it_is_asked_for(other_stack: Deployed) -> None:
+    more = {
+        "Producer": {
+            ("dynamodb:GetItem", "Held"),
+            ("dynamodb:GetItem", "Consent"),
+            ("dynamodb:Query", "Held/index/BySource"),
+        },
+        "Consumer": {("dynamodb:BatchWriteItem", "Held")},
+    }
+    for name in FUNCTIONS:
+        log = {("logs:CreateLogStream", f"{name} log"), ("logs:PutLogEvents", f"{name} log")}
+        allowed = other_stack.permissions(other_stack.function(name)["Role"])
+        assert allowed == PERMISSIONS[name] | log | more.get(name, set())
+
+
+def test_only_the_registrar_may_write_consents(stack: Deployed, other_stack: Deployed) -> None:
+    for deployed in (stack, other_stack):
+        writers = {
+            name
+            for name in FUNCTIONS
+            for action, resource in deployed.permissions(deployed.function(name)["Role"])
+            if resource in ("Consent", "ConsentHistory") and not action.endswith(("GetItem", "Query"))
+        }
+        assert writers == {"Registrar"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -124,14 +124,35 @@ def test_what_holds_notifications_consents_or_credentials_outlives_the_stack(sta
         assert resource["UpdateReplacePolicy"] == "Retain"
 
 
-@pytest.mark.parametrize(("name", "key"), [("Ledger", "id"), ("Consent", "recipient_id")])
-def test_a_table_is_on_demand_restorable_and_forgets_by_itself(stack: Deployed, name: str, key: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("Ledger", ["id"]),
+        ("Consent", ["recipient_id"]),
+        ("ConsentHistory", ["recipient_id", "changed_at"]),
+        ("Held", ["id"]),
+    ],
+)
+def test_a_table_is_on_demand_restorable_and_forgets_by_itself(stack: Deployed, name: str, keys: list[str]) -> None:
     table = stack.table(name)
-    assert table["KeySchema"] == [{"AttributeName": key, "KeyType": "HASH"}]
-    assert table["AttributeDefinitions"] == [{"AttributeName": key, "AttributeType": "S"}]
+    assert table["KeySchema"] == _keys(*keys)
+    assert {each["AttributeType"] for each in table["AttributeDefinitions"]} == {"S"}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+
+
+def test_the_indexes_hold_keys_alone(stack: Deployed) -> None:
+    """Consents by the month in which they fall due, what is held by its source; each is written for those only."""
+    indexes = {name: stack.table(name).get("GlobalSecondaryIndexes", []) for name in TABLES}
+    keys_only = {"ProjectionType": "KEYS_ONLY"}
+    due = {"IndexName": "ByRenotifyDue", "KeySchema": _keys("due_month", "renotify_due"), "Projection": keys_only}
+    by_source = {"IndexName": "BySource", "KeySchema": _keys("source", "until"), "Projection": keys_only}
+    assert indexes == {"Ledger": [], "Consent": [due], "ConsentHistory": [], "Held": [by_source]}
+
+
+def _keys(*names: str) -> list[dict[str, str]]:
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=False)]
 
 
 def test_the_secret_is_named_and_starts_empty(stack: Deployed) -> None:
@@ -150,11 +171,15 @@ def test_the_outputs_are_the_contract(stack: Deployed) -> None:
         "DeadLetterQueueUrl",
         "ProducerFunctionName",
         "ProducerUrl",
+        "RegistrarFunctionName",
+        "RegistrarUrl",
         "ConsumerFunctionName",
         "SchedulerFunctionName",
         "WorkerFunctionName",
         "LedgerTableName",
         "ConsentTableName",
+        "ConsentHistoryTableName",
+        "HeldTableName",
         "ChannelSecretName",
         "AlertTopicArn",
     }

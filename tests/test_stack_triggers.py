@@ -65,11 +65,12 @@ def test_only_the_minute_rule_is_permitted_to_invoke_by_resource_policy(stack: D
 # --- the ways in
 
 
-def test_the_function_url_asks_for_a_signature(stack: Deployed) -> None:
-    url = stack.only("AWS::Lambda::Url")
+@pytest.mark.parametrize("name", ["Producer", "Registrar"])
+def test_a_function_url_asks_for_a_signature(stack: Deployed, name: str) -> None:
+    url = stack.resource(stack.outputs[f"{name}Url"])["Properties"]
     assert url["AuthType"] == "AWS_IAM"
-    assert stack.name(url["TargetFunctionArn"]) == "Producer"
-    assert stack.resource(stack.outputs["ProducerUrl"])["Properties"] == url
+    assert stack.name(url["TargetFunctionArn"]) == name
+    assert len(stack.all("AWS::Lambda::Url")) == 2
 
 
 def test_requested_events_go_to_the_notification_queue_and_are_retried_for_a_day(stack: Deployed) -> None:

@@ -164,6 +164,8 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
             return known
         if at <= known.changed_at:
             raise Refused(f"changed_at: a statement of {known.changed_at} stands; an older one does not undo it")
+        if at == known.renotified_at:  # both would be the same entry of the history
+            raise Refused("changed_at: is the very instant of the last renotification")
     consents = record is not None and not record.opted_out and record.renotify_due
     due = said.renotify_due or (record.renotify_due if record and consents else due_after(at, zone))
     return Record(
@@ -186,7 +188,7 @@ def renotified(record: Record | None, at: datetime | None, now: datetime, zone: 
     instant = iso(at or max(now, _after(record.changed_at), _after(record.renotified_at)))
     if instant == record.renotified_at:
         return record
-    if instant < max(record.changed_at, record.renotified_at):
+    if instant <= max(record.changed_at, record.renotified_at):
         raise Refused("renotified_at: lies before the last change or notification")
     return replace(record, renotified_at=instant, renotify_due=due_after(instant, zone))
 

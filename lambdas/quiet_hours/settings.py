@@ -72,7 +72,7 @@ class Settings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
         """Read back what `to_env` wrote. Raises `KeyError` that names the first missing variable."""
-        read: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "bool": "True".__eq__}
+        read: dict[str, Callable[[str], Any]] = {"str": lambda text: text, "int": int, "bool": "True".__eq__}
         return cls(**{field.name: read[str(field.type)](env[_PREFIX + field.name.upper()]) for field in fields(cls)})
 
     def quiet_hours(self) -> Policy:
