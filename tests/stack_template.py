@@ -69,7 +69,7 @@ class Deployed:
         return properties
 
     def name(self, reference: Any) -> str:
-        """What a reference points at: `Wait`, `Worker`, `Ledger`, `ChannelSecret`, `Worker log`, `Held/index/BySource`."""
+        """What a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`, `Held/index/BySource`, …"""
         if parts := reference.get("Fn::Join"):
             (of, rest) = parts[1]
             return self.name(of) + str(rest)
