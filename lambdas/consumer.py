@@ -60,18 +60,18 @@ def consume(
     sources: dict[int, str] = {}  # which record an item came in, by the item's identity
     items: list[Item] = []
     refused: list[tuple[Message, str]] = []
-    for message in records:
+    for record in records:
         try:
-            found, misfits = read(message)
+            found, misfits = read(record)
         except Unreadable as fault:
-            refused.append((dead_letter(message["body"], f"unreadable: {fault}"), message["messageId"]))
+            refused.append((dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
             continue
         found, unlabelled = _labelled(found, settings)
         items += found
-        sources |= {id(item): message["messageId"] for item in found}
+        sources |= {id(item): record["messageId"] for item in found}
         for misfit in misfits + unlabelled:
             letter = dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id)
-            refused.append((letter, message["messageId"]))
+            refused.append((letter, record["messageId"]))
 
     # Where quiet hours do not apply the consumer needs no consent; whether someone opted out the worker asks itself.
     asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []

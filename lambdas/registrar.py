@@ -21,7 +21,7 @@ from botocore.config import Config
 from .quiet_hours import web
 from .quiet_hours.bundle import Unreadable
 from .quiet_hours.consent_table import ROUNDS_MAX, Change, due, history, read_record, write
-from .quiet_hours.notification import Invalid, canonical_recipient, text_fault
+from .quiet_hours.notification import Invalid, canonical_recipient, text_check
 from .quiet_hours.queues import ServiceError, error_code
 from .quiet_hours.registry import Record, Refused, amended, renotification, renotified, statement
 from .quiet_hours.settings import Settings
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 RECIPIENT_CHARACTERS_MAX = 128
+_recipient_fault = text_check(RECIPIENT_CHARACTERS_MAX)
 HISTORY_MAX = 100
 DUE_MAX = 1000
 
@@ -107,7 +108,7 @@ def _renotify(recipient: str, body: object, now: datetime) -> Answer:
 
 def _about_one(answer: Callable[[str, datetime], Answer], suffix: str = "") -> Response[str]:
     recipient = web.path_id(api, "/consents/", suffix)
-    fault = text_fault(recipient, RECIPIENT_CHARACTERS_MAX)
+    fault = _recipient_fault(recipient)
     if fault is None and "%" in recipient:
         fault = "must have no percent sign"
     if fault:
@@ -175,7 +176,7 @@ def due_before(asked: dict[str, str], dynamodb: DynamoDBClient, settings: Settin
     if "after" in asked:
         day, _, recipient = asked["after"].partition(",")
         fits = re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]", day) and day < before.isoformat()
-        if not fits or text_fault(recipient, RECIPIENT_CHARACTERS_MAX):
+        if not fits or _recipient_fault(recipient):
             raise Invalid(["after: must be what an answer gave as next"])
         after = {"renotify_due": day, "recipient_id": recipient}
     found, last = due(dynamodb, settings.consent_table, before, DUE_MAX, after)

@@ -41,7 +41,10 @@ NIGHT_SALE: dict[str, Any] = {
     "category": "advertising",
     "channel": "log",
     "address": "user-42",
-    "content": {"title": "(광고) 심야 특가", "body": "오늘 밤 자정까지 겨울 코트 전 품목 30% 할인!"},
+    "content": {
+        "title": "(광고) 심야 특가",
+        "body": "오늘 밤 자정까지 겨울 코트 전 품목 30% 할인! 무료수신거부 080-000-0000",
+    },
     "source": "campaign-service",
 }
 NO_CATEGORY: dict[str, Any] = {
@@ -56,9 +59,13 @@ COUPON: dict[str, Any] = {
     "channel": "webhook",
     "address": "shop-app",
     "recipient_id": "user-42",
-    "content": {"title": "(광고) 쿠폰", "body": "내일까지 쓸 수 있는 15% 쿠폰이 도착했습니다."},
+    "content": {
+        "title": "(광고) 쿠폰",
+        "body": "내일까지 쓸 수 있는 15% 쿠폰이 도착했습니다. 무료수신거부 080-000-0000",
+    },
     "metadata": {"campaign": "winter"},
 }
+NIGHT_CONSENT: dict[str, Any] = {"night_consent": True, "opted_out": False, "evidence": "web form of 2020-11-11"}
 UNKNOWN_CHANNEL: dict[str, Any] = {"channel": "fax", "address": "02-123-4567", "content": {"body": "팩스"}}
 UNREADABLE = '{"channel": "log", "address": "user-42", "content": {"body": "여기서 끊겼'
 
@@ -75,6 +82,9 @@ def events() -> dict[str, Any]:
         "producer-url": url_event("POST", "/notifications", to_text(request)),
         "consumer-messages": sqs_event("Notification", [*bundle, plain, Message(UNREADABLE)], EVENING),
         "consumer-event-bus": sqs_event("Notification", [requested], EVENING),
+        "producer-url-status": url_event("GET", "/notifications/order-20991111-0001%3Apaid"),
+        "registrar-put": url_event("PUT", "/consents/010-1234-5678", to_text(NIGHT_CONSENT)),
+        "registrar-get": url_event("GET", "/consents/010-1234-5678"),
         "scheduler-end-of-quiet-hours": _end_of_quiet_hours(),
         "scheduler-every-minute": _every_minute(),
         "worker-delivery": sqs_event("Delivery", pack(accepted(ORDER_PAID)), EVENING),
@@ -148,7 +158,7 @@ def _every_minute() -> dict[str, Any]:
     return bus_event("Scheduled Event", "aws.events", {}, MORNING, resources=[rule])
 
 
-def url_event(method: str, path: str, body: str) -> dict[str, Any]:
+def url_event(method: str, path: str, body: str = "") -> dict[str, Any]:
     """A signed request to a Function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
     url_id = "abcdefghijklmnopqrstuvwxyz012345"
     host = f"{url_id}.lambda-url.{REGION}.on.aws"

@@ -22,7 +22,8 @@ Try, in a shell of its own:
   >>> import boto3, json
   >>> out = json.load(open("build/outputs.json"))["QuietHours"]
   >>> boto3.client("sqs").send_message(QueueUrl=out["NotificationQueueUrl"], MessageBody=json.dumps({
-  ...     "channel": "log", "address": "me", "category": "advertising", "content": {"body": "Night sale!"}}))
+  ...     "channel": "log", "address": "me", "category": "advertising",
+  ...     "content": {"body": "(광고) Night sale! 무료수신거부 080-000-0000"}}, ensure_ascii=False))
 
 make local-status     shows it on the wait queue in quiet hours; by day it is delivered at once
 make local CONTEXT="-c timezone=UTC -c quietHoursStart=00:00 -c quietHoursEnd=23:59"

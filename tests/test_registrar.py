@@ -192,7 +192,7 @@ def test_who_is_due_is_listed_by_date_across_months_and_pages(dynamodb: Any, set
 )
 def test_a_recipient_that_reads_as_an_address_is_one(typed: str, key: str) -> None:
     assert canonical_recipient(typed) == key
-    accepted = accept(notification(recipient_id=typed), default_id="a", now=NIGHT)
+    accepted, _ = accept(notification(recipient_id=typed), default_id="a", now=NIGHT)
     assert recipient_of(accepted) == key
 
 

@@ -14,12 +14,13 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 from .consent import consent_of
-from .notification import UNKNOWN_FIELDS_NAMED_MAX, Invalid, RepeatedKeys, shown_name, text_fault, time_fault
+from .notification import UNKNOWN_FIELDS_NAMED_MAX, Invalid, RepeatedKeys, shown_name, text_check, time_fault
 
 RENOTIFY_YEARS = 2
 """Korea asks for consent to be notified again every two years (Network Act art. 50(8), by secondary sources)."""
 
 EVIDENCE_CHARACTERS_MAX = 256
+_words_fault = text_check(EVIDENCE_CHARACTERS_MAX)
 OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 FIRST_DUE = date(OLDEST.year, 1, 1)
 """No statement is older, so nothing is due before: that bounds the months to look through."""
@@ -122,13 +123,11 @@ def _flag_fault(value: object, now: datetime) -> str | None:
     return None if isinstance(value, bool) else "must be true or false"
 
 
-def evidence_fault(value: object, now: datetime) -> str | None:
-    """What is wrong with the words on where and how consent was given or withdrawn, if anything."""
-    return text_fault(value, EVIDENCE_CHARACTERS_MAX)
+def _evidence_fault(value: object, now: datetime) -> str | None:
+    return _words_fault(value)
 
 
-def instant_fault(value: object, now: datetime) -> str | None:
-    """What is wrong with the time at which something was said, if anything."""
+def _instant_fault(value: object, now: datetime) -> str | None:
     if fault := time_fault(value):
         return fault
     if not OLDEST <= datetime.fromisoformat(str(value)) <= now:
@@ -140,9 +139,9 @@ _OPTIONAL = ("changed_at", "renotified_at")
 _FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
     "night_consent": _flag_fault,
     "opted_out": _flag_fault,
-    "evidence": evidence_fault,
-    "changed_at": instant_fault,
-    "renotified_at": instant_fault,
+    "evidence": _evidence_fault,
+    "changed_at": _instant_fault,
+    "renotified_at": _instant_fault,
 }
 
 

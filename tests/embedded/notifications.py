@@ -6,7 +6,7 @@ from typing import Any
 
 
 def advertising(id: str, **fields: Any) -> dict[str, Any]:
-    content = {"title": "(광고) 심야 특가", "body": "오늘 밤만 30% 할인"}
+    content = {"title": "(광고) 심야 특가", "body": "오늘 밤만 30% 할인. 무료수신거부 080-000-0000"}
     return {"id": id, "channel": "webhook", "address": "user-1", "content": content} | fields
 
 
