@@ -20,7 +20,7 @@ NAME_CHARACTERS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The context, checked. `alert_email` and `sender_name` may be empty."""
+    """The context, checked. `alert_email`, `sender_name` and `runbook_url` may be empty."""
 
     policy: Policy
     consumer_concurrency: int
@@ -31,6 +31,7 @@ class Config:
     record_held: bool
     advertising_label: bool
     sender_name: str
+    runbook_url: str
     local_endpoint: bool
 
     @classmethod
@@ -46,6 +47,7 @@ class Config:
             record_held=_switch(node, "recordHeld"),
             advertising_label=_switch(node, "advertisingLabel"),
             sender_name=_name(node, "senderName"),
+            runbook_url=_url(node, "runbookUrl"),
             local_endpoint=flag(node, "localEndpoint"),
         )
 
@@ -103,4 +105,11 @@ def _email(node: Node, key: str) -> str:
     value = str(_value(node, key))
     if value and not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
         raise ValueError(f"context {key} must be one e-mail address or empty, not {value!r}")
+    return value
+
+
+def _url(node: Node, key: str) -> str:
+    value = str(_value(node, key))
+    if value and not re.fullmatch(r"https://[^\s<>|#]+", value):
+        raise ValueError(f"context {key} must be one https:// URL without a fragment or empty, not {value!r}")
     return value

@@ -1,10 +1,12 @@
 """The pipeline, from top to bottom: queues, tables, secret, functions, what feeds them, what starts them, outputs.
 
 clients ─► Producer ─┐
-event bus ─► rule ───┼─► [Notification] ─► Consumer ─┬─ may go now ─► [Delivery] ─┐
+event bus ─► rule ───┤
+<Notifications> ─────┼─► [Notification] ─► Consumer ─┬─ may go now ─► [Delivery] ─┐
 other services ──────┘                               └─ held ─► [Wait]            ├─► Worker ─► provider
     end of quiet hours, every minute ─► Scheduler: [Wait] ─► [Schedule] ──────────┘
-every queue redrives to [DeadLetter]; alarms ─► topic; who keeps consents ─► Registrar ─► (Consent)
+every queue redrives to [DeadLetter]; alarms, Scheduler ─► <Alerts> ─► Alerter ─► Slack; e-mail
+who keeps consents ─► Registrar ─► (Consent)
 """
 
 from __future__ import annotations
@@ -19,18 +21,21 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as eventbridge_scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import asset
 from infra.config import Config
 from infra.function import ONE_CORE_MB, may, pipeline_function
-from infra.observability import alert_topic, watch
+from infra.observability import alert_topic, dashboard_url, tell, watch
 from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
 from lambdas.quiet_hours.consent_table import DUE_INDEX
 from lambdas.quiet_hours.held import SOURCE_INDEX
 from lambdas.quiet_hours.policy import Policy
 from lambdas.quiet_hours.settings import (
+    ALERTER_TIMEOUT_S,
     CONSUMER_TIMEOUT_S,
     LANE_VISIBILITY_S,
     PRODUCER_TIMEOUT_S,
@@ -53,6 +58,7 @@ KEEP_CONSENT = ["dynamodb:PutItem"]
 RECORD_HELD = ["dynamodb:BatchWriteItem"]
 LIST = ["dynamodb:Query"]
 READ_SECRET = ["secretsmanager:GetSecretValue"]
+TELL = ["sns:Publish"]
 
 RETENTION = Duration.days(4)
 # Counted from when the message entered its first queue, so it must be longer than the sources'.
@@ -97,6 +103,9 @@ class PipelineStack(Stack):
         by_source = self._index(held, SOURCE_INDEX, "source", "until")
         channel_secret = self._channel_secret()
 
+        # Where people are told
+        alerts = alert_topic(self, config.alert_email)
+
         # Functions, each with all that it may do
         code = lambda_.Code.from_asset(str(asset.build()))
         environment = Settings(
@@ -119,6 +128,9 @@ class PipelineStack(Stack):
             record_held=config.record_held,
             advertising_label=config.advertising_label,
             sender_name=config.sender_name,
+            alert_topic=alerts.topic_arn,
+            runbook_url=config.runbook_url,
+            dashboard_url=dashboard_url(self),
         ).to_env()
         if config.local_endpoint:
             # `sam local invoke --env-vars` sets only what is declared; boto3 takes the empty value as none.
@@ -164,7 +176,11 @@ class PipelineStack(Stack):
         scheduler = function(
             "Scheduler",
             timeout_s=SCHEDULER_TIMEOUT_S,
-            permissions=[may(DRAIN, wait.queue_arn), may(SEND, schedule.queue_arn)],
+            permissions=[
+                may(DRAIN, wait.queue_arn),
+                may(SEND, schedule.queue_arn),
+                may(TELL, alerts.topic_arn),
+            ],
         )
         worker = function(
             "Worker",
@@ -181,6 +197,11 @@ class PipelineStack(Stack):
             # sixteen rounds; the worker's own attempt limits bound it.
             recursive_loop=lambda_.RecursiveLoop.ALLOW,
         )
+        alerter = function(
+            "Alerter",
+            timeout_s=ALERTER_TIMEOUT_S,
+            permissions=[may(READ_SECRET, channel_secret.secret_arn)],
+        )
 
         # What feeds them. Nothing feeds from Wait: the scheduler drains it when the policy says so
         window_s = config.batching_window_s
@@ -188,13 +209,14 @@ class PipelineStack(Stack):
         self._feed(delivery, worker, config.delivery_concurrency)
         self._feed(schedule, worker, config.release_concurrency)
         self._feed_from_event_bus(notification, dead_letter)
+        topic = self._feed_from_topic(notification, dead_letter)
 
         # What starts them
         producer_url = producer.add_function_url(auth_type=lambda_.FunctionUrlAuthType.AWS_IAM)
         registrar_url = registrar.add_function_url(auth_type=lambda_.FunctionUrlAuthType.AWS_IAM)
         self._start_at_end_of_quiet_hours(scheduler, config.policy)
         self._start_every_minute(scheduler)
-        scheduler.configure_async_invoke(retry_attempts=0, max_event_age=TRIGGER_AGE_MAX)
+        self._tell_of_failed_triggers(scheduler, alerts.topic_arn)
 
         # What people see
         queues = {
@@ -210,10 +232,11 @@ class PipelineStack(Stack):
             "Consumer": consumer,
             "Scheduler": scheduler,
             "Worker": worker,
+            "Alerter": alerter,
         }
         tables = {"Ledger": ledger, "Consent": consent, "ConsentHistory": consent_history, "Held": held}
-        alerts = alert_topic(self, config.alert_email)
-        watch(self, alerts, queues, functions)
+        tell(alerts, alerter)
+        watch(self, alerts, queues, functions, config.policy)
 
         for name, queue in queues.items():
             CfnOutput(self, f"{name}QueueUrl", value=queue.queue_url)
@@ -223,6 +246,7 @@ class PipelineStack(Stack):
         CfnOutput(self, "RegistrarUrl", value=registrar_url.url)
         for name, table in tables.items():
             CfnOutput(self, f"{name}TableName", value=table.table_name)
+        CfnOutput(self, "NotificationTopicArn", value=topic.topic_arn)
         CfnOutput(self, "ChannelSecretName", value=CHANNEL_SECRET_NAME)
         CfnOutput(self, "AlertTopicArn", value=alerts.topic_arn)
 
@@ -347,6 +371,17 @@ class PipelineStack(Stack):
                 )
             )
 
+    def _feed_from_topic(self, queue: sqs.Queue, dead_letter: sqs.Queue) -> sns.Topic:
+        """Put on `queue` what is published on a topic, as it is: a notification or a bundle, without SNS's envelope.
+
+        What the queue does not take, since it is too large or has too many attributes, SNS moves to dead-letter.
+        """
+        topic = sns.Topic(self, "Notifications", enforce_ssl=True)
+        topic.add_subscription(
+            subscriptions.SqsSubscription(queue, raw_message_delivery=True, dead_letter_queue=dead_letter)
+        )
+        return topic
+
     def _start_at_end_of_quiet_hours(self, function: lambda_.Function, policy: Policy) -> None:
         """On the policy's own clock, daylight saving included."""
         role = iam.Role(
@@ -371,6 +406,20 @@ class PipelineStack(Stack):
                 retry_policy=eventbridge_scheduler.CfnSchedule.RetryPolicyProperty(
                     maximum_event_age_in_seconds=TRIGGER_AGE_MAX.to_seconds(), maximum_retry_attempts=0
                 ),
+            ),
+        )
+
+    def _tell_of_failed_triggers(self, function: lambda_.Function, topic_arn: str) -> None:
+        """A run that crashes, or that Lambda cannot start in time, is told at once. None is tried again."""
+        lambda_.CfnEventInvokeConfig(
+            self,
+            f"{function.node.id}Triggers",
+            function_name=function.function_name,
+            qualifier="$LATEST",
+            maximum_event_age_in_seconds=TRIGGER_AGE_MAX.to_seconds(),
+            maximum_retry_attempts=0,
+            destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(
+                on_failure=lambda_.CfnEventInvokeConfig.OnFailureProperty(destination=topic_arn)
             ),
         )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,9 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
+from .quiet_hours.alerts import release_stopped
 from .quiet_hours.bundle import REDRIVEN, Message
-from .quiet_hours.policy import Policy, quiet_until
+from .quiet_hours.policy import Policy, quiet_ended, quiet_until
 from .quiet_hours.queues import BATCH_MESSAGES_MAX, ServiceError, delete, error_code, send
 from .quiet_hours.settings import Settings
 from .quiet_hours.side_by_side import SideBySide, in_threads
@@ -38,30 +39,61 @@ STOP_BEFORE_S = 60
 WAIT_FOR_END_S = 5
 """A trigger that comes a breath before the end of quiet hours waits for it instead of leaving it to the next one."""
 
+ALERT_EVERY = timedelta(minutes=15)
+"""A release that fails every minute is told at once, and then again after so long; for each process of Lambda's."""
+
 logger = Logger()
+_alerted_at: datetime | None = None
+
+_CONFIG = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
 
 
 @cache
 def _sqs() -> SQSClient:
-    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
-    client: SQSClient = boto3.client("sqs", config=config)
+    client: SQSClient = boto3.client("sqs", config=_CONFIG)
     return client
+
+
+@cache
+def _sns() -> Any:
+    return boto3.client("sns", config=_CONFIG)  # made only when there is something to tell
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Any event in; out comes `{"released": n, "messages": m, "remaining": bool}` or `{"skipped": why}`."""
     settings = Settings.from_env()
+    policy = settings.quiet_hours()
+    stopped_by: list[str] = []
     answer = release(
         _sqs(),
         settings,
-        settings.quiet_hours(),
+        policy,
         now=lambda: datetime.now(UTC),
         remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
         sleep=time.sleep,
         side_by_side=in_threads,
+        on_stop=stopped_by.extend,
     )
-    logger.info("release", extra=answer)
+    now = datetime.now(UTC)
+    logger.info("release", extra=answer | _lateness(answer, now, policy))
+    if stopped_by:
+        _alert(stopped_by, answer, now, settings)
     return answer
+
+
+def _lateness(answer: dict[str, Any], now: datetime, policy: Policy) -> dict[str, int]:
+    """`late_s`, of which a metric is made: how long after quiet hours something was still on wait, or may have been."""
+    if not (answer.get("messages") or answer.get("remaining")):
+        return {}
+    return {"late_s": int((now - quiet_ended(now, policy)).total_seconds())}
+
+
+def _alert(codes: list[str], answer: dict[str, Any], now: datetime, settings: Settings) -> None:
+    """Tell people at once, by the topic that alarms speak on. Raises where it does not take it: an alarm sees that."""
+    global _alerted_at
+    if _alerted_at is None or now - _alerted_at >= ALERT_EVERY:
+        _sns().publish(TopicArn=settings.alert_topic, Message=release_stopped(codes, answer, now))
+        _alerted_at = now
 
 
 def release(
@@ -73,11 +105,13 @@ def release(
     remaining_s: Callable[[], float],
     sleep: Callable[[float], None],
     side_by_side: SideBySide,
+    on_stop: Callable[[list[str]], object] = lambda codes: None,
 ) -> dict[str, Any]:
     """Move messages from wait to schedule until wait is empty, time runs short, a send fails, or quiet hours begin.
 
     `messages` counts what was sent on, `released` the notifications in it; `remaining` says that wait was not seen
-    empty. A message is deleted only when SQS has taken it on schedule, so at worst one is moved twice.
+    empty. A message is deleted only when SQS has taken it on schedule, so at worst one is moved twice. `on_stop` is
+    given the error codes of a run that a failed call has ended, once.
     """
     started = now()
     until = quiet_until(started, policy)
@@ -87,13 +121,12 @@ def release(
             return {"skipped": f"quiet hours until {until.isoformat(timespec='seconds')}"}
         sleep(left_s)
 
-    stopped = False
+    stopped_by: list[str] = []
 
     def drain(most_rounds: int | None) -> tuple[int, int, bool]:
         """Rounds of receive, send, delete: how many notifications and messages went, and whether wait was empty."""
-        nonlocal stopped
         released = messages = empty = rounds = 0
-        while not stopped and quiet_until(now(), policy) is None and remaining_s() > STOP_BEFORE_S:
+        while not stopped_by and quiet_until(now(), policy) is None and remaining_s() > STOP_BEFORE_S:
             if rounds == most_rounds or empty == EMPTY_RECEIVES:
                 break
             rounds += 1
@@ -109,22 +142,23 @@ def release(
                 if handles and delete(sqs, settings.wait_queue_url, handles) < len(handles):
                     logger.warning("moved but not deleted: comes again and is absorbed")
             except ServiceError as error:  # what was not deleted comes again; the next minute's run goes on
-                logger.warning("drain stopped", extra={"codes": [error_code(error)]})
-                stopped = True
+                stopped_by.append(error_code(error))
             else:
-                if not_taken:
-                    logger.warning("drain stopped", extra={"codes": sorted(set(not_taken.values()))})
-                    stopped = True
+                stopped_by.extend(not_taken.values())
         return released, messages, empty == EMPTY_RECEIVES
 
     # Most minutes find nothing: one drainer looks first, the others start only where there is something to do.
     runs = [drain(EMPTY_RECEIVES)]
     if runs[0][1]:
         runs = runs + side_by_side(drain, [None] * DRAINERS, DRAINERS)
+    if stopped_by:
+        codes = sorted(set(stopped_by))
+        logger.warning("drain stopped", extra={"codes": codes})
+        on_stop(codes)
     return {
         "released": sum(released for released, _, _ in runs),
         "messages": sum(messages for _, messages, _ in runs),
-        "remaining": stopped or not runs[-1][2],
+        "remaining": bool(stopped_by) or not runs[-1][2],
     }
 
 

@@ -72,9 +72,13 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             at = [f"{frame.name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]
             logger.error("bundle failed", extra={"error": type(error).__name__, "at": at})
             raise BundleFailed(type(error).__name__) from None
-        logger.info("bundle", extra={"lane": delivery.lane(record), "settled": settled, **counts})
+        # What a provider did not take now, whatever it said: of this and of the counts, metrics are made.
+        unavailable = sum(number for name, number in counts.items() if name.startswith("unavailable: "))
+        shown = {"lane": delivery.lane(record), "settled": settled, "unavailable": unavailable, **counts}
+        logger.info("bundle", extra=shown)
         if f"unavailable: {UNAUTHORIZED}" in counts:
-            _clients()[2].clear_cache()  # the credentials may have been changed: the next bundle reads them again
+            # The credentials may have been changed: the next bundle reads them again.
+            _clients()[2].clear_cache()  # type: ignore[no-untyped-call]
         if not settled:
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}

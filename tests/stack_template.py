@@ -18,7 +18,7 @@ DEFAULTS: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"
 
 QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "DeadLetter")
 WORKING_QUEUES = QUEUES[:-1]
-FUNCTIONS = ("Producer", "Registrar", "Consumer", "Scheduler", "Worker")
+FUNCTIONS = ("Producer", "Registrar", "Consumer", "Scheduler", "Worker", "Alerter")
 TABLES = ("Ledger", "Consent", "ConsentHistory", "Held")
 
 Properties = dict[str, Any]
@@ -38,6 +38,8 @@ class Deployed:
             for name in names
         }
         self._names |= dict.fromkeys(self.all("AWS::SecretsManager::Secret"), "ChannelSecret")
+        self._names[self._logical_id(self.outputs["AlertTopicArn"])] = "Alerts"
+        self._names[self._logical_id(self.outputs["NotificationTopicArn"])] = "Notifications"
         self._names |= {
             self._logical_id(self.function(name)["LoggingConfig"]["LogGroup"]): f"{name} log" for name in FUNCTIONS
         }
@@ -134,5 +136,6 @@ def other_stack() -> Deployed:
         recordHeld="true",
         advertisingLabel="false",
         senderName="온결",
+        runbookUrl="https://wiki.example.com/runbook",
         localEndpoint="true",
     )

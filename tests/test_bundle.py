@@ -407,3 +407,18 @@ def test_whatever_stands_in_a_body_is_read_or_unreadable_and_nothing_else(body: 
     for found in items:
         found.text.encode()
         assert json.loads(found.text) == found.notification
+
+
+def test_what_stands_in_an_sns_envelope_is_a_misfit_that_says_what_to_switch_on() -> None:
+    envelope = {
+        "Type": "Notification",
+        "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
+        "TopicArn": "arn:aws:sns:ap-northeast-2:123456789012:orders",
+        "Message": to_text(notification()),
+        "Timestamp": "2020-11-11T12:03:00.000Z",
+    }
+    items, (misfit,) = read(record(json.dumps(envelope)))
+    assert items == []
+    assert misfit.errors == [
+        "notification: is in an SNS envelope; switch on raw message delivery for the topic's subscription"
+    ]

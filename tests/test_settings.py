@@ -40,6 +40,9 @@ SETTINGS = Settings(
     record_held=True,
     advertising_label=True,
     sender_name="온결",
+    alert_topic="arn:topic",
+    runbook_url="https://wiki.example.com/runbook",
+    dashboard_url="https://console.example.com",
 )
 
 

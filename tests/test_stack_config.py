@@ -39,6 +39,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "recordHeld": False,
         "advertisingLabel": True,
         "senderName": "",
+        "runbookUrl": "",
     }
 
 
@@ -117,6 +118,15 @@ def test_a_senders_name_that_could_not_stand_in_a_text_is_refused(value: str) ->
     with pytest.raises(ValueError) as raised:
         _config(senderName=value)
     assert str(raised.value).startswith("context senderName must be empty or a name of up to 100 characters, not ")
+
+
+@pytest.mark.parametrize("value", ["wiki", "http://wiki.example.com", "https://wiki.example.com/a b", "https://a#b"])
+def test_a_runbook_that_is_no_link_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(runbookUrl=value)
+    assert str(raised.value) == (
+        f"context runbookUrl must be one https:// URL without a fragment or empty, not '{value}'"
+    )
 
 
 def test_a_key_that_is_missing_is_named() -> None:

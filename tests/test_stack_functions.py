@@ -80,6 +80,9 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     assert stack.name(read.consent_history_table) == "ConsentHistory"
     assert stack.name(read.held_table) == "Held"
     assert (read.record_held, read.advertising_label, read.sender_name) == (False, True, "")
+    assert stack.name(read.alert_topic) == "Alerts"
+    assert read.runbook_url == ""
+    assert str(read.dashboard_url).endswith("#dashboards/dashboard/QuietHours']]}")
     assert set(env) - set(read.to_env()) == {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
     assert env["POWERTOOLS_SERVICE_NAME"] == name.lower()
 
@@ -90,6 +93,7 @@ def test_the_context_reaches_the_environment(other_stack: Deployed, name: str) -
     assert (read.start, read.end, read.timezone, read.policy) == ("22:30", "07:15", "America/New_York", "strict")
     assert (read.delivery_concurrency, read.release_concurrency) == (4, 5)
     assert (read.record_held, read.advertising_label, read.sender_name) == (True, False, "온결")
+    assert read.runbook_url == "https://wiki.example.com/runbook"
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -129,6 +133,7 @@ PERMISSIONS = {
         ("sqs:ReceiveMessage", "Wait"),
         ("sqs:DeleteMessage", "Wait"),
         ("sqs:SendMessage", "Schedule"),
+        ("sns:Publish", "Alerts"),
     },
     "Worker": {
         ("sqs:ReceiveMessage", "Delivery"),
@@ -144,6 +149,9 @@ PERMISSIONS = {
         ("dynamodb:PutItem", "Ledger"),
         ("dynamodb:BatchWriteItem", "Ledger"),
         ("dynamodb:BatchGetItem", "Consent"),
+        ("secretsmanager:GetSecretValue", "ChannelSecret"),
+    },
+    "Alerter": {
         ("secretsmanager:GetSecretValue", "ChannelSecret"),
     },
 }

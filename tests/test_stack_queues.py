@@ -176,10 +176,12 @@ def test_the_outputs_are_the_contract(stack: Deployed) -> None:
         "ConsumerFunctionName",
         "SchedulerFunctionName",
         "WorkerFunctionName",
+        "AlerterFunctionName",
         "LedgerTableName",
         "ConsentTableName",
         "ConsentHistoryTableName",
         "HeldTableName",
         "ChannelSecretName",
         "AlertTopicArn",
+        "NotificationTopicArn",
     }

@@ -20,6 +20,8 @@ BUNDLE_ITEMS_MAX = 100
 
 REASON_CHARACTERS_MAX = 1024
 
+NOT_RAW = "notification: is in an SNS envelope; switch on raw message delivery for the topic's subscription"
+
 REDRIVEN = "dead_lettered_at"
 """The message attribute of a dead letter that lets its notification be claimed again: the ending that it undoes."""
 
@@ -84,8 +86,11 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[Misfit]]:
                 text=text if requested is candidate else None,
             )
         except Invalid as invalid:
+            errors = (
+                [NOT_RAW] if isinstance(requested, dict) and {"TopicArn", "MessageId"} <= requested.keys() else None
+            )
             given = requested.get("id") if isinstance(requested, dict) else None
-            misfits.append(Misfit(text, str(given) if is_id(given) else default_id, invalid.errors))
+            misfits.append(Misfit(text, str(given) if is_id(given) else default_id, errors or invalid.errors))
         else:
             items.append(Item(notification, written, redriven))
     return items, misfits

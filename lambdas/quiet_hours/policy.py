@@ -136,6 +136,13 @@ def _find_span(now: datetime, policy: Policy) -> _Span:
     return _Span(max(edge for edge in edges if edge <= now), min(edge for edge in edges if edge > now), judgement)
 
 
+def quiet_ended(now: datetime, policy: Policy) -> datetime:
+    """When the last quiet hours before `now` ended, in UTC, without the skew."""
+    today = now.astimezone(policy.zone).date()
+    ends = (_window(today - timedelta(days=back), policy)[1] for back in range(3))
+    return max(end for end in ends if end <= now)
+
+
 def _window(day: date, policy: Policy) -> tuple[datetime, datetime]:
     """The quiet hours that start on `day`, in UTC: where the clocks change, sums of local times are an hour off.
 

@@ -16,6 +16,7 @@ REGISTRAR_TIMEOUT_S = 30
 CONSUMER_TIMEOUT_S = 30
 SCHEDULER_TIMEOUT_S = 300
 WORKER_TIMEOUT_S = 60
+ALERTER_TIMEOUT_S = 30
 
 LEASE_S = 120
 """How long a claim in the ledger holds: longer than the worker can live, shorter than its bundle stays invisible."""
@@ -42,7 +43,8 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, which pacing divides a channel's rate by. `record_held`: the consumer notes in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must
-    also name `sender_name`, unless that is empty.
+    also name `sender_name`, unless that is empty. `alert_topic` is an ARN; `runbook_url`
+    and `dashboard_url` are what alerts link to, each empty where there is none.
     """
 
     notification_queue_url: str
@@ -64,6 +66,9 @@ class Settings:
     record_held: bool = False
     advertising_label: bool = False
     sender_name: str = ""
+    alert_topic: str = ""
+    runbook_url: str = ""
+    dashboard_url: str = ""
 
     def to_env(self) -> dict[str, str]:
         """The environment of a function: one variable a field, all text."""

@@ -11,7 +11,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from urllib3 import PoolManager
 
-from local.aws import ACCESS_KEY, REGION
+from local.aws import ACCESS_KEY, REGION, client
 from local.redrive import redrive
 from tests.embedded.notifications import advertising, order
 from tests.embedded.pipeline import Pipeline
@@ -61,6 +61,15 @@ def test_an_event_on_the_bus_is_delivered(pipeline: Pipeline) -> None:
     id = pipeline.new_id()
     pipeline.publish(order(id))
     pipeline.wait_until(lambda: pipeline.accepted(id))
+
+
+def test_what_is_published_on_the_topic_is_delivered(pipeline: Pipeline) -> None:
+    """Raw: the message is the notification, or a bundle, and SNS's envelope is not around it."""
+    ids = [pipeline.new_id() for _ in range(2)]
+    sns = client(pipeline.endpoint, "sns")
+    for message in (order(ids[0]), [order(ids[1])]):
+        sns.publish(TopicArn=pipeline.outputs["NotificationTopicArn"], Message=json.dumps(message, ensure_ascii=False))
+    pipeline.wait_until(lambda: set(pipeline.accepted(*ids)) == set(ids))
 
 
 def test_the_function_url_accepts_a_signed_request_and_refuses_an_unsigned_one(pipeline: Pipeline) -> None:
