@@ -91,8 +91,15 @@ def _channel(secret: str, name: str) -> Channel:
         configs: Any = _clients()[2].get(secret, max_age=SECRET_AGE_S, transform="json")
         config = configs.get(name)
     if name not in _channels or _channels[name][0] != config:
-        _channels[name] = config, channels.build(name, config, _utc_now)
+        _channels[name] = config, channels.build(name, config, _utc_now, _channel_client)
     return _channels[name][1]
+
+
+def _channel_client(service: str, region: str | None, endpoint_url: str | None) -> Any:
+    """A client for one of AWS's own channels. It tries once: what could not be sent goes back to its lane."""
+    config = Config(retries={"total_max_attempts": 1})
+    make: Any = boto3.client
+    return make(service, region, endpoint_url=endpoint_url, config=config)
 
 
 def _utc_now() -> datetime:

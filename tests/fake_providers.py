@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
+
+import boto3
+from botocore.config import Config
 
 from lambdas.quiet_hours.channels.seam import Channel, Outcome
 from lambdas.quiet_hours.notification import Notification, accept
@@ -81,6 +85,23 @@ def send(channel: Channel, *notifications: Notification) -> list[Outcome]:
         return list(channel.send(list(notifications)))
     finally:
         channel.close()
+
+
+@cache
+def session() -> boto3.session.Session:
+    """One for all: loading the services' models takes longer than most tests."""
+    return boto3.session.Session("test", "test", region_name="us-east-1")
+
+
+def aws_client(service: str, region: str | None, endpoint_url: str | None) -> Any:
+    """As the worker makes it, with keys of the tests' own."""
+    config = Config(retries={"total_max_attempts": 1})
+    make: Any = session().client
+    return make(service, region, endpoint_url=endpoint_url, config=config)
+
+
+def no_clients(*_: Any) -> Any:
+    raise AssertionError("only AWS's own channels have clients")
 
 
 def nobody_there() -> str:

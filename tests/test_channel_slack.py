@@ -11,7 +11,7 @@ from lambdas.quiet_hours.channels import NotConfigured, build
 from lambdas.quiet_hours.channels.seam import DELIVERED, Channel, Outcome
 from lambdas.quiet_hours.channels.slack import DEADLINE_S, SlackChannel
 from local.fakes.slack import HOOK, TOKEN
-from tests.fake_providers import Running, fakes, nobody_there, notification, now, send
+from tests.fake_providers import Running, fakes, no_clients, nobody_there, notification, now, send
 from tests.http_peer import answering, listening, once
 
 
@@ -195,7 +195,7 @@ def test_no_reason_shows_what_was_sent_or_where(slack: Running) -> None:
     ],
 )
 def test_what_is_set_up_wrongly_is_named_and_never_shown(config: dict[str, Any], named: str) -> None:
-    channel = build("slack", config, now)
+    channel = build("slack", config, now, no_clients)
     assert isinstance(channel, NotConfigured)
     (outcome,) = channel.send([order()])
     assert (outcome.kind, "canary" in outcome.reason) == ("rejected", False)

@@ -13,7 +13,7 @@ from lambdas.quiet_hours.channels import NotConfigured, build
 from lambdas.quiet_hours.channels.seam import DELIVERED, Outcome
 from lambdas.quiet_hours.channels.solapi import ALONE_FOR, BATCH_SIZE, SolapiChannel
 from local.fakes.solapi import API_KEY, API_SECRET, PF_ID, SENDER
-from tests.fake_providers import Running, fakes, nobody_there, notification, now, send
+from tests.fake_providers import Running, fakes, no_clients, nobody_there, notification, now, send
 from tests.http_peer import Peer, answering, listening
 
 
@@ -332,23 +332,23 @@ def test_no_reason_shows_what_was_sent(solapi: Running) -> None:
     ("name", "config", "named"),
     [
         ("sms", None, 'the channel secret needs {"sms": {"provider": "solapi"'),
-        ("kakao", None, 'the channel secret needs {"kakao": {"provider": "solapi"'),
+        ("kakao", None, 'the channel secret needs {"kakao": {"api_key": …'),
         ("sms", {}, "sms.provider must be"),
         ("sms", {"provider": "canary"}, "sms.provider must be"),
         ("sms", {"provider": "solapi"}, "sms.api_key must be set"),
         ("sms", {"provider": "solapi", "api_key": "canary"}, "sms.api_secret must be set"),
         ("sms", {"provider": "solapi", "api_key": "k", "api_secret": "canary"}, "sms.from must be set"),
-        ("kakao", {"provider": "solapi", "api_key": "k", "api_secret": "canary"}, "kakao.pf_id must be set"),
+        ("kakao", {"api_key": "k", "api_secret": "canary"}, "kakao.pf_id must be set"),
         (
             "kakao",
-            {"provider": "solapi", "api_key": "k", "api_secret": "s", "pf_id": "p", "targeting": "canary"},
+            {"api_key": "k", "api_secret": "s", "pf_id": "p", "targeting": "canary"},
             "kakao.targeting must be I, M or N",
         ),
         ("sms", {"provider": "solapi", "api_key": "canary\r\nX: y"}, "sms.api_key must be text of visible ASCII"),
     ],
 )
 def test_what_is_set_up_wrongly_is_named_and_never_shown(name: str, config: Any, named: str) -> None:
-    channel = build(name, config, now)
+    channel = build(name, config, now, no_clients)
     assert isinstance(channel, NotConfigured)
     (outcome,) = channel.send([text()])
     assert named in outcome.reason

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from lambdas.quiet_hours import channels
 from lambdas.quiet_hours.channels import LONGEST_DEADLINE_S, NotConfigured, build
-from lambdas.quiet_hours.channels.log import LogChannel
 from lambdas.quiet_hours.channels.seam import DELIVERED, Channel, Outcome
 from lambdas.quiet_hours.channels.webhook import DEADLINE_S, RATE_PER_S, WebhookChannel
+from lambdas.quiet_hours.delivery import LANE_SHARE, TURN_S_MAX
 from lambdas.quiet_hours.notification import CHANNELS, accept, to_text
 from lambdas.quiet_hours.settings import WORKER_TIMEOUT_S
 from tests.aws import DAY
 from tests.delivery_world import accepted
+from tests.fake_providers import aws_client, no_clients
 from tests.http_peer import Peer, answering, listening, once
 
 SECRET = "whsec_" + base64.b64encode(b"a key of twenty-four byte").decode()
@@ -230,7 +230,7 @@ def test_a_webhook_that_is_set_up_wrongly_says_what_to_set_and_never_what_was_se
     config: dict[str, Any], named: str
 ) -> None:
     whole = config if not config or "url" in config else {"url": "https://canary.example.com/", **config}
-    (outcome,) = build("webhook", whole, lambda: DAY).send([accepted()])
+    (outcome,) = build("webhook", whole, lambda: DAY, no_clients).send([accepted()])
     assert outcome.kind == "rejected"
     assert outcome.reason.startswith("channel_not_configured: channel not configured; ")
     assert named in outcome.reason
@@ -239,7 +239,7 @@ def test_a_webhook_that_is_set_up_wrongly_says_what_to_set_and_never_what_was_se
 
 @pytest.mark.parametrize("config", [None, "https://canary.example.com/", ["canary"], 7])
 def test_a_webhook_without_a_configuration_says_how_one_looks(config: Any) -> None:
-    (outcome,) = build("webhook", config, lambda: DAY).send([accepted()])
+    (outcome,) = build("webhook", config, lambda: DAY, no_clients).send([accepted()])
     assert outcome.reason == (
         'channel_not_configured: channel not configured; the channel secret needs {"webhook": {"url": "https://…"}}'
     )
@@ -255,7 +255,7 @@ def test_the_rate_is_two_hundred_a_second_unless_configured() -> None:
 
 
 def test_a_channel_that_is_not_built_in_rejects_everything_and_says_so() -> None:
-    channel = build("fax", {"url": "https://example.com/"}, lambda: DAY)
+    channel = build("fax", {"url": "https://example.com/"}, lambda: DAY, no_clients)
     assert [outcome.kind for outcome in channel.send([accepted()] * 3)] == ["rejected"] * 3
     assert channel.send([accepted()])[0].reason == "channel_not_configured: channel not configured; fax is not built in"
     channel.close()
@@ -271,7 +271,7 @@ def test_the_log_channel_prints_id_and_size_and_never_content(capsys: pytest.Cap
         "metadata": {"canary": "canary"},
     }
     notification, _ = accept(given, default_id="order-1", now=DAY)
-    channel = build("log", None, lambda: DAY)
+    channel = build("log", None, lambda: DAY, no_clients)
     assert channel.send([notification]) == [DELIVERED]
     channel.close()
     printed = capsys.readouterr()
@@ -280,27 +280,61 @@ def test_the_log_channel_prints_id_and_size_and_never_content(capsys: pytest.Cap
     assert "canary" not in printed.out + printed.err
 
 
-@pytest.mark.parametrize(
-    "channel",
-    [LogChannel(), NotConfigured("why"), WebhookChannel({"url": "https://example.com/"}, lambda: DAY)],
-    ids=lambda channel: type(channel).__name__,
-)
-def test_every_channel_keeps_what_the_seam_promises(channel: Channel) -> None:
+def every_channel() -> list[Channel]:
+    """Each channel with the least that it needs."""
+    return [build(name, config, lambda: DAY, aws_client) for name, config in CONFIGURED] + [NotConfigured("why")]
+
+
+CONFIGURED: list[tuple[str, dict[str, Any]]] = [
+    ("log", {}),
+    ("webhook", {"url": "https://example.com/"}),
+    ("slack", {"token": "xoxb-1"}),
+    ("sms", {"provider": "solapi", "api_key": "k", "api_secret": "s", "from": "0212345678"}),
+    ("sms", {"provider": "aws", "from": "+15005550006"}),
+    ("kakao", {"api_key": "k", "api_secret": "s", "pf_id": "KA01PF"}),
+    ("email", {"from": "shop@example.com"}),
+    ("push", {}),
+]
+
+
+def test_every_channel_keeps_what_the_seam_promises() -> None:
     """The guard covers each deadline; a call fits into an invocation; there is always something to do."""
-    assert 0 <= channel.deadline_s <= LONGEST_DEADLINE_S < WORKER_TIMEOUT_S / 2
-    assert channel.rate_per_s is None or channel.rate_per_s > 0
-    assert channel.batch_size >= 1
-    assert channel.side_by_side >= 1
-    assert channel.can_resend
+    for channel in every_channel():
+        assert 0 <= channel.deadline_s <= LONGEST_DEADLINE_S < WORKER_TIMEOUT_S / 2
+        assert channel.rate_per_s is None or channel.rate_per_s > 0
+        assert channel.batch_size >= 1
+        assert channel.side_by_side >= 1
+        channel.close()
 
 
-def test_the_longest_deadline_is_the_webhook_s() -> None:
-    assert LONGEST_DEADLINE_S == DEADLINE_S == WebhookChannel.deadline_s == 10
+def test_every_channel_that_a_notification_may_name_is_built_in() -> None:
+    assert {name for name, _ in CONFIGURED} == set(CHANNELS)
+    assert [type(channel).__name__ for channel in every_channel()] == [
+        *("LogChannel", "WebhookChannel", "SlackChannel", "SolapiChannel", "AwsSmsChannel", "SolapiChannel"),
+        *("SesChannel", "SnsChannel", "NotConfigured"),
+    ]
 
 
-def test_every_channel_that_a_notification_may_name_can_be_built() -> None:
-    assert all(isinstance(build(name, None, lambda: DAY), LogChannel | NotConfigured) for name in CHANNELS)
-    assert channels.build is build
+def test_only_what_a_provider_recognises_by_its_id_is_sent_again_unasked() -> None:
+    again = {type(channel).__name__ for channel in every_channel() if channel.can_resend}
+    assert again == {"LogChannel", "WebhookChannel", "NotConfigured"}
+
+
+def test_the_rates_are_low_enough_for_the_defaults_of_the_stack() -> None:
+    """A turn has to fit between two calls of the same worker: the slowest rate still sends."""
+    for channel in every_channel():
+        interval_s = 0 if channel.rate_per_s is None else 2 / (channel.rate_per_s * LANE_SHARE)
+        assert interval_s + channel.deadline_s <= TURN_S_MAX
+
+
+def test_the_longest_deadline_is_ten_seconds() -> None:
+    assert max(channel.deadline_s for channel in every_channel()) == LONGEST_DEADLINE_S == DEADLINE_S == 10
+
+
+def test_a_channel_without_its_part_of_the_secret_says_what_to_set() -> None:
+    for name in set(CHANNELS) - {"log"}:
+        (outcome,) = build(name, None, lambda: DAY, no_clients).send([accepted()])
+        assert f'the channel secret needs {{"{name}": ' in outcome.reason
 
 
 @pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")

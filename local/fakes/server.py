@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..receiver import Handler, Receiver
+from .aws import EndUserMessaging, Ses, Sns
 from .provider import Fake, Reply, Request
 from .slack import Slack
 from .solapi import Solapi
@@ -28,7 +29,7 @@ class Fakes(Receiver):
 
     def __init__(self, port: int, book: TextIO) -> None:
         super().__init__(port, book, FakesHandler)
-        self.fakes: Sequence[Fake] = (Solapi(), Slack(), Webhook())
+        self.fakes: Sequence[Fake] = (Solapi(), EndUserMessaging(), Ses(), Sns(), Slack(), Webhook())
 
     def answer(self, request: Request) -> tuple[Reply, bool]:
         """The answer, when it is due, and whether it gets lost on its way. What was decided is in the book."""

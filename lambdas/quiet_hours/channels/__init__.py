@@ -7,23 +7,26 @@ from datetime import datetime
 from typing import Any
 
 from ..notification import Notification
-from . import log, slack, solapi, webhook
+from . import aws, aws_sms, log, ses, slack, sns, solapi, webhook
 from .seam import Channel, Misconfigured, Outcome
 
-LONGEST_DEADLINE_S = max(module.DEADLINE_S for module in (log, slack, solapi, webhook))
+LONGEST_DEADLINE_S = max(module.DEADLINE_S for module in (aws, log, slack, solapi, webhook))
 """The longest that any channel's call can be in flight: what the guard before quiet hours has to cover."""
 
 EXAMPLES = {
-    "webhook": '{"webhook": {"url": "https://…"}}',
+    "kakao": '{"kakao": {"api_key": …, "api_secret": …, "pf_id": …}}',
+    "sms": '{"sms": {"provider": "solapi" or "aws", …}}',
+    "email": '{"email": {"from": "shop@example.com"}}',
+    "push": '{"push": {}}',
     "slack": '{"slack": {"token": "xoxb-…"}}',
-    "sms": '{"sms": {"provider": "solapi", "api_key": …, "api_secret": …, "from": …}}',
-    "kakao": '{"kakao": {"provider": "solapi", "api_key": …, "api_secret": …, "pf_id": …}}',
+    "webhook": '{"webhook": {"url": "https://…"}}',
 }
 """What the secret needs, at least: said where there is nothing."""
 
 
-def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetime]) -> Channel:
-    """The channel of that name. `config` is its part of the channel secret, None where there is none.
+def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetime], clients: aws.Clients) -> Channel:
+    """The channel of that name. `config` is its part of the channel secret, None where there is none; `clients` makes
+    the clients of AWS's own channels, when they are first needed.
 
     One that does not exist yet, or lacks what it needs, rejects everything with a reason that says what to set.
     """
@@ -34,19 +37,28 @@ def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetim
     if not isinstance(config, Mapping):
         return NotConfigured(f"the channel secret needs {EXAMPLES[name]}")
     try:
-        return _configured(name, config, now)
+        return _configured(name, config, now, clients)
     except Misconfigured as fault:
         return NotConfigured(str(fault))
 
 
-def _configured(name: str, config: Mapping[str, Any], now: Callable[[], datetime]) -> Channel:
-    if name == "webhook":
-        return webhook.WebhookChannel(config, now)
-    if name == "slack":
-        return slack.SlackChannel(config, now)
-    if config.get("provider") == "solapi":
-        return solapi.SolapiChannel(name, config, now)
-    raise Misconfigured(f'{name}.provider must be "solapi"')
+def _configured(name: str, config: Mapping[str, Any], now: Callable[[], datetime], clients: aws.Clients) -> Channel:
+    match name, config.get("provider"):
+        case "kakao", _:
+            return solapi.SolapiChannel("kakao", config, now)
+        case "sms", "solapi":
+            return solapi.SolapiChannel("sms", config, now)
+        case "sms", "aws":
+            return aws_sms.AwsSmsChannel(config, now, clients)
+        case "email", _:
+            return ses.SesChannel(config, clients)
+        case "push", _:
+            return sns.SnsChannel(config, clients)
+        case "slack", _:
+            return slack.SlackChannel(config, now)
+        case "webhook", _:
+            return webhook.WebhookChannel(config, now)
+    raise Misconfigured('sms.provider must be "solapi" or "aws"')
 
 
 class NotConfigured:

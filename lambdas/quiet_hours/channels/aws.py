@@ -1,0 +1,128 @@
+"""AWS's own channels: a boto3 client whose requests go through our `Poster`, and what its errors mean.
+
+botocore bounds each socket operation and tries every address of a name in turn; the sum has no bound, and its errors do
+not always say whether the request was sent. So botocore makes and signs the request and reads the answer, and `Poster`
+carries it: https://botocore.amazonaws.com/v1/documentation/api/latest/topics/events.html (`before-send`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
+from botocore.exceptions import (
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+
+from . import config as settings
+from .answers import FAILURES, failed, unauthorized
+from .http import NotSent
+from .seam import DELIVERED, Misconfigured, Outcome
+
+DEADLINE_S = 10.0
+
+Clients = Callable[[str, str | None, str | None], Any]
+"""Makes a boto3 client that tries once: of a service, in a region (None: this function's), at an endpoint (None: AWS's
+own)."""
+
+_REFUSED = (
+    *("AccessDenied", "AccessDeniedException", "AuthorizationError", "InvalidSecurity", "IncompleteSignature"),
+    *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"),
+    *("SignatureDoesNotMatch", "InvalidSignatureException", "MissingAuthenticationToken"),
+)
+_THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded")
+
+
+class Service:
+    """One AWS service. `name` is what reasons call it.
+    Raises `Misconfigured`."""
+
+    def __init__(self, clients: Clients, service: str, config: settings.Config, channel: str, name: str) -> None:
+        region = settings.optional(config, channel, "region")
+        if region is not None and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", region):
+            raise Misconfigured(f"{channel}.region must be an AWS region such as ap-northeast-2")
+        try:
+            self._client = clients(service, region, settings.local_endpoint(config, channel))
+        except NoRegionError:
+            raise Misconfigured(f"{channel}.region must be set") from None
+        self.region: str = self._client.meta.region_name
+        self._name = name
+        self._poster = settings.poster(self._client.meta.endpoint_url, DEADLINE_S, channel, "endpoint_url")
+        self._host = urlsplit(self._client.meta.endpoint_url).netloc
+        self._client.meta.events.register("before-send", self._carry)
+
+    def call(self, operation: str, unavailable: Sequence[str], **parameters: Any) -> Outcome:
+        """Call once. `unavailable`: the error codes that blame no notification."""
+        try:
+            answer = getattr(self._client, operation)(**parameters)
+        except FAILURES as fault:
+            return failed(fault, self._name, DEADLINE_S)
+        except ClientError as error:
+            return self._outcome(error.response, unavailable)
+        except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
+            return unauthorized(f"no AWS credentials ({type(error).__name__})")
+        except ParamValidationError:
+            return Outcome("rejected", f"invalid: {self._name} has no such request; check id, address and content")
+        except Exception as error:  # an answer that botocore cannot read raises one of many
+            return Outcome("unknown", f"no_answer: {self._name} answered nothing readable ({type(error).__name__})")
+        return (
+            DELIVERED if answer.get("MessageId") else Outcome("unknown", f"no_answer: {self._name} gave no MessageId")
+        )
+
+    def close(self) -> None:
+        self._poster.close()
+
+    def _carry(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        parts = urlsplit(request.url)
+        if parts.netloc != self._host:
+            raise NotSent("another host than the client's own")
+        headers = {name: _text(value) for name, value in request.headers.items()}
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        answer = self._poster.post(headers, _bytes(request.body), target)
+        received: Any = HeadersDict(answer.headers)
+        return AWSResponse(request.url, answer.status, received, _Body(answer.body))
+
+    def _outcome(self, response: Mapping[str, Any], unavailable: Sequence[str]) -> Outcome:
+        status = int(response["ResponseMetadata"]["HTTPStatusCode"])
+        code = _word(response["Error"].get("Code"))
+        cause = _word(response.get("Reason"))
+        shown = f"{self._name} answered {status} {code} {cause}".rstrip()
+        reason = f"aws_{code or status}: {shown}"
+        if code in _REFUSED:
+            return unauthorized(shown)
+        if status in (429, 503) or code in (*unavailable, *_THROTTLED) or "Throttl" in code:
+            return Outcome("unavailable", reason)
+        if status >= 500:
+            return Outcome("unknown", reason)
+        return Outcome("rejected", reason)
+
+
+class _Body:
+    """What botocore reads an answer's body from."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._body
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _bytes(body: object) -> bytes:
+    return body.encode() if isinstance(body, str) else bytes(body) if isinstance(body, bytes | bytearray) else b""
+
+
+def _word(value: object) -> str:
+    """An error's code, which is one word; anything else may be somebody's data."""
+    return value if isinstance(value, str) and re.fullmatch("[A-Za-z0-9_.]{1,64}", value) else ""

@@ -1,0 +1,109 @@
+"""E-mail through SES (API v2): plain text, and for advertising a way out in one click.
+
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html. It has no idempotency key: after an unknown
+outcome the setting `unknown_outcome` decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from email.utils import formataddr, parseaddr
+from typing import Any
+from urllib.parse import quote
+
+from ..notification import Notification
+from . import config as settings
+from .answers import Unfit, body_of, unfit
+from .aws import DEADLINE_S, Clients, Service
+from .seam import Misconfigured, Outcome
+
+RATE_PER_S = 1.0
+"""The sandbox's. An account's own is its MaxSendRate: https://docs.aws.amazon.com/ses/latest/dg/quotas.html"""
+
+HEADER_CHARACTERS_MAX = 995
+"""https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageHeader.html"""
+
+ID_HEADER = "X-Quiet-Hours-Id"
+
+_UNAVAILABLE = (
+    *("LimitExceededException", "AccountSuspendedException", "SendingPausedException"),
+    *("MailFromDomainNotVerifiedException", "NotFoundException"),
+)
+
+
+class SesChannel:
+    """Built from `{"from": "Shop <shop@example.com>"}`; optional `configuration_set`, `unsubscribe_url` (with `{id}` in
+    it; advertising needs one), `region`, `rate_per_s`, `unknown_outcome`, `endpoint_url`. Raises `Misconfigured`."""
+
+    deadline_s = DEADLINE_S
+    batch_size = 1
+    side_by_side = 8
+
+    def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
+        self.rate_per_s = settings.rate_per_s(config, "email", RATE_PER_S)
+        self.can_resend = settings.can_resend(config, "email")
+        self._common = {"FromEmailAddress": _sender(config.get("from"))}
+        if name := settings.optional(config, "email", "configuration_set"):
+            self._common["ConfigurationSetName"] = name
+        self._unsubscribe_url = settings.optional(config, "email", "unsubscribe_url")
+        if self._unsubscribe_url and not re.fullmatch(r"https://[^<>{}]+\{id\}[^<>{}]*", self._unsubscribe_url):
+            raise Misconfigured("email.unsubscribe_url must begin with https:// and have {id} where the id belongs")
+        self._service = Service(clients, "sesv2", config, "email", "SES")
+
+    def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
+        return [self._send(notification) for notification in notifications]
+
+    def close(self) -> None:
+        self._service.close()
+
+    def _send(self, notification: Notification) -> Outcome:
+        try:
+            message = {
+                "Subject": {"Data": _subject(notification), "Charset": "UTF-8"},
+                "Body": {"Text": {"Data": body_of(notification), "Charset": "UTF-8"}},
+                "Headers": self._headers(notification),
+            }
+        except Unfit as fault:
+            return unfit(fault)
+        return self._service.call(
+            "send_email",
+            _UNAVAILABLE,
+            **self._common,
+            Destination={"ToAddresses": [notification["address"]]},
+            Content={"Simple": message},
+            EmailTags=[{"Name": "category", "Value": notification["category"]}],
+        )
+
+    def _headers(self, notification: Notification) -> list[dict[str, str]]:
+        """The id, and for advertising the way out that RFC 8058 describes."""
+        headers = [{"Name": ID_HEADER, "Value": notification["id"]}]
+        if notification["category"] == "advertising":
+            if self._unsubscribe_url is None:
+                raise Unfit("advertising by e-mail needs email.unsubscribe_url in the channel secret")
+            url = self._unsubscribe_url.replace("{id}", quote(notification["id"], safe=""))
+            if len(url) > HEADER_CHARACTERS_MAX - 2:
+                raise Unfit(f"email.unsubscribe_url with the id must be at most {HEADER_CHARACTERS_MAX - 2} characters")
+            headers += [
+                {"Name": "List-Unsubscribe", "Value": f"<{url}>"},
+                {"Name": "List-Unsubscribe-Post", "Value": "List-Unsubscribe=One-Click"},
+            ]
+        return headers
+
+
+def _subject(notification: Notification) -> str:
+    title: str | None = notification["content"].get("title")
+    if title is None:
+        raise Unfit("content.title is required: it is an e-mail's subject")
+    if "\n" in title:
+        raise Unfit("content.title must be one line: it is an e-mail's subject")
+    return title
+
+
+def _sender(config: object) -> str:
+    """The sender as SES takes it, in ASCII: a name in other letters is encoded."""
+    fit = isinstance(config, str) and not re.search(r"[\x00-\x1f\x7f]", config)
+    name, address = parseaddr(str(config)) if fit else ("", "")
+    if not re.fullmatch(r"[!-~]+@[A-Za-z0-9.-]+", address):
+        raise Misconfigured('email.from must be an e-mail address such as "Shop <shop@example.com>"')
+    return formataddr((name, address))

@@ -1,0 +1,78 @@
+"""Push through SNS mobile endpoints. The address is a device's endpoint ARN.
+
+https://docs.aws.amazon.com/sns/latest/api/API_Publish.html and
+https://docs.aws.amazon.com/sns/latest/dg/sns-send-custom-platform-specific-payloads-mobile-devices.html. It has no
+idempotency key for endpoints: after an unknown outcome the setting `unknown_outcome` decides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..notification import Notification, to_text
+from . import config as settings
+from .answers import Unfit, body_of, unfit
+from .aws import DEADLINE_S, Clients, Service
+from .seam import Outcome
+
+RATE_PER_S = 300.0
+"""The least that any region gives an account: https://docs.aws.amazon.com/general/latest/gr/sns.html"""
+
+PAYLOAD_BYTES_MAX = 4096
+"""Apple's and Google's:
+https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification and
+https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type"""
+
+_ENDPOINT = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]+):[0-9]{12}:endpoint/(APNS|APNS_SANDBOX|GCM)/[!-~]+/[0-9a-f-]+")
+_UNAVAILABLE = (
+    *("PlatformApplicationDisabled", "KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired"),
+    *("KMSThrottling", "KMSAccessDenied"),
+)
+
+
+class SnsChannel:
+    """Built from `{}`; optional `region`, `rate_per_s`, `unknown_outcome`, `endpoint_url`. Raises `Misconfigured`."""
+
+    deadline_s = DEADLINE_S
+    batch_size = 1
+    side_by_side = 8
+
+    def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
+        self.rate_per_s = settings.rate_per_s(config, "push", RATE_PER_S)
+        self.can_resend = settings.can_resend(config, "push")
+        self._service = Service(clients, "sns", config, "push", "SNS")
+
+    def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
+        return [self._send(notification) for notification in notifications]
+
+    def close(self) -> None:
+        self._service.close()
+
+    def _send(self, notification: Notification) -> Outcome:
+        try:
+            message = _message(notification, self._service.region)
+        except Unfit as fault:
+            return unfit(fault)
+        return self._service.call(
+            "publish", _UNAVAILABLE, TargetArn=notification["address"], MessageStructure="json", Message=message
+        )
+
+
+def _message(notification: Notification, region: str) -> str:
+    """The payload of the platform that the endpoint is of. Raises `Unfit`."""
+    endpoint = _ENDPOINT.fullmatch(notification["address"])
+    if endpoint is None or endpoint[1] != region:
+        raise Unfit(f"address must be the ARN of an SNS endpoint of APNS, APNS_SANDBOX or GCM in {region}")
+    alert = {"body": body_of(notification)}
+    if title := notification["content"].get("title"):
+        alert["title"] = title
+    data = {"notification_id": notification["id"]}
+    if endpoint[2] == "GCM":
+        payload = to_text({"fcmV1Message": {"message": {"notification": alert, "data": data}}})
+    else:
+        payload = to_text({"aps": {"alert": alert}, **data})
+    if len(payload.encode()) > PAYLOAD_BYTES_MAX:
+        raise Unfit(f"content must be at most {PAYLOAD_BYTES_MAX} bytes as a push payload")
+    return to_text({"default": alert["body"], endpoint[2]: payload})
