@@ -1,0 +1,67 @@
+"""A provider that answers every POST with 204 after a fixed time, for any number of connections at once.
+
+    python -m benchmarks.latent_provider LATENCY_MS
+
+Prints its port. `GET /` answers with what it got so far: `{"posts": n, "notifications": m, "ids": distinct ids}`. A
+body is one notification or an array of them. One thread and no more parsing than that: what is measured is the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+
+class Provider(asyncio.Protocol):
+    """One connection, kept open for many requests, one after another."""
+
+    latency_s = 0.0
+    posts = 0
+    ids: list[str] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self._received = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, rest = self._received.partition(b"\r\n\r\n")
+        if not end:
+            return
+        fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+        length = int(fields.get(b"content-length", b"0"))
+        if len(rest) < length:
+            return
+        self._received = rest[length:]
+        if head.startswith(b"GET"):
+            self._count()
+        else:
+            self._take(rest[:length])
+
+    def _take(self, body: bytes) -> None:
+        parsed = json.loads(body)
+        Provider.posts += 1
+        Provider.ids += [each["id"] for each in (parsed if isinstance(parsed, list) else [parsed])]
+        answer = b"HTTP/1.1 204 No Content\r\n\r\n"
+        if Provider.latency_s:
+            asyncio.get_running_loop().call_later(Provider.latency_s, self._transport.write, answer)
+        else:
+            self._transport.write(answer)
+
+    def _count(self) -> None:
+        counts = {"posts": self.posts, "notifications": len(self.ids), "ids": len(set(self.ids))}
+        body = json.dumps(counts).encode()
+        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+async def main() -> None:
+    """Serve until ended."""
+    Provider.latency_s = float(sys.argv[1]) / 1000
+    server = await asyncio.get_running_loop().create_server(Provider, "127.0.0.1", 0, backlog=256)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

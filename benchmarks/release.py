@@ -1,0 +1,175 @@
+"""The release: the reference loop against the scheduler, then the scheduler alone with more and more to move.
+
+Both move the same notifications between queues of one embedded AWS, in turn, several times. Wall time runs from the
+first call to the last message moved: the empty receives after it, by which each side finds that it is done, are
+reported apart. What is held is prefilled as it would stand there: the scheduler's in the consumer's bundles, the
+reference's as one message each.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from statistics import median
+from typing import Any
+
+from lambdas.quiet_hours.bundle import Item, Message, pack
+from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
+from lambdas.quiet_hours.side_by_side import in_threads
+from lambdas.scheduler import DRAINERS, STOP_BEFORE_S, release
+
+from .measure import CALL_S, UNIT_BYTES, Call, counted, spread
+from .world import MORNING, NOTIFICATION_BYTES, World, items, put
+
+HELD = 2_000
+PREFILL_AT_ONCE = 10_000
+VERIFIED_MAX = 10_000
+"""Up to so many, every body that arrived is compared; beyond, the messages and notifications are counted."""
+
+
+def reference_loop(sqs: Any, wait_url: str, schedule_url: str) -> int:
+    """The published loop (Brandi, 2020), kept as it was: ten by a short poll with all attributes, each sent on by
+    itself with its body encoded once more, then the ten deleted; until a receive brings nothing."""
+    moved = 0
+    while True:
+        answer = sqs.receive_message(
+            QueueUrl=wait_url, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"]
+        )
+        messages = answer.get("Messages", [])
+        if not messages:
+            return moved
+        for message in messages:
+            sqs.send_message(QueueUrl=schedule_url, MessageBody=json.dumps(message["Body"]))
+        entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]
+        deleted = sqs.delete_message_batch(QueueUrl=wait_url, Entries=entries)
+        if len(deleted["Successful"]) != len(messages):
+            raise RuntimeError("not every message was deleted")
+        moved += len(messages)
+
+
+def scheduler(world: World) -> int:
+    """The scheduler's own function, in the morning, with all the time that it wants."""
+    answer = release(
+        world.sqs,
+        world.settings,
+        world.settings.quiet_hours(),
+        now=lambda: MORNING,
+        remaining_s=lambda: 10 * SCHEDULER_TIMEOUT_S,
+        sleep=time.sleep,
+        side_by_side=in_threads,
+    )
+    return int(answer["released"])
+
+
+def run(world: World, held: int, side: str) -> dict[str, float]:
+    """Prefill, move, check. Raises `RuntimeError` where something was lost or changed."""
+    here = world.new_queues()
+    settings = here.settings
+    bodies = []
+    for part in _in_parts(items(held), PREFILL_AT_ONCE):
+        messages = pack(part) if side == "scheduler" else [Message(item.text) for item in part]
+        put(here.sqs, settings.wait_queue_url, messages)
+        if held <= VERIFIED_MAX:
+            bodies += [message.body for message in messages]
+    with counted(here.sqs) as calls:
+        if side == "scheduler":
+            moved = scheduler(here)
+        else:
+            moved = reference_loop(here.sqs, settings.wait_queue_url, settings.schedule_queue_url)
+    _check(here, moved, held, sorted(bodies), calls, json.loads if side == "reference" else str)
+    here.drop_queues()
+    return figures(calls, held)
+
+
+def figures(calls: Sequence[Call], held: int) -> dict[str, float]:
+    """What moving `held` notifications took, from the first call to the end of the last that moved something. Empty
+    receives are counted apart."""
+    first = min(calls, key=lambda call: call.began)
+    working = [call for call in calls if call.items]
+    last = max(working, key=lambda call: call.ended)
+    moved_bytes = sum(call.payload_bytes for call in working if call.operation == "ReceiveMessage")
+    deletes = sum(call.operation == "DeleteMessageBatch" for call in working)
+    per_1000 = 1000 / held
+    return {
+        "wall_s": last.ended - first.began,
+        "wall_with_empty_receives_s": max(call.ended for call in calls) - first.began,
+        "empty_receives": len(calls) - len(working),
+        "cpu_ms_per_1000": (last.ended_cpu_s - first.began_cpu_s) * 1000 * per_1000,
+        "calls_per_1000": len(working) * per_1000,
+        "units_per_1000": sum(call.units for call in working) * per_1000,
+        "units_limit_per_1000": (2 * -(-moved_bytes // UNIT_BYTES) + deletes) * per_1000,
+    }
+
+
+def measure(world: World, repeats: int, growth: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
+    """Both sides in turn, `repeats` times, and the scheduler alone with each size of `growth`."""
+    runs: dict[str, list[dict[str, float]]] = {"reference": [], "scheduler": []}
+    for repeat in range(repeats):
+        for side, done in runs.items():
+            say(f"release: {HELD:,} by the {side}, {repeat + 1} of {repeats}")
+            done.append(run(world, HELD, side))
+    sides = {
+        side: {name: spread([each[name] for each in done]) for name in done[0]} for side, done in runs.items()
+    }
+    ours, theirs = sides["scheduler"], sides["reference"]
+    grown = {}
+    for size in growth:
+        say(f"release: {size:,} by the scheduler")
+        grown[str(size)] = run(world, size, "scheduler")
+    by_pair = [a["wall_s"] / b["wall_s"] for a, b in zip(runs["reference"], runs["scheduler"], strict=True)]
+    return {
+        "held": HELD,
+        "notification_bytes": NOTIFICATION_BYTES,
+        "repeats": repeats,
+        "wall_ratio": theirs["wall_s"]["median"] / ours["wall_s"]["median"],
+        "wall_ratio_spread": spread(by_pair),
+        "cpu_ratio": theirs["cpu_ms_per_1000"]["median"] / ours["cpu_ms_per_1000"]["median"],
+        "calls_ratio": theirs["calls_per_1000"]["median"] / ours["calls_per_1000"]["median"],
+        "units_ratio": theirs["units_per_1000"]["median"] / ours["units_per_1000"]["median"],
+        **{name: ours[name]["median"] for name in ("calls_per_1000", "units_per_1000", "units_limit_per_1000")},
+        "sides": sides,
+        "growth": grown,
+        "one_run": one_run([ours["cpu_ms_per_1000"]["median"], *(each["cpu_ms_per_1000"] for each in grown.values())],
+                           [ours["calls_per_1000"]["median"], *(each["calls_per_1000"] for each in grown.values())]),
+    }
+
+
+def one_run(cpu_ms_per_1000: Sequence[float], calls_per_1000: Sequence[float]) -> dict[str, float]:
+    """What one run of the scheduler moves on one vCPU, derived: its drainers wait for their calls side by side, their
+    CPU does not overlap, and it stops `STOP_BEFORE_S` before its end."""
+    cpu_s = median(cpu_ms_per_1000) / 1000
+    waiting_s = median(calls_per_1000) * CALL_S
+    per_1000_s = max(cpu_s, (waiting_s + cpu_s) / DRAINERS)
+    return {
+        "notifications": 1000 * (SCHEDULER_TIMEOUT_S - STOP_BEFORE_S) / per_1000_s,
+        "seconds": SCHEDULER_TIMEOUT_S - STOP_BEFORE_S,
+        "call_s": CALL_S,
+        "drainers": DRAINERS,
+        "cpu_ms_per_1000": cpu_s * 1000,
+        "calls_per_1000": median(calls_per_1000),
+    }
+
+
+def _check(
+    world: World, moved: int, held: int, bodies: Sequence[str], calls: Sequence[Call], decode: Callable[[str], str]
+) -> None:
+    if moved != held:
+        raise RuntimeError(f"{moved} notifications were moved instead of {held}")
+    sent = sum(call.items for call in calls if call.operation.startswith("SendMessage"))
+    deleted = sum(call.items for call in calls if call.operation == "DeleteMessageBatch")
+    if sent != deleted:
+        raise RuntimeError(f"{sent} messages were sent on and {deleted} deleted")
+    if bodies and sorted(map(decode, _received(world.sqs, world.settings.schedule_queue_url))) != list(bodies):
+        raise RuntimeError("what arrived on schedule is not what was held")
+
+
+def _received(sqs: Any, queue_url: str) -> Iterator[str]:
+    while messages := sqs.receive_message(QueueUrl=queue_url, MaxNumberOfMessages=10).get("Messages", []):
+        yield from (message["Body"] for message in messages)
+
+
+def _in_parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while part := list(islice(items, size)):
+        yield part
