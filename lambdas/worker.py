@@ -39,11 +39,15 @@ _resting: dict[str, datetime] = {}
 _channels: dict[str, tuple[Any, Channel]] = {}
 
 
+CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, parameter_validation=False)
+"""Validating a transaction of a hundred puts against its model costs more than sending it; DynamoDB does it anyway, and
+what it refuses is not done (docs/decisions/0005-what-the-worker-costs.md)."""
+
+
 @cache
 def _clients() -> tuple[Any, Any, SecretsProvider]:
-    config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2})
-    sqs, dynamodb = boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
-    return sqs, dynamodb, SecretsProvider(boto_config=config)
+    sqs, dynamodb = boto3.client("sqs", config=CONFIG), boto3.client("dynamodb", config=CONFIG)
+    return sqs, dynamodb, SecretsProvider(boto_config=CONFIG)
 
 
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

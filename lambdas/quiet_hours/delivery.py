@@ -23,6 +23,7 @@ from .notification import recipient_of
 from .pacing import Pacer
 from .policy import Consent, Drop, Hold, Policy, Send, decide, may_be_held, quiet_until
 from .queues import DELAY_S_MAX, ServiceError, send
+from .recording import Recorder
 from .settings import WORKER_TIMEOUT_S, Settings
 from .side_by_side import SideBySide
 
@@ -193,20 +194,28 @@ class Delivery:
             return
 
         pacer = Pacer(interval_s, self.now, self.sleep)
+        recorder = Recorder(self.ledger, self.now)
         batches = [ready[start : start + channel.batch_size] for start in range(0, len(ready), channel.batch_size)]
         answers = self.side_by_side(
-            lambda batch: self._call(name, channel, pacer, batch, consents), batches, channel.side_by_side
+            lambda batch: self._call(name, channel, pacer, recorder, batch, consents), batches, channel.side_by_side
         )
         with suppress(Exception):  # the calls have been made: whatever this does, what came of them is recorded
             channel.close()
         for answer in answers:
             for item, entry, verdict in answer:
                 self._file(name, channel, item, entry, verdict, after)
+        after.delivered = [entry for entry in after.delivered if entry.id not in recorder.recorded]
         if batches:
             after.pacers.append(pacer)
 
     def _call(
-        self, name: str, channel: Channel, pacer: Pacer, batch: Sequence[Claimed], consents: Mapping[str, Consent]
+        self,
+        name: str,
+        channel: Channel,
+        pacer: Pacer,
+        recorder: Recorder,
+        batch: Sequence[Claimed],
+        consents: Mapping[str, Consent],
     ) -> list[Judged]:
         """One turn at the provider: judge each item at this very moment, then call it with those that may go."""
         pacer.wait(len(batch))
@@ -220,7 +229,9 @@ class Delivery:
         outcomes = self._send(channel, [item for item, _ in going])
         judged += [(item, entry, outcome) for (item, entry), outcome in zip(going, outcomes, strict=True)]
         self._rest(name, outcomes)
-        if not channel.can_resend:
+        if channel.can_resend:
+            recorder.delivered([entry for _, entry, v in judged if isinstance(v, Outcome) and v.kind == "delivered"])
+        else:
             self._unmark(judged)
         return judged
 

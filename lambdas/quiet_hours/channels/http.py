@@ -90,6 +90,7 @@ class Poster:
             raise NotSent(type(error).__name__) from None
         try:
             connection.request("POST", target or self._target, body=body, headers=dict(headers))
+            connection.flush()
             with connection.getresponse() as response:
                 answer = response.read(RESPONSE_BYTES_MAX)
                 if response.status < 200:  # the answer is still to come, and http.client would not wait for it
@@ -125,6 +126,20 @@ class _Connection(http.client.HTTPConnection):
         self.default_port = 443 if tls else 80  # no port in the Host header: AWS's signature is over a host without
         self.deadline = 0.0
         self._tls = tls
+        self._unsent: list[bytes] = []
+
+    def send(self, data: Any) -> None:
+        """Keep what http.client would write in parts: head and body leave together, in one system call and packet."""
+        self._unsent.append(data)
+
+    def flush(self) -> None:
+        """Write the request."""
+        request, self._unsent = b"".join(self._unsent), []
+        self.sock.sendall(request)
+
+    def close(self) -> None:
+        self._unsent.clear()
+        super().close()
 
     def ready(self) -> None:
         """Be connected: still, or anew where the provider has hung up meanwhile."""

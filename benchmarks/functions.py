@@ -1,0 +1,114 @@
+"""The consumer and the producer: CPU for each notification, by part, and against one JSON round trip of the same bytes.
+
+The round trip is the standard library's `json.loads` and `json.dumps` of the same bodies in the same process: what
+anybody pays who reads a message and writes it again. AWS is answered at no cost for that; what the calls cost is then
+measured with real clients against the embedded AWS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any
+
+from lambdas.consumer import consume
+from lambdas.producer import accept_all
+from lambdas.quiet_hours.bundle import pack, read
+from lambdas.quiet_hours.notification import accept, to_text
+from lambdas.quiet_hours.policy import decide
+
+from .measure import cpu_s, spread
+from .world import EVENING, MORNING, World, candidates, items, record
+
+NOTIFICATIONS = 1_000
+DAY = MORNING + timedelta(hours=4)
+
+
+class NoCost:
+    """Stands for the clients: takes every message, knows of no consent."""
+
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+    def batch_get_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:
+        return {"Responses": {}}
+
+
+def consumer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
+    """What is measured of the consumer: an event of full bundles, as bulk acceptance leaves them."""
+    settings, policy = world.settings, world.settings.quiet_hours()
+    given = list(items(NOTIFICATIONS))
+    bodies = [message.body for message in pack(given)]
+    records = [record(body, settings.notification_queue_url) for body in bodies]
+    free: Any = NoCost()
+
+    def all_of_it(sqs: Any, dynamodb: Any) -> None:
+        failed, counts = consume(records, now, sqs, dynamodb, settings, policy)
+        if failed or counts["now"] + counts["held"] != NOTIFICATIONS:
+            raise RuntimeError(f"the consumer did not pass everything on: {counts}")
+
+    return {
+        "json": lambda: [_round_trip(body) for body in bodies],
+        "parse": lambda: [read(each) for each in records],
+        "judge": lambda: [decide(item.notification, None, now, policy) for item in given],
+        "pack": lambda: pack(given),
+        "without_calls": lambda: all_of_it(free, free),
+        "with_calls": lambda: all_of_it(world.sqs, world.dynamodb),
+    }
+
+
+def producer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
+    """What is measured of the producer: a request of a thousand, as Lambda hands it over, parsed already."""
+    settings, policy = world.settings, world.settings.quiet_hours()
+    request = {"notifications": list(candidates(NOTIFICATIONS))}
+    body = to_text(request)
+    notifications = [accept(each, default_id="", now=now) for each in request["notifications"]]
+    given = list(items(NOTIFICATIONS))
+    free: Any = NoCost()
+    numbers = count()
+
+    def all_of_it(sqs: Any, dynamodb: Any) -> None:
+        status, answer = accept_all(request, now, sqs, dynamodb, settings, policy, lambda: str(next(numbers)))
+        if status != 202 or len(answer["accepted"]) != NOTIFICATIONS:
+            raise RuntimeError(f"the producer did not accept everything: {answer['rejected'][:3]}")
+
+    return {
+        "json": lambda: _round_trip(body),
+        "parse": lambda: [accept(each, default_id="", now=now) for each in request["notifications"]],
+        "judge": lambda: [decide(each, None, now, policy) for each in notifications],
+        "pack": lambda: ([to_text(each) for each in notifications], pack(given)),
+        "without_calls": lambda: all_of_it(free, free),
+        "with_calls": lambda: all_of_it(world.sqs, world.dynamodb),
+    }
+
+
+def _round_trip(body: str) -> str:
+    return json.dumps(json.loads(body), ensure_ascii=False, separators=(",", ":"))
+
+
+def measure(world: World, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Every part in turn, `repeats` times, at night and by day. Microseconds of CPU for each notification."""
+    figures: dict[str, Any] = {"notifications": NOTIFICATIONS, "repeats": repeats}
+    for name, parts_of in (("consumer", consumer), ("producer", producer)):
+        for hour, now in (("night", EVENING), ("day", DAY)):
+            say(f"{name}: {hour}")
+            figures[f"{name}_{hour}"] = _figures(parts_of(world.new_queues(), now), repeats)
+        # By night there is more to judge, and the consents to sort: that is the figure that is promised.
+        figures[f"{name}_over_json"] = figures[f"{name}_night"]["over_json"]["median"]
+        figures[f"{name}_us"] = figures[f"{name}_night"]["us"]["without_calls"]["median"]
+    return figures
+
+
+def _figures(parts: dict[str, Callable[[], object]], repeats: int) -> dict[str, Any]:
+    rounds: list[dict[str, float]] = []
+    for _ in range(repeats):
+        us = {name: cpu_s(part) / NOTIFICATIONS * 1e6 for name, part in parts.items()}
+        us["calls"] = us["with_calls"] - us["without_calls"]
+        us["rest"] = us["without_calls"] - us["parse"] - us["judge"] - us["pack"]
+        rounds.append(us)
+    return {
+        "over_json": spread([each["without_calls"] / each["json"] for each in rounds]),
+        "us": {name: spread([each[name] for each in rounds]) for name in rounds[0]},
+    }
