@@ -64,7 +64,7 @@ def producer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
     settings, policy = world.settings, world.settings.quiet_hours()
     request = {"notifications": list(candidates(NOTIFICATIONS))}
     body = to_text(request)
-    notifications = [accept(each, default_id="", now=now) for each in request["notifications"]]
+    notifications = [accept(each, default_id="", now=now)[0] for each in request["notifications"]]
     given = list(items(NOTIFICATIONS))
     free: Any = NoCost()
     numbers = count()
@@ -78,7 +78,7 @@ def producer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
         "json": lambda: _round_trip(body),
         "parse": lambda: [accept(each, default_id="", now=now) for each in request["notifications"]],
         "judge": lambda: [decide(each, None, now, policy) for each in notifications],
-        "pack": lambda: ([to_text(each) for each in notifications], pack(given)),
+        "pack": lambda: pack(given),
         "without_calls": lambda: all_of_it(free, free),
         "with_calls": lambda: all_of_it(world.sqs, world.dynamodb),
     }

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from lambdas.quiet_hours.bundle import Item, Message
-from lambdas.quiet_hours.notification import accept, to_text
+from lambdas.quiet_hours.notification import accept
 from lambdas.quiet_hours.queues import send
 from lambdas.quiet_hours.settings import LANE_VISIBILITY_S, WAIT_VISIBILITY_S, Settings
 from local import server
@@ -94,7 +94,8 @@ def candidates(
         fields = {"channel": "webhook", "address": f"user-{number:07}", "category": category}
         return {"id": f"{prefix}:{number:07}", **fields, "content": {"title": "(광고) 가을 세일", "body": body}}
 
-    left_bytes = size_bytes - len(to_text(accept(candidate(0, "."), default_id="", now=EVENING)).encode())
+    _, bare = accept(candidate(0, "."), default_id="", now=EVENING)
+    left_bytes = size_bytes - len(bare.encode())
     body = (SENTENCE * (1 + left_bytes // len(SENTENCE))).encode()[:left_bytes].decode(errors="ignore")
     body += "." * (1 + left_bytes - len(body.encode()))
     for number in range(count):
@@ -105,8 +106,7 @@ def items(count: int, prefix: str = "", category: str = "advertising") -> Iterat
     """The same as the producer puts them on the queue: one is accepted and the others are numbered after it, since a
     million take long."""
     (candidate,) = candidates(1, prefix, category)
-    first = accept(candidate, default_id="", now=EVENING)
-    text = to_text(first)
+    first, text = accept(candidate, default_id="", now=EVENING)
     for number in range(count):
         digits = f"{number:07}"
         own = {name: first[name].replace("0000000", digits) for name in ("id", "address")}  # type: ignore[literal-required]
