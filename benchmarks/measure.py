@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-
 UNIT_BYTES = 64 * 1024
 """SQS bills a request for each 64 KiB of its payload, of all messages together: https://aws.amazon.com/sqs/pricing/"""
 
@@ -102,7 +101,9 @@ def _message_bytes(body: str, attributes: dict[str, Any] | None) -> int:
 
 def _item_bytes(item: dict[str, Any]) -> int:
     """About what DynamoDB counts: names and values as they are written, a number at most as long as its digits."""
-    return sum(len(name.encode()) + sum(len(str(part).encode()) for part in value.values()) for name, value in item.items())
+    return sum(
+        len(name.encode()) + sum(len(str(part).encode()) for part in value.values()) for name, value in item.items()
+    )
 
 
 @dataclass(slots=True)
@@ -137,5 +138,3 @@ def cpu_s(function: Callable[[], object], at_least_s: float = 0.05) -> float:
 def spread(values: Sequence[float]) -> dict[str, float]:
     """A median with the least and the most, as they stand in the JSON."""
     return {"median": median(values), "min": min(values), "max": max(values)}
-
-

@@ -110,9 +110,7 @@ def measure(world: World, repeats: int, growth: Sequence[int], say: Callable[[st
         for side, done in runs.items():
             say(f"release: {HELD:,} by the {side}, {repeat + 1} of {repeats}")
             done.append(run(world, HELD, side))
-    sides = {
-        side: {name: spread([each[name] for each in done]) for name in done[0]} for side, done in runs.items()
-    }
+    sides = {side: {name: spread([each[name] for each in done]) for name in done[0]} for side, done in runs.items()}
     ours, theirs = sides["scheduler"], sides["reference"]
     grown = {}
     for size in growth:
@@ -131,8 +129,10 @@ def measure(world: World, repeats: int, growth: Sequence[int], say: Callable[[st
         **{name: ours[name]["median"] for name in ("calls_per_1000", "units_per_1000", "units_limit_per_1000")},
         "sides": sides,
         "growth": grown,
-        "one_run": one_run([ours["cpu_ms_per_1000"]["median"], *(each["cpu_ms_per_1000"] for each in grown.values())],
-                           [ours["calls_per_1000"]["median"], *(each["calls_per_1000"] for each in grown.values())]),
+        "one_run": one_run(
+            [ours["cpu_ms_per_1000"]["median"], *(each["cpu_ms_per_1000"] for each in grown.values())],
+            [ours["calls_per_1000"]["median"], *(each["calls_per_1000"] for each in grown.values())],
+        ),
     }
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
@@ -29,12 +28,13 @@ from aws_lambda_powertools.utilities.idempotency import (
     IdempotencyConfig,
     idempotent_function,
 )
+
 from lambdas.quiet_hours.bundle import Message, pack
 from lambdas.quiet_hours.channels.http import Poster
 from lambdas.quiet_hours.channels.seam import DELIVERED, Channel, Outcome
 from lambdas.quiet_hours.channels.webhook import DEADLINE_S, WebhookChannel
 from lambdas.quiet_hours.delivery import Delivery
-from lambdas.quiet_hours.ledger import Entry, Ledger
+from lambdas.quiet_hours.ledger import Ledger
 from lambdas.quiet_hours.notification import Notification, to_text
 from lambdas.quiet_hours.settings import LEASE_S
 from lambdas.quiet_hours.side_by_side import in_threads
@@ -182,7 +182,9 @@ def measure(world: World, repeats: int, say: Callable[[str], None]) -> dict[str,
         sent = {name: _arrived(url) for name, url in (("0 ms", at_once), ("100 ms", slow))}
     if any(each["notifications"] != each["ids"] or each["ids"] % BUNDLE for each in sent.values()):
         raise RuntimeError(f"the provider did not get each notification once: {sent}")
-    ways_measured = {name: {key: spread([each[key] for each in done]) for key in done[0]} for name, done in samples.items()}
+    ways_measured = {
+        name: {key: spread([each[key] for each in done]) for key in done[0]} for name, done in samples.items()
+    }
     ours, theirs, slow_ours = (ways_measured[name] for name in ("one_a_call", "powertools", "one_a_call_100ms"))
     at_once_of_ours = webhook("http://127.0.0.1/").side_by_side
     ideal_ms = -(-BUNDLE // at_once_of_ours) * LATENCY_MS / BUNDLE

@@ -19,7 +19,7 @@ from lambdas.producer import accept_all
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 from lambdas.quiet_hours.delivery import Delivery
 from lambdas.quiet_hours.ledger import Ledger
-from lambdas.quiet_hours.notification import accept, to_text
+from lambdas.quiet_hours.notification import accept
 from lambdas.quiet_hours.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.settings import LEASE_S, Settings
 from lambdas.scheduler import EMPTY_RECEIVES, release
@@ -157,14 +157,14 @@ class Journey:
 def sized(n: int) -> dict[str, Any]:
     """Advertising that has 400 bytes as it travels, each to a recipient of its own."""
     given = notification(id=f"sale-20201111-{n:04}", channel="webhook", address=f"user-{n:04}", category="advertising")
-    bare = to_text(accept(given | {"content": {"body": "."}}, default_id="", now=NIGHT))
+    _, bare = accept(given | {"content": {"body": "."}}, default_id="", now=NIGHT)
     body = "." * (NOTIFICATION_BYTES - len(bare.encode()) + 1)
     return given | {"content": {"body": body}}
 
 
 def text(n: int) -> str:
     """It, as it travels."""
-    return to_text(accept(sized(n), default_id="", now=NIGHT))
+    return accept(sized(n), default_id="", now=NIGHT)[1]
 
 
 def empty_receive(call: Call) -> bool:
