@@ -29,14 +29,15 @@ def label_faults(notification: Notification, settings: Settings) -> list[str]:
     if not settings.advertising_label or settings.policy != "korea" or notification["category"] != "advertising":
         return []
     content = notification["content"]
+    title, body = content.get("title"), content.get("body")
+    first, name = (body, "body") if title is None else (title, "title")
     faults = []
-    first = next((field for field in ("title", "body") if field in content), None)
-    if first and not content[first].startswith(LABEL):
-        faults.append(f"content: {first} of advertising must begin with {LABEL}")
-    if "body" in content:
-        text = "\n".join(content[field] for field in ("title", "body") if field in content)
-        if settings.sender_name and settings.sender_name not in text:
+    if first is not None and not first.startswith(LABEL):
+        faults.append(f"content: {name} of advertising must begin with {LABEL}")
+    if body is not None:
+        texts = (body,) if title is None else (body, title)
+        if settings.sender_name and not any(settings.sender_name in text for text in texts):
             faults.append(f"content: advertising must name its sender, {settings.sender_name}")
-        if not _OPT_OUT.search(text):
+        if not any(map(_OPT_OUT.search, texts)):
             faults.append(f"content: advertising must say how to opt out free of charge, such as {OPT_OUT_EXAMPLE}")
     return faults
