@@ -1,0 +1,136 @@
+"""When a release ends: from the backlog's size, what a round of calls takes, and how often a run joins in.
+
+    python -m simulation.forecast 10000000 --rate 2000 --concurrency 50
+
+One round of the scheduler is a receive of ten messages, a send and a delete. A run has four drainers that share one
+process's CPU; it is started at the end of quiet hours and at every minute after, and each works until it has a minute
+left. `simulation/release.py` plays the same with the real scheduler in virtual time and compares.
+"""
+
+from __future__ import annotations
+
+import argparse
+from math import ceil
+from typing import NamedTuple
+
+from lambdas.quiet_hours.bundle import BUNDLE_ITEMS_MAX
+from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
+from lambdas.quiet_hours.delivery import LANE_SHARE
+from lambdas.quiet_hours.queues import BATCH_MESSAGES_MAX
+from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
+from lambdas.scheduler import DRAINERS, STOP_BEFORE_S
+
+MINUTE_S = 60.0
+CALLS_A_ROUND = 3
+
+
+class Release(NamedTuple):
+    """A backlog and what works it off. `bundle` is notifications to a message: 100, or 1 where they trickled in.
+
+    `call_ms` is what SQS takes to answer (stated), `cpu_round_ms` the CPU of a round's three calls on one whole core
+    (`make bench`: `release.sides.scheduler.cpu_ms_per_1000`, on a busy machine), `cores` what Lambda gives the scheduler
+    (1,024 MB of 1,769), `first_minute_s` when the minute rule first fires after the schedule. `concurrency` and
+    `rate_per_s` are the release lane's workers and the provider's rate; a call to it takes `provider_ms`, and a
+    bundle's ledger and consent calls take `ledger_ms`.
+    """
+
+    notifications: int
+    bundle: int = BUNDLE_ITEMS_MAX
+    call_ms: float = 20.0
+    cpu_round_ms: float = 24.0
+    cores: float = 1024 / 1769
+    first_minute_s: float = 30.0
+    concurrency: int = 2
+    rate_per_s: float = RATE_PER_S
+    provider_ms: float = 100.0
+    ledger_ms: float = 120.0
+
+    @property
+    def messages(self) -> int:
+        return ceil(self.notifications / self.bundle)
+
+    @property
+    def bundle_s(self) -> float:
+        """How long a worker has a bundle: as long as its share of the rate asks, or as its calls take."""
+        paced_s = self.bundle * self.concurrency / (self.rate_per_s * LANE_SHARE)
+        calls_s = ceil(self.bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000 + self.ledger_ms / 1000
+        return max(paced_s, calls_s)
+
+
+class Forecast(NamedTuple):
+    """Seconds after the end of quiet hours: when wait is empty, when the provider has the last; `runs` that moved."""
+
+    moved_s: float
+    delivered_s: float
+    runs: int
+
+
+def forecast(release: Release) -> Forecast:
+    """When the backlog is moved, and when it is delivered."""
+    round_cpu_s = release.cpu_round_ms / 1000 / release.cores
+    round_s = max(CALLS_A_ROUND * release.call_ms / 1000 + round_cpu_s, DRAINERS * round_cpu_s)
+    rate_per_s = DRAINERS * BATCH_MESSAGES_MAX / round_s
+    works_s = SCHEDULER_TIMEOUT_S - STOP_BEFORE_S
+
+    left = float(release.messages)
+    starts, now = [0.0], 0.0
+    next_start = release.first_minute_s
+    while True:
+        working = [start for start in starts if now < start + works_s]
+        change = min([next_start, *(start + works_s for start in working)])
+        moves = rate_per_s * len(working)
+        if moves and left <= moves * (change - now):
+            break
+        left -= moves * (change - now)
+        now = change
+        if now == next_start:
+            starts.append(now)
+            next_start += MINUTE_S
+    moved_s = now + left / moves
+    lane_per_s = release.concurrency / release.bundle_s
+    return Forecast(moved_s, max(moved_s, release.messages / lane_per_s) + release.bundle_s, len(starts))
+
+
+def arguments(text: str, argv: list[str] | None = None) -> Release:
+    """A release as the command line states it."""
+    plain = Release(0)
+    parser = argparse.ArgumentParser(description=text)
+    parser.add_argument("notifications", type=int, nargs="?", default=10_000_000)
+    parser.add_argument("--bundle", type=int, default=plain.bundle, help="notifications to a message")
+    parser.add_argument("--call-ms", type=float, default=plain.call_ms, help="what SQS takes to answer")
+    parser.add_argument("--cpu-ms", type=float, default=plain.cpu_round_ms, help="CPU of a round on one core")
+    parser.add_argument("--concurrency", type=int, default=plain.concurrency, help="releaseConcurrency")
+    parser.add_argument("--rate", type=float, default=plain.rate_per_s, help="the provider's rate_per_s")
+    given = parser.parse_args(argv)
+    if given.notifications < 1 or not 1 <= given.bundle <= BUNDLE_ITEMS_MAX or given.concurrency < 1:
+        parser.error(f"notifications and concurrency must be at least 1, --bundle from 1 to {BUNDLE_ITEMS_MAX}")
+    if min(given.call_ms, given.cpu_ms, given.rate) <= 0:
+        parser.error("--call-ms, --cpu-ms and --rate must be above 0")
+    return plain._replace(
+        notifications=given.notifications,
+        bundle=given.bundle,
+        call_ms=given.call_ms,
+        cpu_round_ms=given.cpu_ms,
+        concurrency=given.concurrency,
+        rate_per_s=given.rate,
+    )
+
+
+def duration(seconds: float) -> str:
+    """As a person says it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def main() -> None:
+    """Print a forecast."""
+    release = arguments("When a release ends.")
+    expected = forecast(release)
+    print(f"{release.notifications:,} notifications in {release.messages:,} messages:")
+    print(f"on the released lane after {duration(expected.moved_s)} by {expected.runs} runs of the scheduler,")
+    print(f"with the provider after {duration(expected.delivered_s)}.")
+
+
+if __name__ == "__main__":
+    main()

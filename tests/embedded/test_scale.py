@@ -1,0 +1,138 @@
+"""More than fits into one run, and a provider that takes only so many a second; counted at the receiver."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from lambdas.quiet_hours.bundle import Message
+from lambdas.quiet_hours.delivery import LANE_SHARE
+from lambdas.quiet_hours.notification import accept, to_text
+from lambdas.quiet_hours.queues import send
+from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S, Settings
+from lambdas.scheduler import STOP_BEFORE_S
+from local.aws import client
+from tests.embedded.notifications import advertising, order
+from tests.embedded.pipeline import Pipeline
+
+FIRST_HELD = 1500
+RUNS_AT_ONCE = 3
+
+RATE_PER_S = 30
+PACED = 90
+"""Notifications on each lane: six seconds' worth of its half of the rate."""
+
+LATE_S = 0.5
+"""How much later than its neighbours a call may reach the receiver on a busy machine: the bound is one of starts."""
+
+
+@contextmanager
+def scheduler_timeout(pipeline: Pipeline, timeout_s: int) -> Iterator[None]:
+    """Meanwhile the scheduler is given so little time."""
+    name = pipeline.outputs["SchedulerFunctionName"]
+    pipeline.lambda_.update_function_configuration(FunctionName=name, Timeout=timeout_s)
+    try:
+        yield
+    finally:
+        pipeline.lambda_.update_function_configuration(FunctionName=name, Timeout=SCHEDULER_TIMEOUT_S)
+
+
+def hold(pipeline: Pipeline, ids: list[str]) -> None:
+    """Put them on wait as the consumer does with what trickles in: each a bundle of its own."""
+    now = datetime.now(UTC)
+    texts = [to_text(accept(advertising(id), default_id=id, now=now)) for id in ids]
+    assert not send(pipeline.sqs, pipeline.outputs["WaitQueueUrl"], [Message(f"[{text}]") for text in texts])
+
+
+def test_r9_a_backlog_that_needs_many_runs_several_at_once_is_released_once_each(pipeline: Pipeline) -> None:
+    """A run has a second until it stops to be over in time; what it leaves the next ones take up."""
+    ids: list[str] = []
+    answers: list[dict[str, Any]] = []
+    with pipeline.without_minute_rule(), ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
+        with scheduler_timeout(pipeline, STOP_BEFORE_S + 1):
+            while not pipeline.on("Wait"):  # on a fast machine more is needed until a wave of runs cannot finish it
+                new = [pipeline.new_id() for _ in range(max(FIRST_HELD, len(ids)))]
+                hold(pipeline, new)
+                ids += new
+                answers += pool.map(lambda _: pipeline.release(), range(RUNS_AT_ONCE))
+            while pipeline.on("Wait"):
+                answers += pool.map(lambda _: pipeline.release(), range(RUNS_AT_ONCE))
+            assert all(answer["remaining"] for answer in answers), "a run that had to stop says that it saw no end"
+        assert pipeline.release() == {"released": 0, "messages": 0, "remaining": False}
+
+    assert len(answers) >= 2 * RUNS_AT_ONCE
+    assert sum(answer["released"] for answer in answers) == len(ids)
+    pipeline.wait_until(lambda: set(ids) <= set(pipeline.accepted()), within_s=240)
+    pipeline.settle()
+    wanted = set(ids)
+    assert Counter(id for id in pipeline.accepted() if id in wanted) == Counter(ids)
+
+
+def test_a_provider_limited_to_n_a_second_is_never_sent_more_by_any_number_of_workers(pipeline: Pipeline) -> None:
+    """Both lanes full, two workers on each. In T seconds each lane starts T times its half, and one call a worker."""
+    with channel_secret(pipeline, {"url": pipeline.provider.url, "rate_per_s": RATE_PER_S}):
+        lanes = {name: [pipeline.new_id() for _ in range(PACED)] for name in ("Delivery", "Schedule")}
+        for name, ids in lanes.items():
+            put_bundles(pipeline, name, ids)
+        everything = {id for ids in lanes.values() for id in ids}
+        pipeline.wait_until(lambda: everything <= set(pipeline.accepted()), within_s=120)
+    assert Settings.release_concurrency == Settings.delivery_concurrency == 2
+
+    for ids in lanes.values():
+        at = arrivals_s(pipeline, set(ids))
+        assert len(at) == PACED, "sent twice"
+        assert worst(at, RATE_PER_S * LANE_SHARE) <= 2
+        alone_s = 2 / (RATE_PER_S * LANE_SHARE)
+        close = sum(later - earlier < 0.9 * alone_s for earlier, later in pairwise(at))
+        assert close > PACED / 4, "one worker alone never sends so closely: there were not two"
+    assert worst(arrivals_s(pipeline, everything), RATE_PER_S) <= 4
+
+
+@contextmanager
+def channel_secret(pipeline: Pipeline, webhook: dict[str, Any]) -> Iterator[None]:
+    """Meanwhile the webhook is configured so. The workers that have read it before are replaced, at both ends."""
+    secrets = client(pipeline.endpoint, "secretsmanager")
+    name = pipeline.outputs["WorkerFunctionName"]
+    before = secrets.get_secret_value(SecretId=pipeline.outputs["ChannelSecretName"])["SecretString"]
+    variables = pipeline.lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+
+    def configure(secret: str, mark: str) -> None:
+        pipeline.settle()
+        secrets.put_secret_value(SecretId=pipeline.outputs["ChannelSecretName"], SecretString=secret)
+        environment = {"Variables": variables | {"TEST_MARK": mark}}
+        pipeline.lambda_.update_function_configuration(FunctionName=name, Environment=environment)
+        pipeline.lambda_.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+
+    configure(json.dumps({"webhook": webhook}), "paced")
+    try:
+        yield
+    finally:
+        configure(before, "as before")
+
+
+def put_bundles(pipeline: Pipeline, lane: str, ids: list[str]) -> None:
+    """Bundles of ten, so that there is something for every worker."""
+    now = datetime.now(UTC)
+    texts = [to_text(accept(order(id), default_id=id, now=now)) for id in ids]
+    bundles = [Message("[" + ",".join(texts[start : start + 10]) + "]") for start in range(0, len(texts), 10)]
+    assert not send(pipeline.sqs, pipeline.outputs[f"{lane}QueueUrl"], bundles)
+
+
+def arrivals_s(pipeline: Pipeline, ids: set[str]) -> list[float]:
+    """When they reached the provider."""
+    return sorted(arrival.at.timestamp() for arrival in pipeline.received() if arrival.id in ids)
+
+
+def worst(at: list[float], rate_per_s: float) -> float:
+    """How many more arrived than the rate allows, in whatever span has the most."""
+    return max(
+        last - first + 1 - rate_per_s * (at[last] - at[first] + LATE_S)
+        for first in range(len(at))
+        for last in range(first, len(at))
+    )
