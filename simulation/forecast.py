@@ -28,9 +28,9 @@ class Release(NamedTuple):
     """A backlog and what works it off. `bundle` is notifications to a message: 100, or 1 where they trickled in.
 
     `call_ms` is what SQS takes to answer (stated), `cpu_round_ms` the CPU of a round's three calls on one whole core
-    (`make bench`: `release.sides.scheduler.cpu_ms_per_1000`, on a busy machine), `cores` what Lambda gives the scheduler
-    (1,024 MB of 1,769), `first_minute_s` when the minute rule first fires after the schedule. `concurrency` and
-    `rate_per_s` are the release lane's workers and the provider's rate; a call to it takes `provider_ms`, and a
+    (`make bench`: `release.sides.scheduler.cpu_ms_per_1000`, on a busy machine), `cores` what Lambda gives the
+    scheduler (1,024 MB of 1,769), `first_minute_s` when the minute rule first fires after the schedule. `concurrency`
+    and `rate_per_s` are the release lane's workers and the provider's rate; a call to it takes `provider_ms`, and a
     bundle's ledger and consent calls take `ledger_ms`.
     """
 

@@ -1,0 +1,39 @@
+"""What AWS asks for each thing: us-east-1, on demand, without free tiers or discounts.
+
+Looked up on 2026-11-23 in stored copies of the pages named, not on the live ones: check them before you rely on a sum.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+READ_ON = "2026-11-23"
+
+
+class Price(NamedTuple):
+    """So many dollars for each `unit`, and where that is stated."""
+
+    dollars: float
+    unit: str
+    source: str
+
+
+SQS_REQUEST = Price(0.40e-6, "request of up to 64 KiB, standard queue", "aws.amazon.com/sqs/pricing")
+SQS_FIFO_REQUEST = Price(0.50e-6, "request of up to 64 KiB, FIFO queue", "aws.amazon.com/sqs/pricing")
+LAMBDA_REQUEST = Price(0.20e-6, "invocation", "aws.amazon.com/lambda/pricing")
+LAMBDA_GB_S = Price(0.0000133334, "GB-second on arm64", "aws.amazon.com/lambda/pricing")
+DYNAMODB_WRITE = Price(0.625e-6, "write request unit", "aws.amazon.com/dynamodb/pricing/on-demand")
+DYNAMODB_READ = Price(0.125e-6, "read request unit", "aws.amazon.com/dynamodb/pricing/on-demand")
+SCHEDULE = Price(1.00e-6, "invocation by EventBridge Scheduler", "aws.amazon.com/eventbridge/pricing")
+TRANSITION = Price(25.00e-6, "state transition, Standard workflow", "aws.amazon.com/step-functions/pricing")
+
+PRICES = (
+    SQS_REQUEST,
+    SQS_FIFO_REQUEST,
+    LAMBDA_REQUEST,
+    LAMBDA_GB_S,
+    DYNAMODB_WRITE,
+    DYNAMODB_READ,
+    SCHEDULE,
+    TRANSITION,
+)
