@@ -189,7 +189,7 @@ def tables(bench: dict[str, Any] | None) -> list[str]:
     lines += [f"Beside that, the minute rule costs ${idle_dollars():.2f} a month when nothing is held.", ""]
     lines += ["### A night of one, ten and a hundred million", "", *night_table(), ""]
     lines += ["### What each needs to be delivered within an hour", "", *quota_rows(), ""]
-    lines += [f"### Prices, us-east-1, looked up {prices.READ_ON}", "", *price_table()]
+    lines += [f"### Prices, us-east-1, collected by {prices.COLLECTED_BY}", "", *price_table()]
     return lines
 
 
@@ -214,8 +214,8 @@ def night_table() -> list[str]:
     return [
         *rows,
         "",
-        f"The last column is what the webhook's default rate allows, half of {RATE_PER_S:g} a second being the",
-        "release's, if no night came in between.",
+        f"The last column is what the webhook's default rate allows ({RATE_PER_S:g} a second, half for the release),",
+        "if no night came in between.",
     ]
 
 

@@ -1,13 +1,14 @@
 """What AWS asks for each thing: us-east-1, on demand, without free tiers or discounts.
 
-Looked up on 2026-11-23 in stored copies of the pages named, not on the live ones: check them before you rely on a sum.
+As collected by 2026-11-23 from the pages named and from articles that quote them. The live pages were not read: check
+them before you rely on a sum.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-READ_ON = "2026-11-23"
+COLLECTED_BY = "2026-11-23"
 
 
 class Price(NamedTuple):

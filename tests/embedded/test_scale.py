@@ -28,7 +28,7 @@ RATE_PER_S = 30
 PACED = 90
 """Notifications on each lane: six seconds' worth of its half of the rate."""
 
-LATE_S = 0.5
+LATE_S = 1.0
 """How much later than its neighbours a call may reach the receiver on a busy machine: the bound is one of starts."""
 
 
