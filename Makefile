@@ -4,6 +4,7 @@
 # The Python to build on, tried in this order: 3.13 to 3.11 are what the tests run on, a newer one is better than none.
 # The embedded AWS runs the functions on it too, whatever the template says. PYTHON=/path/to/python decides.
 PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3
+CHANNELS ?=
 CONTEXT ?=
 PORT ?=
 SEEDS ?= 1000
@@ -11,7 +12,7 @@ SEED ?=
 TRACE ?=
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export CONTEXT PORT
+export CHANNELS CONTEXT PORT
 export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
@@ -24,7 +25,7 @@ help: ## list these commands
 
 # --- what users run ---------------------------------------------------------------------------------------------------
 
-demo: setup ## play an evening through a quiet window on the embedded AWS and count it at the receiver
+demo: setup ## play an evening through a quiet window on the embedded AWS, counted at the receiver (CHANNELS=all)
 	@python -m local.demo
 
 test: setup .venv-sam/.filled ## run every test

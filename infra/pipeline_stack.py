@@ -60,6 +60,12 @@ LIST = ["dynamodb:Query"]
 READ_SECRET = ["secretsmanager:GetSecretValue"]
 TELL = ["sns:Publish"]
 
+CHANNEL_ACTIONS = {
+    "ses:SendEmail": ("ses", ["identity", "configuration-set"]),
+    "sms-voice:SendTextMessage": ("sms-voice", ["phone-number", "pool", "sender-id"]),
+    "sns:Publish": ("sns", ["endpoint"]),
+}
+
 RETENTION = Duration.days(4)
 # Counted from when the message entered its first queue, so it must be longer than the sources'.
 DEAD_LETTER_RETENTION = Duration.days(14)
@@ -191,12 +197,14 @@ class PipelineStack(Stack):
                 may(READ_CONSENT, consent.table_arn),
                 may(KEEP_LEDGER, ledger.table_arn),
                 may(READ_SECRET, channel_secret.secret_arn),
+                *self._channels_own_permissions(),
                 may(SEND, delivery.queue_arn, schedule.queue_arn, wait.queue_arn, dead_letter.queue_arn),
             ],
             # Retries and splits go back to their lane. Lambda would take that for a runaway loop and end it after
             # sixteen rounds; the worker's own attempt limits bound it.
             recursive_loop=lambda_.RecursiveLoop.ALLOW,
         )
+        self._acknowledge_channels_own_permissions(worker)
         alerter = function(
             "Alerter",
             timeout_s=ALERTER_TIMEOUT_S,
@@ -249,6 +257,24 @@ class PipelineStack(Stack):
         CfnOutput(self, "NotificationTopicArn", value=topic.topic_arn)
         CfnOutput(self, "ChannelSecretName", value=CHANNEL_SECRET_NAME)
         CfnOutput(self, "AlertTopicArn", value=alerts.topic_arn)
+
+    def _channels_own_permissions(self) -> list[iam.PolicyStatement]:
+        """What AWS's own channels call: on all of this account's in this region, of the kinds that are used."""
+        return [
+            may([action], *(self.format_arn(service=service, resource=kind, resource_name="*") for kind in kinds))
+            for action, (service, kinds) in CHANNEL_ACTIONS.items()
+        ]
+
+    def _acknowledge_channels_own_permissions(self, worker: lambda_.Function) -> None:
+        assert worker.role is not None
+        account = "<AWS::Region>:<AWS::AccountId>"
+        for service, kinds in CHANNEL_ACTIONS.values():
+            for kind in kinds:
+                resource = f"Resource::arn:<AWS::Partition>:{service}:{account}:{kind}/*"
+                reason = "Which one is used stands in the channel secret or is a device: the stack does not know it."
+                Validations.of(worker.role).acknowledge(
+                    Acknowledgment(id=f"AwsSolutions-IAM5[{resource}]", reason=reason)
+                )
 
     def _queue(self, name: str, visibility_s: int, dead_letter: sqs.Queue, receives_max: int) -> sqs.Queue:
         """A queue that carries notifications and bundles: one bundle fits a message, ten fit a batch."""

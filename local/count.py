@@ -60,6 +60,22 @@ def count(seen: Evidence) -> dict[str, int]:
     }
 
 
+def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
+    """What each provider got, by its own book: distinct ids, and `duplicates` as in `count`."""
+    found: dict[str, dict[str, int]] = {}
+    for provider in sorted({arrival.provider for arrival in seen.arrivals}):
+        arrivals = [arrival for arrival in seen.arrivals if arrival.provider == provider]
+        taken = Counter(arrival.id for arrival in arrivals if arrival.accepted)
+        found[provider] = {
+            "delivered": len(taken),
+            "held": len(taken.keys() & set(seen.held)),
+            "refused": len({arrival.id for arrival in arrivals} - taken.keys()),
+            "early": len({arrival.id for arrival in arrivals if _early(arrival, seen)}),
+            "duplicates": sum(times - 1 for times in taken.values()),
+        }
+    return found
+
+
 def endings(seen: Evidence) -> dict[str, set[str]]:
     """The accepted ids by how they ended: deliveries as the receiver has them, the others as the system says."""
     accepted = set(seen.sent.accepted)
@@ -97,7 +113,8 @@ def release_times_s(seen: Evidence) -> tuple[float, float] | None:
 def _early(arrival: Arrival, seen: Evidence) -> bool:
     start, end = seen.quiet
     asleep = not _consent(arrival.id, seen).get("night_consent")
-    return start <= arrival.at < end and asleep and _is_advertising(arrival.id, seen)
+    exempt = seen.sent.notifications.get(arrival.id, {}).get("channel") == "email"  # the law's one exception
+    return start <= arrival.at < end and asleep and _is_advertising(arrival.id, seen) and not exempt
 
 
 def _is_advertising(notification_id: str, seen: Evidence) -> bool:

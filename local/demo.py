@@ -1,5 +1,7 @@
 """`make demo`: the real stack on the embedded AWS, an evening through its quiet hours, and a count at the receiver.
 
+With CHANNELS=all the evening goes to every channel, and is counted at a fake of each provider.
+
 Ends with status 0 only if nothing was early, lost or delivered twice and every accepted notification is accounted for.
 """
 
@@ -19,16 +21,18 @@ from typing import Any
 from botocore.exceptions import BotoCoreError
 
 from examples.evening import CONSENTS, EVENING, NIGHT_S, read
+from examples.every_channel import by_every_channel
 
 from . import BUILD, LocalError, deploy, server
 from .aws import client
-from .count import Evidence, count, endings, problems, release_times_s
+from .count import Evidence, by_provider, count, endings, problems, release_times_s
+from .fakes.secret import PROVIDERS, secret
 from .observe import Observer, dead_letter_ids
 from .play import Player
 from .processes import stop_on_signals
 from .provider import Provider
 from .start import requested_port
-from .view import Scene, View, table
+from .view import Scene, View, providers_table, table
 
 FOLDER = BUILD / "demo"
 RESULT = BUILD / "demo.json"
@@ -77,18 +81,24 @@ def _demo() -> int:
     clock, view = Clock(), View()
     if started := os.environ.get("MAKE_STARTED_S"):
         clock.spent_s["setup"] = max(0.0, time.time() - int(started))
+    every_channel = _every_channel(os.environ.get("CHANNELS", ""))
     lines, consents = read(EVENING), read(CONSENTS)
-    provider = Provider(FOLDER / "received.jsonl")
+    if every_channel:
+        lines = by_every_channel(lines)
+    module = "local.fakes.server" if every_channel else "local.receiver"
+    provider = Provider(FOLDER / "received.jsonl", module=module)
     embedded = None
     try:
-        view.console.print("Starting the embedded AWS and a receiver, both on 127.0.0.1 …")
+        receiver = "a fake of every provider" if every_channel else "a receiver"
+        view.console.print(f"Starting the embedded AWS and {receiver}, on 127.0.0.1 …")
         with clock.of("start"):
             embedded = server.start(requested_port() or server.free_port(), FOLDER)
             provider.start()
-            provider.answer({"id_ends": ":gone", "status": 410})
+            provider.answer({"id_ends": ":gone", "refuse": True, "status": 410})
         with clock.of("deployment"):
             outputs, quiet = _deploy(embedded.endpoint, view)
-            _configure(embedded.endpoint, outputs, provider.url, consents)
+            configured = secret(provider.host_url) if every_channel else {"webhook": {"url": provider.url}}
+            _configure(embedded.endpoint, outputs, configured, consents)
         seen = _play(embedded.endpoint, outputs, provider, (lines, consents), quiet, view, clock)
     except (BotoCoreError, OSError) as error:
         raise LocalError(f"The embedded AWS does not answer ({error}). Its log is build/demo/ministack.log.") from error
@@ -98,14 +108,19 @@ def _demo() -> int:
         provider.stop()
 
     figures = count(seen)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
+    channels = by_provider(seen) if every_channel else {}
+    RESULT.write_text(json.dumps(figures | ({"channels": channels} if channels else {}), indent=2) + "\n")
     view.console.print(table(figures))
+    if every_channel:
+        view.console.print(providers_table(channels, PROVIDERS))
     if times_s := release_times_s(seen):
         view.console.print(
             f"Held notifications arrived from {times_s[0]:.1f} s to {times_s[1]:.1f} s after quiet hours had ended."
         )
     view.console.print(f"{clock}.\nWritten: build/demo.json; what the receiver got: build/demo/received.jsonl.")
     found = problems(figures, seen)
+    if every_channel and channels.keys() != PROVIDERS.keys():
+        found.append(f"nothing reached {', '.join(sorted(PROVIDERS.keys() - channels.keys()))}")
     for problem in found:
         view.console.print(f"FAILED: {problem}.", style="bold red")
     if not found:
@@ -133,10 +148,18 @@ def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], tuple[datetime, 
     raise LocalError("This machine is too busy: three deployments in a row took longer than the one before.")
 
 
-def _configure(endpoint: str, outputs: dict[str, str], url: str, consents: list[dict[str, Any]]) -> None:
-    """Tell the webhook channel where the receiver is, and write the consents."""
+def _every_channel(channels: str) -> bool:
+    if channels not in ("", "all"):
+        raise LocalError("CHANNELS must be all, or not be given: then everything goes by webhook.")
+    return channels == "all"
+
+
+def _configure(
+    endpoint: str, outputs: dict[str, str], configured: dict[str, Any], consents: list[dict[str, Any]]
+) -> None:
+    """Tell the channels where their providers are, and write the consents."""
     client(endpoint, "secretsmanager").put_secret_value(
-        SecretId=outputs["ChannelSecretName"], SecretString=json.dumps({"webhook": {"url": url}})
+        SecretId=outputs["ChannelSecretName"], SecretString=json.dumps(configured)
     )
     dynamodb, name = client(endpoint, "dynamodb"), outputs["ConsentTableName"]
     for place in range(0, len(consents), 25):

@@ -17,12 +17,13 @@ from . import ROOT, LocalError, processes
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One POST that reached the receiver. `accepted` says that it answered 2xx."""
+    """One notification that reached the receiver. `accepted` says that it answered 2xx."""
 
     id: str
     at: datetime
     status: int
     body: str
+    provider: str = "webhook"
 
     @property
     def accepted(self) -> bool:
@@ -31,27 +32,33 @@ class Arrival:
 
 @dataclass
 class Provider:
-    """A receiver process that ends with us, and its book. Raises `LocalError` where it does not start.
+    """A receiver process that ends with us, and its book: one webhook, or with another `module` the fakes of all
+    providers. Raises `LocalError` where it does not start.
 
     Stopped and started again it has the same port and the same book: a provider that was down.
     """
 
     book: Path
     port: int = 0
+    module: str = "local.receiver"
     _process: subprocess.Popen[bytes] | None = None
     _read_bytes: int = 0
     _arrivals: list[Arrival] = field(default_factory=list)
 
     @property
+    def host_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/notifications"
+        return f"{self.host_url}/notifications"
 
     def start(self) -> None:
         """Start it, with no rules."""
         self.book.parent.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         log = self.book.with_suffix(".log")
-        module = ["local.receiver", str(self.book), str(self.port)]
+        module = [self.module, str(self.book), str(self.port)]
         self._process = processes.start_tethered(sys.executable, module, env=env, log=log, stdout=subprocess.PIPE)
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
@@ -85,7 +92,6 @@ class Provider:
             self._read_bytes += len(whole)
             for line in whole.splitlines():
                 entry = json.loads(line)
-                self._arrivals.append(
-                    Arrival(entry["id"], datetime.fromisoformat(entry["at"]), entry["status"], entry["body"])
-                )
+                at = datetime.fromisoformat(entry["at"])
+                self._arrivals.append(Arrival(entry["id"], at, entry["status"], entry["body"], entry["provider"]))
         return self._arrivals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -173,4 +174,17 @@ def table(figures: dict[str, int]) -> Table:
         must_be_zero = name in ("early", "lost", "duplicates")
         style = ("bold green" if figures[name] == 0 else "bold red") if must_be_zero else ""
         result.add_row(Text(name.replace("_", " "), style), Text(f"{figures[name]:,}", style), meaning)
+    return result
+
+
+def providers_table(channels: Mapping[str, Mapping[str, int]], served: Mapping[str, str]) -> Table:
+    """What each fake provider has in its book; `served` names the channel of each."""
+    result = Table(title="Counted at each provider", title_justify="left")
+    for name in ("provider", "channel"):
+        result.add_column(name)
+    names = ("delivered", "held", "refused", "early", "duplicates")
+    for name in names:
+        result.add_column(name, justify="right")
+    for provider, figures in channels.items():
+        result.add_row(provider, served[provider], *(f"{figures[name]:,}" for name in names))
     return result

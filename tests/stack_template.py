@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,12 @@ class Deployed:
         return properties
 
     def name(self, reference: Any) -> str:
-        """What a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`, `Held/index/BySource`, …"""
+        """What a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`, `Held/index/BySource`, …; an ARN of
+        this account and this region that is put together is shown as `sns:endpoint/*`."""
         if parts := reference.get("Fn::Join"):
+            text = "".join(part if isinstance(part, str) else str(part.get("Ref")) for part in parts[1])
+            if ours := re.fullmatch("arn:AWS::Partition:([a-z-]+):AWS::Region:AWS::AccountId:([a-z/*-]+)", text):
+                return f"{ours[1]}:{ours[2]}"
             (of, rest) = parts[1]
             return self.name(of) + str(rest)
         return self._names[self._logical_id(reference)]

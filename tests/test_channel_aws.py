@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 
 import boto3
 import pytest
+from moto import mock_aws
 
 from lambdas import worker
 from lambdas.quiet_hours.channels import NotConfigured, aws, build
@@ -327,6 +328,39 @@ def test_no_reason_shows_what_was_sent(provider: Running, make: Any, given: Any)
         reasons += [outcome.reason for outcome in send(make(f"http://127.0.0.1:{peer.port}"), canary)]
     assert len(reasons) == 6
     assert not [reason for reason in reasons if "canary" in reason or canary["address"] in reason or not reason]
+
+
+# --- against moto, whose answers are made before a request is carried
+
+
+@pytest.fixture
+def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(aws.Service, "_carry", lambda self, request, **_: None)
+    with mock_aws():
+        yield lambda service: boto3.client(service, region_name="us-east-1")
+
+
+def by_moto(service: str, region: str | None, endpoint_url: str | None) -> Any:
+    return boto3.session.Session("test", "test", region_name="us-east-1").client(service)  # type: ignore[call-overload]
+
+
+def test_moto_s_ses_takes_the_e_mail_and_knows_an_address_that_is_not_verified(moto: Any) -> None:
+    channel = SesChannel({"from": "shop@shop.example.com", "unsubscribe_url": UNSUBSCRIBE}, by_moto)
+    (outcome,) = send(channel, mail())
+    assert outcome.kind == "rejected"
+    moto("sesv2").create_email_identity(EmailIdentity="shop@shop.example.com")
+    assert send(channel, mail(), mail("b", category="advertising")) == [DELIVERED] * 2
+
+
+def test_moto_s_sns_takes_the_push_and_knows_an_endpoint_that_is_switched_off(moto: Any) -> None:
+    sns = moto("sns")
+    application = sns.create_platform_application(Name="shop", Platform="APNS", Attributes={})["PlatformApplicationArn"]
+    device = sns.create_platform_endpoint(PlatformApplicationArn=application, Token="t")["EndpointArn"]
+    channel = SnsChannel({}, by_moto)
+    assert send(channel, push(address=device)) == [DELIVERED]
+    sns.set_endpoint_attributes(EndpointArn=device, Attributes={"Enabled": "false"})
+    (outcome,) = send(channel, push(address=device))
+    assert (outcome.kind, outcome.reason) == ("rejected", "aws_EndpointDisabled: SNS answered 400 EndpointDisabled")
 
 
 # --- configuration

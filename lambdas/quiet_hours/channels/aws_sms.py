@@ -42,7 +42,7 @@ class AwsSmsChannel:
 
     deadline_s = DEADLINE_S
     batch_size = 1
-    side_by_side = 8
+    side_by_side = 25
 
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], clients: Clients) -> None:
         self.rate_per_s = settings.rate_per_s(config, "sms", RATE_PER_S)

@@ -44,7 +44,7 @@ class SlackChannel:
 
     deadline_s = DEADLINE_S
     batch_size = 1
-    side_by_side = 4
+    side_by_side = 10
 
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
         self.rate_per_s = settings.rate_per_s(config, "slack", RATE_PER_S)

@@ -37,7 +37,7 @@ class SnsChannel:
 
     deadline_s = DEADLINE_S
     batch_size = 1
-    side_by_side = 8
+    side_by_side = 25
 
     def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
         self.rate_per_s = settings.rate_per_s(config, "push", RATE_PER_S)

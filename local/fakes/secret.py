@@ -1,0 +1,38 @@
+"""What the channel secret holds so that every channel goes to the fakes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import aws, slack, solapi, webhook
+
+RATE_PER_S = 200
+"""As many as the demo's webhook takes: the defaults are those of new accounts."""
+
+PROVIDERS = {
+    "solapi": "kakao",
+    "end-user-messaging": "sms",
+    "ses": "email",
+    "sns": "push",
+    "slack": "slack",
+    "webhook": "webhook",
+}
+"""The fakes by the names in their book, and the channel that each serves."""
+
+
+def secret(url: str) -> dict[str, Any]:
+    """The secret, with all fakes at `url`."""
+    common = {"endpoint_url": url, "rate_per_s": RATE_PER_S}
+    return {
+        "kakao": {"api_key": solapi.API_KEY, "api_secret": solapi.API_SECRET, "pf_id": solapi.PF_ID} | common,
+        "sms": {"provider": "aws", "from": aws.ORIGINATION} | common,
+        "email": {
+            "from": f"온결 <shop@{aws.SENDER}>",
+            "configuration_set": "shop",
+            "unsubscribe_url": f"https://{aws.SENDER}/unsubscribe?n={{id}}",
+        }
+        | common,
+        "push": common,
+        "slack": {"token": slack.TOKEN} | common,
+        "webhook": {"url": url + webhook.PATH, "secret": webhook.SECRET},
+    }
