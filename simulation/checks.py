@@ -90,7 +90,7 @@ class Checks:
             self._broken("never_expired", f"{who} had expired")
         before = self.acceptances[wanted.number]
         allowed_again = self.reopened[id_]
-        if self.kinds[provider].keyed:
+        if self.kinds[provider].rule != "dead_letter":
             if any(other != id_ for other, _ in before):
                 self._broken("effectively_once", f"{who} went out before as {before[0][0]}")
         elif len(before) > allowed_again:
@@ -157,6 +157,9 @@ class Checks:
             elif state == "expired" and not self._has_expired(wanted):
                 self._broken("conserved", f"{id_} is recorded as expired before its time")
         for id_, item in ledger.items():
+            asked = self.sure.get(id_)
+            if item["state"]["S"] == "unknown" and asked and self.kinds[asked.channel].rule != "dead_letter":
+                self._broken("unknown_by_rule", f"{id_} may be sent again by {asked.channel} and was given up")
             if id_ not in self.sure and item["state"]["S"] not in ENDINGS:
                 self._broken("conserved", f"{id_} was begun and the ledger says {item['state']['S']}")
         for body in self.plan.letters:

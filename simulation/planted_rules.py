@@ -8,10 +8,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from lambdas.quiet_hours import consent
+from lambdas.quiet_hours.channels import config
+from lambdas.quiet_hours.channels.webhook import WebhookChannel
 from lambdas.quiet_hours.policy import Consent, Drop, Send
 
 from . import functions
 from .planting import Patch, blind, consumer, delivery, plant, producer, scheduler, settings
+from .providers import FakeChannel
 
 # --- scheduler --------------------------------------------------------------------------------------------------------
 
@@ -64,6 +67,35 @@ def releases_minutes_late() -> list[Patch]:
 @plant("redrive at night")
 def scheduler_forgets_attributes() -> list[Patch]:
     return [(scheduler, "_attributes", lambda message: {})]
+
+
+# --- what becomes of an unknown outcome -------------------------------------------------------------------------------
+
+
+@plant("unknown outcome: a provider without a key, set to dead_letter")
+def sends_again_whatever_the_setting() -> list[Patch]:
+    return [(config, "can_resend", lambda *_: True)]
+
+
+@plant("unknown outcome: a provider without a key, set to resend")
+def gives_up_whatever_the_setting() -> list[Patch]:
+    return [(config, "can_resend", lambda *_: False)]
+
+
+@plant("unknown outcome: a provider with a key")
+def takes_a_keyed_provider_for_one_without() -> list[Patch]:
+    return [(WebhookChannel, "can_resend", False)]
+
+
+@plant("unknown outcome: a provider with a key")
+def sends_again_under_another_id() -> list[Patch]:
+    send = FakeChannel.send
+
+    def renamed(self: FakeChannel, notifications: Any) -> Any:
+        again = [{**each, "id": f"{each['id']}@{self._process.world.t:.0f}"} for each in notifications]
+        return send(self, again if self._provider.kind.rule == "keyed" else notifications)
+
+    return [(FakeChannel, "send", renamed)]
 
 
 # --- the rule and its bounds ------------------------------------------------------------------------------------------

@@ -4,32 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
+from lambdas.quiet_hours.channels import config
 from lambdas.quiet_hours.channels.seam import DELIVERED, Outcome
+from lambdas.quiet_hours.channels.webhook import WebhookChannel
 
 from .faults import Faults
 from .world import Process, World
 
+Rule = Literal["keyed", "dead_letter", "resend"]
+"""What becomes of an unknown outcome: the provider recognises a notification that it gets again, by its id; or it does
+not, and the channel's setting `unknown_outcome` decides."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a channel's provider is like. `keyed`: it recognises a notification that it gets again, by its id."""
+    """What a channel and its provider are like."""
 
-    keyed: bool
+    rule: Rule
     batch_size: int
     side_by_side: int
     deadline_s: float
     rate_per_s: float | None = None
 
+    @property
+    def can_resend(self) -> bool:
+        """As the channels decide it."""
+        if self.rule == "keyed":
+            return WebhookChannel.can_resend
+        return config.can_resend({"unknown_outcome": self.rule}, "simulated")
+
 
 KINDS = {
-    "kakao": Kind(keyed=True, batch_size=1, side_by_side=5, deadline_s=10.0, rate_per_s=2.0),
-    "sms": Kind(keyed=False, batch_size=1, side_by_side=4, deadline_s=10.0),
-    "push": Kind(keyed=True, batch_size=50, side_by_side=2, deadline_s=5.0),
-    "slack": Kind(keyed=False, batch_size=10, side_by_side=1, deadline_s=3.0),
-    "email": Kind(keyed=True, batch_size=1, side_by_side=3, deadline_s=10.0),
+    "kakao": Kind("dead_letter", batch_size=50, side_by_side=2, deadline_s=10.0, rate_per_s=4.0),
+    "sms": Kind("dead_letter", batch_size=1, side_by_side=4, deadline_s=10.0),
+    "push": Kind("resend", batch_size=1, side_by_side=4, deadline_s=10.0),
+    "slack": Kind("dead_letter", batch_size=1, side_by_side=1, deadline_s=3.0),
+    "email": Kind("resend", batch_size=1, side_by_side=3, deadline_s=10.0),
+    "webhook": Kind("keyed", batch_size=1, side_by_side=5, deadline_s=10.0, rate_per_s=2.0),
 }
+"""Like docs/channels.md, but for times and rates. Of those without a key some are set to send again."""
 
 
 @dataclass
@@ -63,7 +78,7 @@ class FakeChannel:
         self.rate_per_s = provider.kind.rate_per_s
         self.batch_size = provider.kind.batch_size
         self.side_by_side = provider.kind.side_by_side
-        self.can_resend = provider.kind.keyed
+        self.can_resend = provider.kind.can_resend
 
     def send(self, notifications: Sequence[Any]) -> list[Outcome]:
         provider, process = self._provider, self._process

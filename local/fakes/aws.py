@@ -17,7 +17,7 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from ..aws import ACCESS_KEY
+from ..aws import ACCESS_KEY, ACCOUNT
 from .provider import Reply, Request, as_json
 
 _AUTHORIZATION = re.compile(
@@ -35,13 +35,13 @@ def wrong_signature(request: Request) -> str | None:
     if found is None:
         return "MissingAuthenticationToken"
     key, _, region, service, names, signature = found.groups()
-    if key != ACCESS_KEY:
+    if key not in (ACCESS_KEY, ACCOUNT):  # the embedded AWS gives its functions the account's number as their key
         return "InvalidClientTokenId"
     url = f"http://{request.headers['host']}{request.path}"
     signed = {name: request.headers[name] for name in names.split(";")}
     again = AWSRequest("POST", url, headers=signed, data=request.body)
     again.context["timestamp"] = request.headers["x-amz-date"]
-    signer = SigV4Auth(Credentials(ACCESS_KEY, ACCESS_KEY), service, region)
+    signer = SigV4Auth(Credentials(key, ACCESS_KEY), service, region)
     string = signer.string_to_sign(again, signer.canonical_request(again))
     return None if signer.signature(string, again) == signature else "SignatureDoesNotMatch"
 
