@@ -72,8 +72,8 @@ class Deployed:
         return properties
 
     def name(self, reference: Any) -> str:
-        """What a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`, `Held/index/BySource`, …; an ARN of
-        this account and this region that is put together is shown as `sns:endpoint/*`."""
+        """What a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`, `Held/index/BySource`, …; an ARN
+        of this account and this region that is put together is shown as `sns:endpoint/*`."""
         if parts := reference.get("Fn::Join"):
             text = "".join(part if isinstance(part, str) else str(part.get("Ref")) for part in parts[1])
             if ours := re.fullmatch("arn:AWS::Partition:([a-z-]+):AWS::Region:AWS::AccountId:([a-z/*-]+)", text):

@@ -25,7 +25,9 @@ from lambdas.quiet_hours.delivery import Delivery
 from lambdas.quiet_hours.ledger import Ledger, LedgerUnavailable
 from lambdas.quiet_hours.settings import WORKER_TIMEOUT_S, Settings
 from lambdas.quiet_hours.side_by_side import in_threads
+from local.fakes.secret import secret as channel_secret
 from tests.aws import dynamodb, put_consent, record, settings, sqs, take, take_notifications, text_attributes
+from tests.fake_providers import aws_client, fakes
 from tests.http_peer import Peer, answering, listening
 
 __all__ = ["dynamodb", "settings", "sqs"]
@@ -363,6 +365,42 @@ def test_no_log_line_shows_what_is_in_a_notification(
     logged = everything_logged()
     assert '"message":"bundle"' in logged
     assert '"delivered":2' in logged
+    assert not [each for each in CANARIES if each in logged]
+
+
+def test_nor_does_one_about_any_provider_whatever_it_answers(
+    env: Settings, secrets: Any, dynamodb: Any, sqs: Any, everything_logged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them takes one, refuses one, fails, is too busy, and loses an answer."""
+    device = "arn:aws:sns:us-east-1:000000000000:endpoint/GCM/shop/00000000-0000-4000-8000-0000000canary"
+    addresses = {
+        "kakao": "010-9999-1234",
+        "sms": "010-9999-1234",
+        "email": "canary@example.com",
+        "push": device.replace("canary", "99991234"),
+        "slack": "#canary",
+        "webhook": "canary",
+    }
+    monkeypatch.setattr(worker, "_channel_client", aws_client)
+    with fakes() as running:
+        secrets.put_secret_value(SecretId=env.channel_secret, SecretString=json.dumps(channel_secret(running.url)))
+        rules = [{}, {"refuse": True}, {"status": 500}, {"hang_up": True}, {"status": 429}]
+        for number, rule in enumerate(rules):
+            running.rules(rule)
+            worker._resting.clear()
+            for name, address in addresses.items():
+                content = {"title": "canary-title", "body": "canary 010-9999-1234"}
+                if name == "kakao":
+                    content["template"] = "canary"
+                fields: dict[str, Any] = {"channel": name, "address": address, "content": content}
+                invoke(message(canary(f"{name}-{number}", **fields)))
+        assert {state(dynamodb, f"{name}-0") for name in addresses} == {"delivered"}
+        assert {state(dynamodb, f"{name}-1") for name in addresses} == {"dead_lettered"}
+        assert {state(dynamodb, f"{name}-3") for name in addresses if name != "webhook"} == {"unknown"}
+        assert {state(dynamodb, f"{name}-4") for name in addresses} == {"claimed"}
+    reasons = [text_attributes(each)["reason"] for each in take(sqs, env.dead_letter_queue_url)]
+    assert len(reasons) > 10
+    logged = everything_logged() + "".join(reasons)
     assert not [each for each in CANARIES if each in logged]
 
 
