@@ -32,10 +32,11 @@ def _spread(notification: dict[str, Any]) -> dict[str, Any]:
     if mistake or customer is None or not isinstance(content, dict) or notification.get("channel") != "webhook":
         return notification
     channel = CHANNELS[crc32(str(notification.get("id", content)).encode()) % len(CHANNELS)]
-    if channel == "kakao" and notification.get("category", "advertising") != "advertising":
+    advertising = notification.get("category", "advertising") == "advertising"
+    if channel == "kakao" and not advertising:
         content = content | {"template": ALIMTALK_TEMPLATE}
     if channel == "email":
-        content = {"title": SHOP} | content
+        content = {"title": f"(광고) {SHOP}" if advertising else SHOP} | content
     return {
         **notification,
         "channel": channel,

@@ -14,12 +14,14 @@ from examples.evening import EVENING, read
 from examples.every_channel import CHANNELS, by_every_channel
 from lambdas.quiet_hours.channels import build
 from lambdas.quiet_hours.channels.seam import DELIVERED
+from lambdas.quiet_hours.label import label_faults
 from lambdas.quiet_hours.notification import Invalid, accept
 from local import LocalError, demo
 from local.count import by_provider, count, problems
 from local.fakes.secret import PROVIDERS, secret
 from local.view import providers_table
 from tests.fake_providers import aws_client, fakes, now, send
+from tests.test_examples import KOREA
 from tests.test_local_count import END, START, arrival, evening
 
 
@@ -49,6 +51,15 @@ def test_only_channel_address_and_form_are_others(lines: list[dict[str, Any]]) -
         if of(after).get("channel") in CHANNELS and not str(of(before).get("id")).startswith("faulty"):
             recipient = of(before).get("recipient_id", of(before).get("address"))
             assert of(after).get("recipient_id", of(after).get("address")) == recipient
+
+
+def test_advertising_stays_labelled(lines: list[dict[str, Any]]) -> None:
+    for line in lines:
+        try:
+            notification, _ = accept(of(line), default_id="n", now=now())
+        except Invalid:
+            continue
+        assert label_faults(notification, KOREA) == []
 
 
 def test_what_is_sent_again_goes_the_same_way_again(lines: list[dict[str, Any]]) -> None:

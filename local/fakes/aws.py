@@ -87,7 +87,7 @@ class Ses:
 class EndUserMessaging:
     """It knows one number to send from."""
 
-    name = "end-user-messaging"
+    name = "aws-sms"
 
     def is_for(self, request: Request) -> bool:
         return request.headers.get("x-amz-target") == TARGET

@@ -11,7 +11,7 @@ RATE_PER_S = 200
 
 PROVIDERS = {
     "solapi": "kakao",
-    "end-user-messaging": "sms",
+    "aws-sms": "sms",
     "ses": "email",
     "sns": "push",
     "slack": "slack",
