@@ -11,17 +11,14 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
-
-import boto3
 
 from lambdas.quiet_hours.bundle import REDRIVEN
 from lambdas.quiet_hours.ledger import Ledger
 
-from . import BUILD, LocalError, deploy, server
-from .aws import client
+from . import LocalError
 from .start import explained
+from .target import target
 
 MESSAGES_MAX = 100_000
 FRUITLESS_RECEIVES = 3
@@ -109,16 +106,8 @@ def _delete(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Redrive where the environment says. Raises `LocalError` if there is nothing to redrive from."""
-    if path := os.environ.get("OUTPUTS"):
-        sqs, dynamodb, outputs = boto3.client("sqs"), boto3.client("dynamodb"), deploy.read_outputs(Path(path))
-    elif found := server.running_in_background():
-        endpoint = f"http://127.0.0.1:{found[1]}"
-        sqs, dynamodb = client(endpoint, "sqs"), client(endpoint, "dynamodb")
-        outputs = deploy.read_outputs(BUILD / "outputs.json")
-    else:
-        raise LocalError(
-            "Nothing is running (`make local` starts it), and OUTPUTS= names no deployment's outputs file."
-        )
+    client, outputs = target()
+    sqs, dynamodb = client("sqs"), client("dynamodb")
     resend = os.environ.get("RESEND_UNKNOWN") == "1"
     owner = f"redrive-{time.time_ns()}"
     ledger = Ledger(dynamodb, outputs["LedgerTableName"], owner, timedelta(minutes=2)) if resend else None

@@ -61,6 +61,7 @@ class Checks:
     ended: dict[str, str] = field(default_factory=dict)
     claimed_at: dict[str, float] = field(default_factory=dict)
     by_number: dict[int, Wanted] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)
     claimed: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
@@ -97,7 +98,16 @@ class Checks:
             self._broken("effectively_once", f"{who} was accepted before, and the provider knows no repeats")
         if ending := self.ended.get(id_):
             self._broken("never_after_ending", f"{who} was called for although the ledger says {ending}")
+        if id_ in self.cancelled:
+            self._broken("cancelled_is_cancelled", f"{who} reached its provider after the answer that it is cancelled")
         before.append((id_, t))
+
+    def cancel_answered(self, id_: str, outcome: str) -> None:
+        """The API has said what came of a cancellation."""
+        if outcome == "cancelled":
+            self.cancelled.add(id_)
+        if self.world.note:
+            self.world.note(f"the API answers a cancellation: {outcome}", id_)
 
     def ledger_written(self, before: dict[str, Any] | None, item: dict[str, Any], process: Process) -> None:
         """Endings stay, but for a redrive."""
@@ -162,6 +172,9 @@ class Checks:
                 self._broken("unknown_by_rule", f"{id_} may be sent again by {asked.channel} and was given up")
             if id_ not in self.sure and item["state"]["S"] not in ENDINGS:
                 self._broken("conserved", f"{id_} was begun and the ledger says {item['state']['S']}")
+        for id_ in sorted(self.cancelled):
+            if (state := ledger[id_]["state"]["S"] if id_ in ledger else "nothing") != "cancelled":
+                self._broken("cancelled_is_cancelled", f"{id_} was answered as cancelled and the ledger says {state}")
         for body in self.plan.letters:
             if not any(msg.body == body for msg in queues["dead-letter"].messages.values()):
                 self._broken("conserved", f"what could not be read is not on dead-letter: {body}")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from lambdas.quiet_hours import status
 from lambdas.quiet_hours.ledger import Ledger, LedgerUnavailable
 from lambdas.quiet_hours.queues import ServiceError
 
@@ -70,9 +71,22 @@ def _invoke_producer(night: Night, wanted: Sequence[Wanted], tries: int) -> None
 
 
 def cancel(night: Night, wanted: Wanted) -> None:
-    """Somebody takes a notification back; too late is a possible answer."""
+    """Somebody takes a notification back, or all that is held of its source; too late is a possible answer."""
     night.faults.counts["cancel"] += 1
-    _client(night, "canceller", lambda process: _ledger(night, process).cancel(str(wanted.id), process.now()))
+
+    def run(process: Process) -> None:
+        now, ledger = process.now(), _ledger(night, process)
+        if night.plan.record_held and wanted.number % 2:
+            night.faults.counts["cancel_source"] += 1
+            source = wanted.body["source"]
+            _, answer = status.cancel_source(source, None, now, night.dynamodb(process), ledger, night.settings)
+            results = answer["results"]
+        else:
+            results = status.cancel([str(wanted.id)], now, ledger)
+        for result in results:
+            night.checks.cancel_answered(result["id"], result["outcome"])
+
+    _client(night, "canceller", run)
 
 
 def redrive(night: Night, resend_unknown: bool) -> None:

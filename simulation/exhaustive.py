@@ -9,7 +9,7 @@ from typing import NamedTuple
 from . import night as night_module
 from .checks import Violation
 from .faults import CrashAt
-from .plan import Plan, Request, Wanted, quiet_night
+from .plan import TEXT, Plan, Request, Wanted, quiet_night
 
 SEED = 1
 
@@ -45,6 +45,7 @@ def small_night() -> Plan:
     plan.redrives = [(begin + 3600, False)]
     plan.faults_until = end
     plan.calm = True
+    plan.record_held = True
     return plan
 
 
@@ -56,7 +57,7 @@ def _wanted(number: int, channel: str, category: str) -> Wanted:
         "category": category,
         "address": address,
         "recipient_id": f"user-{number}",
-        "content": {"body": "x"},
+        "content": {"body": TEXT},
         "metadata": {"n": number},
     }
     return Wanted(number, f"n{number}", category, channel, f"user-{number}", None, body)

@@ -73,6 +73,8 @@ class Night:
         pause_s = production.LONGEST_PAUSE.total_seconds()
         skew_s = production.CLOCK_SKEW.total_seconds()
         self.plan = plan or draw(rng, notifications, pause_s, skew_s)
+        if plan is None:
+            self.plan.record_held = seed % 3 == 0
         if pause_factor > 1:
             self.plan.longest_pause_s = pause_s * pause_factor
         self.world = World(self.plan.start, seed)
@@ -90,11 +92,14 @@ class Night:
         self.tables = {
             "ledger": Table(self.world, "ledger", "id", written=self.checks.ledger_written),
             "consent": Table(self.world, "consent", "recipient_id"),
+            "held": Table(self.world, "held", "id"),
         }
         for name, away in self.plan.queues_away.items():
             self.queues[name].away = away
         self._queues_by_url = {queue.url: queue for queue in self.queues.values()}
-        self.settings = topology.settings_for(self.queues, self.plan.zone.key, self.plan.policy, self.plan.end_hour)
+        self.settings = topology.settings_for(
+            self.queues, self.plan.zone.key, self.plan.policy, self.plan.end_hour, self.plan.record_held
+        )
         self.policy = _policies.setdefault(policy := self.settings.quiet_hours(), policy)
         self.providers = {name: self._provider(name) for name in KINDS}
 

@@ -17,6 +17,11 @@ BEGIN_S = 20 * 60
 """Quiet hours begin twenty minutes after the simulation does."""
 
 EDGE_S = 10.0
+SOURCES = 8
+
+TEXT = "(광고) x 무료수신거부 080-000-0000"
+"""What all of them say: it is labelled as advertising has to be."""
+
 NIGHTS = (
     ("Asia/Seoul", datetime(2020, 11, 11, 20, 40)),  # noqa: DTZ001  local times; the zone stands beside them
     ("Asia/Seoul", datetime(2020, 11, 11, 20, 40)),  # noqa: DTZ001
@@ -89,6 +94,7 @@ class Plan:
     skew_s: float = 0.0
     in_flight_max: int = 120_000
     calm: bool = False
+    record_held: bool = False
     end_hour: int = 8
 
     @property
@@ -186,8 +192,9 @@ def _draw_wanted(
     if rng.random() < 0.15:
         expires = at + rng.choice((60.0, 600.0, rng.random() * 43_200))
     id_ = None if route != "producer" and rng.random() < 0.3 else f"n{number}"
-    body: dict[str, Any] = {"channel": channel, "address": address, "content": {"body": "x"}}
+    body: dict[str, Any] = {"channel": channel, "address": address, "content": {"body": TEXT}}
     body["metadata"] = {"n": number}
+    body["source"] = f"source-{number % SOURCES}"
     if id_:
         body["id"] = id_
     if category != "advertising" or rng.random() < 0.5:

@@ -11,7 +11,7 @@ from lambdas.quiet_hours.delivery import Delivery
 from lambdas.quiet_hours.ledger import Ledger
 
 from . import topology
-from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings
+from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings, status
 from .world import Process
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
@@ -120,18 +120,42 @@ def forgets_the_attempts() -> list[Patch]:
 def cancel_overwrites_a_claim() -> list[Patch]:
     unchanged = ledger._unchanged
 
-    def cancel(self: Ledger, id_: str, now: Any) -> str:
-        entry = ledger.ended(ledger.Entry(id_, "claimed"), "cancelled", now)
-        put = ledger._absent(entry)
+    def cancel_all(self: Ledger, ids: Any, now: Any) -> dict[str, str]:
+        entries = {id_: ledger.ended(ledger.Entry(id_, "claimed"), "cancelled", now) for id_ in ids}
+        puts = {id_: ledger._absent(entry) for id_, entry in entries.items()}
         for _ in range(ledger.ROUNDS_MAX):
-            failed = self._put([put], now)
-            found = failed.get(id_)
-            if found is None or found.state != "claimed":
-                return "cancelled"
-            put = unchanged(found, entry)
-        return "claimed"
+            failed = self._put(puts.values(), now)
+            puts = {
+                id_: unchanged(found, entries[id_])
+                for id_, found in failed.items()
+                if found and found.state == "claimed"
+            }
+            if not puts:
+                break
+        return dict.fromkeys(entries, "cancelled")
 
-    return [(Ledger, "cancel", cancel)]
+    return [(Ledger, "cancel_all", cancel_all)]
+
+
+@plant("cancels racing with release: too late is said to be in time")
+def cancel_is_not_honest() -> list[Patch]:
+    cancel = status.cancel
+
+    def hopeful(*args: Any) -> Any:
+        return [{**result, "outcome": "cancelled"} for result in cancel(*args)]
+
+    return [(status, "cancel", hopeful)]
+
+
+@plant("cancels racing with release: no answer is taken for a yes")
+def cancel_takes_no_answer_for_done() -> list[Patch]:
+    cancel = status.cancel
+
+    def hopeful(*args: Any) -> Any:
+        results = cancel(*args)
+        return [{**each, "outcome": "cancelled"} if each["outcome"] == "not_known" else each for each in results]
+
+    return [(status, "cancel", hopeful)]
 
 
 # --- worker, consumer, producer: what becomes of a bundle -------------------------------------------------------------

@@ -13,6 +13,7 @@ from lambdas import scheduler as scheduler_module
 from lambdas.quiet_hours import delivery as delivery_module
 from lambdas.quiet_hours import ledger as ledger_module
 from lambdas.quiet_hours import settings as settings_module
+from lambdas.quiet_hours import status as status_module
 
 # What is patched is no module's interface, and is not meant to be.
 consumer: Any = consumer_module
@@ -21,6 +22,7 @@ scheduler: Any = scheduler_module
 delivery: Any = delivery_module
 ledger: Any = ledger_module
 settings: Any = settings_module
+status: Any = status_module
 
 Patch = tuple[Any, str, Any]
 SEEDS_MAX = 400

@@ -143,6 +143,34 @@ class DynamoDb(Client):
 
         return self._call("GetItem", effect)  # type: ignore[no-any-return]
 
+    def query(
+        self,
+        *,
+        TableName: str,
+        IndexName: str,
+        KeyConditionExpression: str,
+        ExpressionAttributeNames: dict[str, str],
+        ExpressionAttributeValues: dict[str, Item],
+        Limit: int,
+        ExclusiveStartKey: Item | None = None,
+    ) -> Item:
+        """The one index that is queried here: what is held, by its source, in the order of its release."""
+        if (IndexName, KeyConditionExpression) != ("BySource", "#source = :source"):
+            raise client_error("Query", "ValidationException")
+        table, keys = self._tables[TableName], ("source", "until", "id")
+
+        def effect(partial: bool) -> Item:
+            wanted = ExpressionAttributeValues[":source"]
+            found = [{key: item[key] for key in keys} for item in table.items.values() if item.get("source") == wanted]
+            found.sort(key=lambda each: [each[key]["S"] for key in keys])
+            if ExclusiveStartKey:
+                start = [ExclusiveStartKey[key]["S"] for key in keys]
+                found = [each for each in found if [each[key]["S"] for key in keys] > start]
+            answer: Item = {"Items": found[:Limit]}
+            return answer | ({"LastEvaluatedKey": found[Limit - 1]} if len(found) > Limit else {})
+
+        return self._call("Query", effect)  # type: ignore[no-any-return]
+
     def batch_write_item(self, *, RequestItems: dict[str, list[Item]]) -> Item:
         requests = [(table, request) for table, entries in RequestItems.items() for request in entries]
         keys = {(table, request["PutRequest"]["Item"][self._tables[table].key]["S"]) for table, request in requests}

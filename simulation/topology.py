@@ -58,7 +58,7 @@ def build_queues(world: World, faults: Faults, in_flight_max: int) -> dict[str, 
     return queues
 
 
-def settings_for(queues: dict[str, Queue], zone: str, policy: str, end_hour: int) -> Any:
+def settings_for(queues: dict[str, Queue], zone: str, policy: str, end_hour: int, record_held: bool) -> Any:
     """The settings that the functions of this deployment get."""
     return production.Settings(
         notification_queue_url=queues["notification"].url,
@@ -72,4 +72,7 @@ def settings_for(queues: dict[str, Queue], zone: str, policy: str, end_hour: int
         end=f"{end_hour:02}:00",
         timezone=zone,
         policy=policy,
+        held_table="held",
+        record_held=record_held,
+        advertising_label=True,
     )

@@ -127,7 +127,8 @@ def _evidence_fault(value: object, now: datetime) -> str | None:
     return _words_fault(value)
 
 
-def _instant_fault(value: object, now: datetime) -> str | None:
+def instant_fault(value: object, now: datetime) -> str | None:
+    """What is wrong with the time at which something was said, if anything."""
     if fault := time_fault(value):
         return fault
     if not OLDEST <= datetime.fromisoformat(str(value)) <= now:
@@ -140,8 +141,8 @@ _FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
     "night_consent": _flag_fault,
     "opted_out": _flag_fault,
     "evidence": _evidence_fault,
-    "changed_at": _instant_fault,
-    "renotified_at": _instant_fault,
+    "changed_at": instant_fault,
+    "renotified_at": instant_fault,
 }
 
 
