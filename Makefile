@@ -17,11 +17,11 @@ export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check local local-status local-stop redrive bootstrap deploy \
+.PHONY: help setup demo test check local local-status local-stop redrive consents-import consents-export bootstrap deploy \
   nights sam-env evening events lock clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- what users run ---------------------------------------------------------------------------------------------------
 
@@ -51,6 +51,12 @@ local-stop: ## end what `make local` started
 
 redrive: setup ## dead-letter back to notification (OUTPUTS=… and AWS credentials for an account; RESEND_UNKNOWN=1)
 	@python -m local.redrive
+
+consents-import: setup ## let a CSV file of consents count (FILE=…, OUTPUTS=… for an account; docs/consent.md)
+	@python -m local.consents import $(FILE)
+
+consents-export: setup ## write every consent into a CSV file (FILE=…, OUTPUTS=… for an account)
+	@python -m local.consents export $(FILE)
 
 bootstrap: setup ## cdk bootstrap, once for an AWS account and region
 	cdk bootstrap $(CONTEXT)

@@ -64,14 +64,14 @@ def post_notifications() -> Response[str]:
     return Response(status, content_type="application/json", body=to_text(answer))
 
 
-@api.get("/notifications/.+")
+@api.get(f"/notifications/{web.ANY}")
 def get_notification() -> Response[str]:
     settings = Settings.from_env()
     policy = settings.quiet_hours()
     return _about_one(lambda wanted, now: look_up(wanted, now, _clients()[1], _ledger(), settings, policy))
 
 
-@api.delete("/notifications/.+")
+@api.delete(f"/notifications/{web.ANY}")
 def delete_notification() -> Response[str]:
     return _about_one(_cancel_one)
 

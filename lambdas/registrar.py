@@ -55,17 +55,17 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     return api.resolve(event, context)
 
 
-@api.put("/consents/.+")
+@api.put(f"/consents/{web.ANY}")
 def put_consent() -> Response[str]:
     return _about_one(lambda recipient, now: _put(recipient, web.json_body(api), now))
 
 
-@api.get("/consents/.+")
+@api.get(f"/consents/{web.ANY}")
 def get_consent() -> Response[str]:
     return _about_one(lambda recipient, now: consent_of(recipient, _client(), Settings.from_env()))
 
 
-@api.post("/consents/.+/renotified")
+@api.post(f"/consents/{web.ANY}/renotified")
 def post_renotified() -> Response[str]:
     return _about_one(lambda recipient, now: _renotify(recipient, web.json_body(api), now), "/renotified")
 

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 from botocore.exceptions import ClientError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lambdas.quiet_hours.consent import ConsentUnavailable
 from lambdas.quiet_hours.consent_table import CHANGES_MAX, Change, due, read_records, write
@@ -140,11 +140,9 @@ def import_file(path: Path, registry: Registry | None, now: datetime, from_line:
             writer.writerow(("line", "errors"))
             read = {"bytes": 0}
             rows = read_rows(file, now, from_line, lambda bytes_read: read.update(bytes=bytes_read))
-            shown = 0
-            for row in import_rows(_told(rows, read, progress, task), registry, now, done):
+            for number, row in enumerate(import_rows(_told(rows, read, progress, task), registry, now, done)):
                 writer.writerow((row.line, "; ".join(row.errors)))
-                shown += 1
-                if shown <= SHOWN_MAX:
+                if number < SHOWN_MAX:
                     progress.console.print(f"line {row.line}: {'; '.join(row.errors)}", markup=False, highlight=False)
             progress.update(task, completed=read["bytes"])
     except OSError as error:
@@ -217,7 +215,7 @@ def main() -> None:
     """Do what the command line says. Raises `LocalError` with what went wrong."""
     arguments = _arguments()
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         if arguments.command == "due":
             _print_due(_connected(), arguments.before)

@@ -64,15 +64,7 @@ def settings(sqs: Any, dynamodb: Any) -> Settings:
         for name in QUEUES
     }
     for table, (keys, index) in TABLES.items():
-        extra = {} if index is None else {"GlobalSecondaryIndexes": [_index(*index)]}
-        names = dict.fromkeys([*keys, *(index[1:] if index else ())])
-        dynamodb.create_table(
-            TableName=table,
-            KeySchema=_key_schema(*keys),
-            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
-            BillingMode="PAY_PER_REQUEST",
-            **extra,
-        )
+        create_table(dynamodb, table, keys, index)
     return Settings(
         notification_queue_url=urls["notification"],
         delivery_queue_url=urls["delivery"],
@@ -84,6 +76,19 @@ def settings(sqs: Any, dynamodb: Any) -> Settings:
         channel_secret="quiet-hours/channels",
         consent_history_table="consent-history",
         held_table="held",
+    )
+
+
+def create_table(dynamodb: Any, name: str, keys: tuple[str, ...], index: tuple[str, str, str] | None) -> None:
+    """A table as the stack makes it, as far as reading and writing it goes."""
+    extra = {} if index is None else {"GlobalSecondaryIndexes": [_index(*index)]}
+    attributes = dict.fromkeys([*keys, *(index[1:] if index else ())])
+    dynamodb.create_table(
+        TableName=name,
+        KeySchema=_key_schema(*keys),
+        AttributeDefinitions=[{"AttributeName": attribute, "AttributeType": "S"} for attribute in attributes],
+        BillingMode="PAY_PER_REQUEST",
+        **extra,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lambdas.quiet_hours.settings import Settings
 from local.deploy import STACK
+from tests.aws import TABLES, create_table
 
 
 def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
@@ -14,13 +15,8 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
     def queue(name: str) -> str:
         return str(sqs.create_queue(QueueName=f"{STACK}-{name}")["QueueUrl"])
 
-    def table(name: str, key: str) -> str:
-        dynamodb.create_table(
-            TableName=f"{STACK}-{name}",
-            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+    def table(name: str, like: str) -> str:
+        create_table(dynamodb, f"{STACK}-{name}", *TABLES[like])
         return f"{STACK}-{name}"
 
     return Settings(
@@ -29,7 +25,9 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
         wait_queue_url=queue("Wait"),
         schedule_queue_url=queue("Schedule"),
         dead_letter_queue_url=queue("DeadLetter"),
-        ledger_table=table("Ledger", "id"),
-        consent_table=table("Consent", "recipient_id"),
+        ledger_table=table("Ledger", "ledger"),
+        consent_table=table("Consent", "consent"),
         channel_secret="quiet-hours/channels",
+        consent_history_table=table("ConsentHistory", "consent-history"),
+        held_table=table("Held", "held"),
     )

@@ -32,6 +32,7 @@ from lambdas.quiet_hours.bundle import pack
 from lambdas.quiet_hours.settings import (
     CONSUMER_TIMEOUT_S,
     PRODUCER_TIMEOUT_S,
+    REGISTRAR_TIMEOUT_S,
     SCHEDULER_TIMEOUT_S,
     WORKER_TIMEOUT_S,
     Settings,
@@ -81,6 +82,20 @@ def test_the_producer_answers_its_function_url_in_http(functions: Functions, emb
     ids = [each["id"] for each in json.loads(answer["body"])["accepted"]]
     assert len(ids) == 3
     assert embedded.ids("notification") == ids
+
+
+def test_the_producer_says_what_is_known_of_a_notification(functions: Functions, embedded: Embedded) -> None:
+    answer = functions.producer.invoke(event("producer-url-status"))
+    known = json.loads(answer["body"])
+    assert (answer["statusCode"], known["id"], known["state"]) == (404, ORDER_PAID["id"], "not_recorded")
+
+
+def test_the_registrar_keeps_a_consent_and_its_history(functions: Functions, embedded: Embedded) -> None:
+    assert functions.registrar.invoke(event("registrar-put"))["statusCode"] == 200
+    answer = functions.registrar.invoke(event("registrar-get"))
+    kept = json.loads(answer["body"])
+    assert (answer["statusCode"], kept["recipient_id"], kept["night_consent"]) == (200, "+821012345678", True)
+    assert [each["event"] for each in kept["history"]] == ["changed"]
 
 
 def test_the_consumer_passes_on_what_it_can_read(functions: Functions, embedded: Embedded) -> None:
@@ -360,9 +375,10 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Functions:
-    """The four functions, by day and with their own time-outs."""
+    """The functions, by day and with their own time-outs."""
 
     producer: Function
+    registrar: Function
     consumer: Function
     scheduler: Function
     worker: Function
@@ -415,11 +431,12 @@ def functions(runtime: Runtime, deployed: Embedded, receiver: Provider) -> Itera
     day = deployed.day()
     with (
         runtime("producer", day, PRODUCER_TIMEOUT_S) as producer,
+        runtime("registrar", day, REGISTRAR_TIMEOUT_S) as registrar,
         runtime("consumer", day, CONSUMER_TIMEOUT_S) as consumer,
         runtime("scheduler", day, SCHEDULER_TIMEOUT_S) as scheduler,
         runtime("worker", day, WORKER_TIMEOUT_S) as worker,
     ):
-        yield Functions(producer, consumer, scheduler, worker)
+        yield Functions(producer, registrar, consumer, scheduler, worker)
 
 
 @pytest.fixture

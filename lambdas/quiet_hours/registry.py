@@ -112,7 +112,7 @@ def _checked(candidate: object, fields: tuple[str, ...], now: datetime) -> dict[
         if name in candidate:
             fault = _FAULTS[name](candidate[name], now)
         else:
-            fault = None if name in _OPTIONAL else "is required"
+            fault = None if name in OPTIONAL_FIELDS else "is required"
         errors += [f"{name}: {fault}"] if fault else []
     if errors:
         raise Invalid(errors)
@@ -136,7 +136,7 @@ def instant_fault(value: object, now: datetime) -> str | None:
     return None
 
 
-_OPTIONAL = ("changed_at", "renotified_at")
+OPTIONAL_FIELDS = ("changed_at", "renotified_at")
 _FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
     "night_consent": _flag_fault,
     "opted_out": _flag_fault,

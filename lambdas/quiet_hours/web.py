@@ -10,6 +10,9 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 from .bundle import Unreadable, unpack
 from .notification import to_text
 
+ANY = "(?s:.+)"
+"""An id in a route, slashes and all."""
+
 
 def json_answer(status: int, body: object) -> Response[str]:
     """An answer as both APIs give it."""
