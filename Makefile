@@ -18,7 +18,7 @@ export MAKE_STARTED_S := $(shell date +%s)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test check local local-status local-stop redrive consents-import consents-export bootstrap deploy \
-  nights sam-env evening events lock clean
+  nights sam-env evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ sam-env: setup .venv-sam/.filled ## what `sam local invoke` needs, from the runn
 
 evening: setup ## make examples/evening.jsonl and examples/consents.jsonl again from their seed
 	python -m examples.evening
+
+openapi: setup ## make docs/openapi.json again from what validates
+	@python -m local.openapi
 
 events: setup ## make events/ again from the project's own formats
 	@python -m local.events
