@@ -2,7 +2,9 @@
 
 clients ─► Producer ─┐
 event bus ─► rule ───┤
-<Notifications> ─────┼─► [Notification] ─► Consumer ─┬─ may go now ─► [Delivery] ─┐
+<Notifications> ─────┤
+bucket ─► [Campaign] ─► Campaign
+                     ┼─► [Notification] ─► Consumer ─┬─ may go now ─► [Delivery] ─┐
 other services ──────┘                               └─ held ─► [Wait]            ├─► Worker ─► provider
     end of quiet hours, every minute ─► Scheduler: [Wait] ─► [Schedule] ──────────┘
 every queue redrives to [DeadLetter]; alarms, Scheduler ─► <Alerts> ─► Alerter ─► Slack; e-mail
@@ -27,6 +29,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import asset
+from infra.campaigns import acknowledge_objects, campaign_bucket, work_on
 from infra.config import Config
 from infra.function import ONE_CORE_MB, may, pipeline_function
 from infra.observability import alert_topic, dashboard_url, tell, watch
@@ -36,6 +39,7 @@ from lambdas.quiet_hours.held import SOURCE_INDEX
 from lambdas.quiet_hours.policy import Policy
 from lambdas.quiet_hours.settings import (
     ALERTER_TIMEOUT_S,
+    CAMPAIGN_TIMEOUT_S,
     CONSUMER_TIMEOUT_S,
     LANE_VISIBILITY_S,
     PRODUCER_TIMEOUT_S,
@@ -76,6 +80,10 @@ DEAD_LETTER_BYTES_MAX = 1024 * 1024  # the most that SQS takes: what anyone coul
 LANE_RECEIVES_MAX = 240
 ENTRY_RECEIVES_MAX = WAIT_RECEIVES_MAX = 1000
 
+# A file that is worked on for long costs a receive each run: 150 runs of five minutes are 150 million rows and more.
+CAMPAIGN_RECEIVES_MAX = 150
+CAMPAIGN_CONCURRENCY = 2  # the least that an event source takes
+
 # A trigger that comes late or twice is worth nothing: the next minute's is the retry.
 TRIGGER_AGE_MAX = Duration.seconds(60)
 
@@ -92,13 +100,15 @@ class PipelineStack(Stack):
         super().__init__(scope, id_, description="Quiet Hours: holds notifications over night, releases them by day")
 
         # Queues
-        dead_letter = self._dead_letter_queue(sources=["Notification", "Delivery", "Wait", "Schedule"])
+        dead_letter = self._dead_letter_queue(sources=["Notification", "Delivery", "Wait", "Schedule", "Campaign"])
         notification = self._queue(
             "Notification", 6 * CONSUMER_TIMEOUT_S + config.batching_window_s, dead_letter, ENTRY_RECEIVES_MAX
         )
         delivery = self._queue("Delivery", LANE_VISIBILITY_S, dead_letter, LANE_RECEIVES_MAX)
         wait = self._queue("Wait", WAIT_VISIBILITY_S, dead_letter, WAIT_RECEIVES_MAX)
         schedule = self._queue("Schedule", LANE_VISIBILITY_S, dead_letter, LANE_RECEIVES_MAX)
+        files = self._queue("Campaign", 6 * CAMPAIGN_TIMEOUT_S, dead_letter, CAMPAIGN_RECEIVES_MAX)
+        bucket = campaign_bucket(self, files)
 
         # What is remembered
         ledger = self._table("Ledger", key="id")
@@ -123,6 +133,7 @@ class PipelineStack(Stack):
             ledger_table=ledger.table_name,
             consent_table=consent.table_name,
             channel_secret=channel_secret.secret_arn,
+            campaign_queue_url=files.queue_url,
             start=f"{config.policy.start:%H:%M}",
             end=f"{config.policy.end:%H:%M}",
             timezone=config.policy.zone.key,
@@ -205,6 +216,16 @@ class PipelineStack(Stack):
             recursive_loop=lambda_.RecursiveLoop.ALLOW,
         )
         self._acknowledge_channels_own_permissions(worker)
+        campaign = function(
+            "Campaign",
+            timeout_s=CAMPAIGN_TIMEOUT_S,
+            permissions=[
+                may([*CONSUME, "sqs:ChangeMessageVisibility"], files.queue_arn),
+                may(SEND, notification.queue_arn),
+                *work_on(bucket),
+            ],
+        )
+        acknowledge_objects(bucket, campaign)
         alerter = function(
             "Alerter",
             timeout_s=ALERTER_TIMEOUT_S,
@@ -216,6 +237,7 @@ class PipelineStack(Stack):
         self._feed(notification, consumer, config.consumer_concurrency, 1000 if window_s else 10, window_s)
         self._feed(delivery, worker, config.delivery_concurrency)
         self._feed(schedule, worker, config.release_concurrency)
+        self._feed(files, campaign, CAMPAIGN_CONCURRENCY)
         self._feed_from_event_bus(notification, dead_letter)
         topic = self._feed_from_topic(notification, dead_letter)
 
@@ -232,6 +254,7 @@ class PipelineStack(Stack):
             "Delivery": delivery,
             "Wait": wait,
             "Schedule": schedule,
+            "Campaign": files,
             "DeadLetter": dead_letter,
         }
         functions = {
@@ -240,6 +263,7 @@ class PipelineStack(Stack):
             "Consumer": consumer,
             "Scheduler": scheduler,
             "Worker": worker,
+            "Campaign": campaign,
             "Alerter": alerter,
         }
         tables = {"Ledger": ledger, "Consent": consent, "ConsentHistory": consent_history, "Held": held}
@@ -255,6 +279,7 @@ class PipelineStack(Stack):
         for name, table in tables.items():
             CfnOutput(self, f"{name}TableName", value=table.table_name)
         CfnOutput(self, "NotificationTopicArn", value=topic.topic_arn)
+        CfnOutput(self, "CampaignBucketName", value=bucket.bucket_name)
         CfnOutput(self, "ChannelSecretName", value=CHANNEL_SECRET_NAME)
         CfnOutput(self, "AlertTopicArn", value=alerts.topic_arn)
 
@@ -280,7 +305,7 @@ class PipelineStack(Stack):
         """A queue that carries notifications and bundles: one bundle fits a message, ten fit a batch."""
         return sqs.Queue(
             self,
-            name,
+            "CampaignFiles" if name == "Campaign" else name,  # the function's is the name of the construct
             queue_name=f"{self.stack_name}-{name}",
             visibility_timeout=Duration.seconds(visibility_s),
             dead_letter_queue=sqs.DeadLetterQueue(queue=dead_letter, max_receive_count=receives_max),

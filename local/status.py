@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from . import BUILD, LocalError, deploy, server
 from .aws import client
 
-QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "DeadLetter")
+QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 
 
 class Depth(NamedTuple):

@@ -17,9 +17,9 @@ from infra.pipeline_stack import PipelineStack
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULTS: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
 
-QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "DeadLetter")
+QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 WORKING_QUEUES = QUEUES[:-1]
-FUNCTIONS = ("Producer", "Registrar", "Consumer", "Scheduler", "Worker", "Alerter")
+FUNCTIONS = ("Producer", "Registrar", "Consumer", "Scheduler", "Worker", "Campaign", "Alerter")
 TABLES = ("Ledger", "Consent", "ConsentHistory", "Held")
 
 Properties = dict[str, Any]
@@ -41,6 +41,7 @@ class Deployed:
         self._names |= dict.fromkeys(self.all("AWS::SecretsManager::Secret"), "ChannelSecret")
         self._names[self._logical_id(self.outputs["AlertTopicArn"])] = "Alerts"
         self._names[self._logical_id(self.outputs["NotificationTopicArn"])] = "Notifications"
+        self._names[self._logical_id(self.outputs["CampaignBucketName"])] = "Bucket"
         self._names |= {
             self._logical_id(self.function(name)["LoggingConfig"]["LogGroup"]): f"{name} log" for name in FUNCTIONS
         }

@@ -40,6 +40,7 @@ SETTINGS = Settings(
     record_held=True,
     advertising_label=True,
     sender_name="온결",
+    campaign_queue_url="https://sqs/campaign",
     alert_topic="arn:topic",
     runbook_url="https://wiki.example.com/runbook",
     dashboard_url="https://console.example.com",

@@ -8,7 +8,7 @@ from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
 from lambdas.quiet_hours.ledger import KEEP
 from lambdas.quiet_hours.notification import LIFE
 from lambdas.quiet_hours.queues import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX
-from lambdas.quiet_hours.settings import LEASE_S
+from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_UPLOADS, LEASE_S
 from tests.stack_template import QUEUES, TABLES, WORKING_QUEUES, Deployed
 
 pytestmark = pytest.mark.xdist_group("stack")
@@ -102,10 +102,10 @@ def test_what_nobody_can_handle_reaches_dead_letter_before_its_queue_would_drop_
     assert receives_s < queue["MessageRetentionPeriod"]
 
 
-def test_only_the_four_working_queues_may_redrive_to_dead_letter(stack: Deployed) -> None:
+def test_only_the_working_queues_may_redrive_to_dead_letter(stack: Deployed) -> None:
     allowed = stack.queue("DeadLetter")["RedriveAllowPolicy"]
     assert allowed["redrivePermission"] == "byQueue"
-    assert [json.dumps(arn).count(":sqs:") for arn in allowed["sourceQueueArns"]] == [1, 1, 1, 1]
+    assert [json.dumps(arn).count(":sqs:") for arn in allowed["sourceQueueArns"]] == [1] * len(WORKING_QUEUES)
     names = {arn["Fn::Join"][1][-1].removeprefix(":") for arn in allowed["sourceQueueArns"]}
     assert names == {stack.queue(name)["QueueName"] for name in WORKING_QUEUES}
     assert "RedrivePolicy" not in stack.queue("DeadLetter")
@@ -116,9 +116,9 @@ def test_there_are_no_other_queues(stack: Deployed) -> None:
 
 
 def test_what_holds_notifications_consents_or_credentials_outlives_the_stack(stack: Deployed) -> None:
-    kept = ("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::SecretsManager::Secret")
+    kept = ("AWS::SQS::Queue", "AWS::DynamoDB::Table", "AWS::SecretsManager::Secret", "AWS::S3::Bucket")
     found = [resource for resource in stack.template["Resources"].values() if resource["Type"] in kept]
-    assert len(found) == len(QUEUES) + len(TABLES) + 1
+    assert len(found) == len(QUEUES) + len(TABLES) + 2
     for resource in found:
         assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
         assert resource["UpdateReplacePolicy"] == "Retain"
@@ -162,6 +162,40 @@ def test_the_secret_is_named_and_starts_empty(stack: Deployed) -> None:
     assert "GenerateSecretString" not in secret
 
 
+def test_the_campaign_bucket_is_private_encrypted_and_forgets(stack: Deployed) -> None:
+    bucket = stack.only("AWS::S3::Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption == {"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    (rule,) = bucket["LifecycleConfiguration"]["Rules"]
+    assert (rule["ExpirationInDays"], rule["AbortIncompleteMultipartUpload"]) == (30, {"DaysAfterInitiation": 7})
+    (denied,) = stack.only("AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"]
+    assert (denied["Effect"], denied["Action"], denied["Principal"]) == ("Deny", "s3:*", {"AWS": "*"})
+    assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_a_dropped_file_is_told_to_the_campaign_queue_and_what_is_written_elsewhere_is_not(stack: Deployed) -> None:
+    bucket = stack.only("AWS::S3::Bucket")
+    (told,) = bucket["NotificationConfiguration"]["QueueConfigurations"]
+    assert (told["Event"], stack.name(told["Queue"])) == ("s3:ObjectCreated:*", "Campaign")
+    assert told["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": CAMPAIGN_UPLOADS}]}}
+    assert not CAMPAIGN_PROGRESS.startswith(CAMPAIGN_UPLOADS)
+
+
+def test_the_queue_lets_the_bucket_in_before_the_bucket_is_made(stack: Deployed) -> None:
+    """S3 refuses a notification that it could not deliver, and with it the bucket."""
+    (statement,) = (each for each in stack.queue_policy("Campaign") if each["Effect"] == "Allow")
+    name = stack.only("AWS::S3::Bucket")["BucketName"]["Fn::Join"][1]
+    assert statement["Condition"]["ArnEquals"]["aws:SourceArn"]["Fn::Join"][1][-4:] == [f":s3:::{name[0]}", *name[1:]]
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    depends = stack.resource(stack.outputs["CampaignBucketName"])["DependsOn"]
+    policies = stack.all("AWS::SQS::QueuePolicy")
+    assert "Campaign" in [
+        stack.name(queue) for each in depends if each in policies for queue in policies[each]["Queues"]
+    ]
+
+
 def test_the_outputs_are_the_contract(stack: Deployed) -> None:
     assert set(stack.outputs) == {
         "NotificationQueueUrl",
@@ -177,6 +211,9 @@ def test_the_outputs_are_the_contract(stack: Deployed) -> None:
         "SchedulerFunctionName",
         "WorkerFunctionName",
         "AlerterFunctionName",
+        "CampaignFunctionName",
+        "CampaignQueueUrl",
+        "CampaignBucketName",
         "LedgerTableName",
         "ConsentTableName",
         "ConsentHistoryTableName",

@@ -17,6 +17,7 @@ CONSUMER_TIMEOUT_S = 30
 SCHEDULER_TIMEOUT_S = 300
 WORKER_TIMEOUT_S = 60
 ALERTER_TIMEOUT_S = 30
+CAMPAIGN_TIMEOUT_S = 300
 
 LEASE_S = 120
 """How long a claim in the ledger holds: longer than the worker can live, shorter than its bundle stays invisible."""
@@ -32,6 +33,12 @@ CLOCK_SKEW = timedelta(seconds=2)
 
 LONGEST_PAUSE = timedelta(seconds=3)
 """How long a process may stand still between its judgement and the provider call (garbage, CPU steal, a freeze)."""
+
+CAMPAIGN_UPLOADS = "campaigns/"
+"""Where campaign files are dropped, and where what came of them is written beside them."""
+
+CAMPAIGN_PROGRESS = "progress/"
+"""Where a file's progress is kept: what is written here starts nothing."""
 
 _PREFIX = "QUIET_HOURS_"
 
@@ -66,6 +73,7 @@ class Settings:
     record_held: bool = False
     advertising_label: bool = False
     sender_name: str = ""
+    campaign_queue_url: str = ""
     alert_topic: str = ""
     runbook_url: str = ""
     dashboard_url: str = ""

@@ -98,4 +98,4 @@ def test_a_release_that_crashes_is_in_slack_at_once(pipeline: Pipeline, slack: P
         pipeline.lambda_.invoke(FunctionName=name, InvocationType="Event", Payload=b"{}")
         pipeline.wait_until(lambda: titles(slack))
     assert titles(slack) == ["Quiet Hours: ReleaseCrashed"]
-    assert b"ValueError" in slack.requests[0] and b"none-that-there-is" not in slack.requests[0]
+    assert b"RetriesExhausted" in slack.requests[0] and b"none-that-there-is" not in slack.requests[0]
