@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from .quiet_hours.bundle import Item, pack
+from .quiet_hours.discretion import discreet
 from .quiet_hours.notification import Invalid, accept, is_id, to_text
 from .quiet_hours.queues import ServiceError, error_code, send
 from .quiet_hours.rows import BadFile, Row, rows
@@ -70,6 +71,7 @@ def _clients() -> tuple[Any, Any]:
     return boto3.client("s3", config=config), boto3.client("sqs", config=config)
 
 
+@discreet(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """An SQS event whose messages are S3's, the partial batch response out. What is not done yet comes again."""
     s3, sqs = _clients()

@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from .quiet_hours.bundle import Item, Message, Misfit, Unreadable, dead_letter, pack, read
 from .quiet_hours.consent import read_consents
+from .quiet_hours.discretion import discreet
 from .quiet_hours.held import held_record, record_held
 from .quiet_hours.label import label_faults
 from .quiet_hours.notification import recipient_of
@@ -34,6 +35,7 @@ def _clients() -> tuple[SQSClient, DynamoDBClient]:
     return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
+@discreet(logger)
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """An SQS event in, the partial batch response out: `{"batchItemFailures": [{"itemIdentifier": message id}]}`."""
     sqs, dynamodb = _clients()

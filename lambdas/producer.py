@@ -20,6 +20,7 @@ from botocore.config import Config
 from .quiet_hours import web
 from .quiet_hours.bundle import Item, Unreadable, pack, unpack
 from .quiet_hours.consent import ConsentUnavailable, read_consents
+from .quiet_hours.discretion import discreet
 from .quiet_hours.label import label_faults
 from .quiet_hours.ledger import Ledger
 from .quiet_hours.notification import ID_FAULT, Invalid, RepeatedKeys, accept, is_id, recipient_of, to_text
@@ -46,6 +47,7 @@ def _clients() -> tuple[SQSClient, DynamoDBClient]:
     return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
+@discreet(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`{"notifications": [...]}` or one notification in, `{"accepted": [...], "rejected": [...]}` out; or the same
     through the Function URL as `POST /notifications`, answered with 202, 400 or 503, beside its other paths."""

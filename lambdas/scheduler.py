@@ -19,6 +19,7 @@ from botocore.config import Config
 
 from .quiet_hours.alerts import release_stopped
 from .quiet_hours.bundle import REDRIVEN, Message
+from .quiet_hours.discretion import discreet
 from .quiet_hours.policy import Policy, quiet_ended, quiet_until
 from .quiet_hours.queues import BATCH_MESSAGES_MAX, ServiceError, delete, error_code, send
 from .quiet_hours.settings import Settings
@@ -59,6 +60,7 @@ def _sns() -> Any:
     return boto3.client("sns", config=_CONFIG)  # made only when there is something to tell
 
 
+@discreet(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Any event in; out comes `{"released": n, "messages": m, "remaining": bool}` or `{"skipped": why}`."""
     settings = Settings.from_env()

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import md5
 from typing import Any
+from urllib.parse import quote_plus
 from uuid import NAMESPACE_URL, uuid5
 
 from lambdas.quiet_hours.bundle import Item, Message, pack
@@ -89,6 +90,8 @@ def events() -> dict[str, Any]:
         "scheduler-every-minute": _every_minute(),
         "worker-delivery": sqs_event("Delivery", pack(accepted(ORDER_PAID)), EVENING),
         "worker-schedule": sqs_event("Schedule", pack(accepted(COUPON)), MORNING),
+        "campaign-file": sqs_event("Campaign", [Message(to_text(_upload("campaigns/겨울 세일.csv")))], EVENING),
+        "alerter-alarm": _sns_event(to_text(_alarm())),
     }
 
 
@@ -145,6 +148,70 @@ def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVEN
         "detail": detail,
         **fields,
     }
+
+
+def _upload(key: str) -> dict[str, Any]:
+    """What S3 tells: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
+    bucket = f"{STACK.lower()}-campaigns-{ACCOUNT}-{REGION}"
+    uploaded = {"key": quote_plus(key, safe="/"), "size": 84, "eTag": "d41d8cd98f00b204e9800998ecf8427e"}
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": REGION,
+        "eventTime": f"{EVENING:%Y-%m-%dT%H:%M:%S.000Z}",
+        "eventName": "ObjectCreated:Put",
+        "userIdentity": {"principalId": "AWS:AROAEXAMPLEEXAMPLEEXA:shop"},
+        "requestParameters": {"sourceIPAddress": "192.0.2.1"},
+        "responseElements": {"x-amz-request-id": "C3D13FE58DE4C810", "x-amz-id-2": _id(f"upload {key}")},
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": _id("campaign bucket"),
+            "bucket": {
+                "name": bucket,
+                "ownerIdentity": {"principalId": "A3NL1KOZZKExample"},
+                "arn": f"arn:aws:s3:::{bucket}",
+            },
+            "object": uploaded | {"sequencer": "0055AED6DCD90281E5"},
+        },
+    }
+    return {"Records": [record]}
+
+
+def _alarm() -> dict[str, Any]:
+    """What an alarm publishes when it goes off."""
+    name = f"{STACK}-DeadLetterNotEmpty"
+    return {
+        "AlarmName": name,
+        "AlarmDescription": "A notification could not be sent: see its reason.",
+        "AWSAccountId": ACCOUNT,
+        "NewStateValue": "ALARM",
+        "NewStateReason": "Threshold Crossed: 1 datapoint [3.0] was greater than or equal to the threshold (1.0).",
+        "StateChangeTime": f"{MORNING:%Y-%m-%dT%H:%M:%S.000+0000}",
+        "Region": "US East (N. Virginia)",
+        "AlarmArn": f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}",
+        "OldStateValue": "OK",
+        "Trigger": {"MetricName": "ApproximateNumberOfMessagesVisible", "Namespace": "AWS/SQS", "Threshold": 1.0},
+    }
+
+
+def _sns_event(message: str) -> dict[str, Any]:
+    """How SNS invokes a function: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-Alerts"
+    record = {
+        "EventVersion": "1.0",
+        "EventSubscriptionArn": f"{topic}:{_id('subscription')}",
+        "EventSource": "aws:sns",
+        "Sns": {
+            "Type": "Notification",
+            "MessageId": _id(message),
+            "TopicArn": topic,
+            "Subject": "ALARM",
+            "Message": message,
+            "Timestamp": f"{MORNING:%Y-%m-%dT%H:%M:%S.000Z}",
+            "MessageAttributes": {},
+        },
+    }
+    return {"Records": [record]}
 
 
 def _end_of_quiet_hours() -> dict[str, Any]:

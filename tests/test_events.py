@@ -6,11 +6,19 @@ import json
 from datetime import timedelta
 from hashlib import md5
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
-from aws_lambda_powertools.utilities.data_classes import EventBridgeEvent, LambdaFunctionUrlEvent, SQSEvent
+from aws_lambda_powertools.utilities.data_classes import (
+    EventBridgeEvent,
+    LambdaFunctionUrlEvent,
+    S3Event,
+    SNSEvent,
+    SQSEvent,
+)
 
-from lambdas import consumer, producer
+from lambdas import campaign, consumer, producer
+from lambdas.quiet_hours.alerts import read_alert
 from lambdas.quiet_hours.channels.log import LogChannel
 from lambdas.quiet_hours.channels.seam import DELIVERED, Outcome
 from lambdas.quiet_hours.delivery import Delivery
@@ -55,11 +63,12 @@ def test_messages_come_from_the_queues_that_feed_their_function(stack: Deployed)
         (record["eventSourceARN"].rpartition(":")[2], name.partition("-")[0].capitalize())
         for name, made in events().items()
         for record in made.get("Records", [])
+        if "eventSourceARN" in record
     }
     assert named == {(stack.queue(queue)["QueueName"], function) for queue, function in stack.feeds()}
 
 
-@pytest.mark.parametrize("name", [name for name, made in events().items() if "Records" in made])
+@pytest.mark.parametrize("name", [name for name, made in events().items() if "eventSourceARN" in str(made)])
 def test_powertools_reads_a_record_as_one_of_sqs(name: str) -> None:
     records = list(SQSEvent(event(name)).records)
     assert len({record.message_id for record in records}) == len(records)
@@ -187,6 +196,27 @@ def test_the_worker_asks_whether_the_recipient_has_opted_out(sqs: Any, dynamodb:
     settled, _ = _delivery(sqs, dynamodb, settings, Taking()).deliver(record)
     assert settled
     assert _state(dynamodb, settings, COUPON["id"]) == "opted_out"
+
+
+# --- the campaign and the alerter
+
+
+def test_powertools_reads_the_campaigns_message_as_one_of_s3() -> None:
+    (record,) = S3Event(json.loads(event("campaign-file")["Records"][0]["body"])).records
+    assert record.event_name == "ObjectCreated:Put"
+    assert unquote_plus(record.s3.get_object.key) == "campaigns/겨울 세일.csv"
+
+
+def test_the_campaign_finds_the_file_in_its_message() -> None:
+    ((bucket, uploaded),) = campaign._uploads(event("campaign-file")["Records"][0]["body"])
+    assert bucket == "quiethours-campaigns-000000000000-us-east-1"
+    assert (uploaded["key"], uploaded["size"]) == ("campaigns/겨울 세일.csv", 84)
+
+
+def test_the_alerter_finds_the_alarm_in_its_message() -> None:
+    (record,) = SNSEvent(event("alerter-alarm")).records
+    alert = read_alert(record.sns.message, MORNING)
+    assert (alert.name, alert.since) == ("DeadLetterNotEmpty", MORNING)
 
 
 # --- what the tests above share

@@ -16,7 +16,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns import sns_backends
 
@@ -24,6 +24,7 @@ from lambdas import scheduler
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
 from lambdas.quiet_hours.bundle import REDRIVEN, Message
+from lambdas.quiet_hours.discretion import Failed
 from lambdas.quiet_hours.notification import to_text
 from lambdas.quiet_hours.queues import send
 from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S, Settings
@@ -596,7 +597,7 @@ def test_an_alert_that_the_topic_does_not_take_fails_the_run_which_an_alarm_sees
 ) -> None:
     taken = scheduler._sns()
     monkeypatch.setattr(scheduler, "_sns", lambda: Faulty(taken, publish=fail("AuthorizationError")))
-    with pytest.raises(ClientError):
+    with pytest.raises(Failed, match=r"^AuthorizationError$"):
         told(Faulty(sqs, receive_message=fail()))
     monkeypatch.setattr(scheduler, "_sns", lambda: taken)
     assert len(told(Faulty(sqs, receive_message=fail()))) == 1
