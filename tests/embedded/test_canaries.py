@@ -1,0 +1,52 @@
+"""What people send is not in what the functions log on the embedded AWS, where each is a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from local.aws import client
+from tests.canary_paths import CANARIES, EMAIL, PHONE, TEXT, canary
+from tests.embedded.pipeline import Pipeline
+
+
+def log_lines(pipeline: Pipeline) -> Iterator[str]:
+    """Everything that any function has logged."""
+    for page in pipeline.logs.get_paginator("describe_log_groups").paginate():
+        for group in page["logGroups"]:
+            for events in pipeline.logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+                yield from (event["message"] for event in events["events"])
+
+
+def test_no_canary_is_in_any_log_nor_in_a_dead_letters_attributes(pipeline: Pipeline) -> None:
+    ids = {name: pipeline.new_id() for name in ("delivered", "refused", "no-channel", "invalid", "row")}
+    refused, invalid = {"channel": "webhook", "address": "me"}, {"address": TEXT, "content": {"body": PHONE, EMAIL: 1}}
+    pipeline.produce(canary(id=ids["delivered"], **refused), canary(id=ids["no-channel"]))
+    pipeline.wait_until(lambda: pipeline.accepted(ids["delivered"]))
+    pipeline.provider.answer({"status": 400})
+    pipeline.produce(canary(id=ids["refused"], **refused))
+    pipeline.put(canary(id=ids["invalid"]) | invalid)
+    unreadable = f"{TEXT} {PHONE} {EMAIL}"
+    pipeline.put(unreadable)
+    columns, row = "channel,address,id,body,variables.name", f"sms,{PHONE},{ids['row']},{TEXT},{EMAIL}"
+    client(pipeline.endpoint, "s3").put_object(
+        Bucket=pipeline.outputs["CampaignBucketName"],
+        Key=f"campaigns/{ids['row']}.csv",
+        Body=f"{columns}\n{row}\n{PHONE},{EMAIL},{TEXT}\n".encode(),
+    )
+
+    letters: list[dict[str, Any]] = [
+        pipeline.wait_until(lambda one=ids[name]: pipeline.dead_letter(notification_id=one))
+        for name in ("refused", "no-channel", "invalid", "row")
+    ]
+    letters.append(pipeline.wait_until(lambda: pipeline.dead_letter(body=unreadable)))
+    pipeline.settle()
+    assert any("canary-text" in letter["Body"] for letter in letters)  # there they are, and may be
+
+    lines = list(log_lines(pipeline))
+    for said in ('"message":"accepted"', '"message":"judged"', '"message":"bundle"', '"message":"campaign"'):
+        assert any(said in line for line in lines), said
+    everything = "\n".join([*lines, *(json.dumps(letter["MessageAttributes"]) for letter in letters)])
+    everything += (pipeline.folder / "ministack.log").read_text(errors="replace")
+    assert [one for one in CANARIES if one in everything] == []
