@@ -24,7 +24,8 @@ from botocore.exceptions import ClientError
 
 from .quiet_hours.bundle import Item, pack
 from .quiet_hours.discretion import discreet
-from .quiet_hours.notification import Invalid, accept, is_id, to_text
+from .quiet_hours.label import label_faults
+from .quiet_hours.notification import Invalid, accept, is_id
 from .quiet_hours.queues import ServiceError, error_code, send
 from .quiet_hours.rows import BadFile, Row, rows
 from .quiet_hours.settings import CAMPAIGN_PROGRESS, Settings
@@ -153,7 +154,7 @@ class Campaign:
                 return AGAIN_LATER_S
             if not batch:
                 return None
-            items, rejected = judge(batch, self.etag, now())
+            items, rejected = judge(batch, self.etag, now(), self.settings)
             if not_taken := send(self.sqs, self.settings.notification_queue_url, pack(items)):
                 logger.warning("campaign not taken", extra={"codes": sorted(set(not_taken.values()))})
                 return AGAIN_LATER_S
@@ -244,13 +245,13 @@ class Campaign:
         self.s3.delete_object(Bucket=self.bucket, Key=self._progress_key)
 
 
-def judge(batch: Sequence[Row], etag: str, now: datetime) -> tuple[list[Item], list[str]]:
+def judge(batch: Sequence[Row], etag: str, now: datetime, settings: Settings) -> tuple[list[Item], list[str]]:
     """What of some rows is accepted, and the JSON Lines that say why the others are not."""
     items: list[Item] = []
     rejected: list[str] = []
     for row in batch:
         try:
-            items.append(_accept_row(row, f"campaign:{etag}:{row.line}", now))
+            items.append(_accept_row(row, f"campaign:{etag}:{row.line}", now, settings))
         except Invalid as invalid:
             given = row.candidate.get("id") if isinstance(row.candidate, dict) else None
             shown = {"line": row.line, "id": given if is_id(given) else None, "errors": invalid.errors, "row": row.text}
@@ -258,11 +259,13 @@ def judge(batch: Sequence[Row], etag: str, now: datetime) -> tuple[list[Item], l
     return items, rejected
 
 
-def _accept_row(row: Row, default_id: str, now: datetime) -> Item:
+def _accept_row(row: Row, default_id: str, now: datetime, settings: Settings) -> Item:
     """The one place where a row becomes a notification. Raises `Invalid`."""
     if row.errors:
         raise Invalid(row.errors)
-    notification = accept(row.candidate, default_id=default_id, now=now)
+    notification, text = accept(row.candidate, default_id=default_id, now=now)
     if datetime.fromisoformat(notification["expires_at"]) <= now:
         raise Invalid(["expires_at: has passed already"])
-    return Item(notification, to_text(notification))
+    if faults := label_faults(notification, settings):
+        raise Invalid(faults)
+    return Item(notification, text)

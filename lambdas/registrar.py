@@ -21,6 +21,7 @@ from botocore.config import Config
 from .quiet_hours import web
 from .quiet_hours.bundle import Unreadable
 from .quiet_hours.consent_table import ROUNDS_MAX, Change, due, history, read_record, write
+from .quiet_hours.discretion import discreet
 from .quiet_hours.notification import Invalid, canonical_recipient, text_check
 from .quiet_hours.queues import ServiceError, error_code
 from .quiet_hours.registry import Record, Refused, amended, renotification, renotified, statement
@@ -48,6 +49,7 @@ def _client() -> DynamoDBClient:
     return dynamodb
 
 
+@discreet(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """A request to the Function URL in, its answer out."""
     if not isinstance(event, dict) or "requestContext" not in event:

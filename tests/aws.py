@@ -58,6 +58,10 @@ def dynamodb(sqs: Any) -> Any:
 
 @pytest.fixture
 def settings(sqs: Any, dynamodb: Any) -> Settings:
+    return make_deployment(sqs, dynamodb)
+
+
+def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
     """A deployment whose queues and tables exist and are empty."""
     urls = {
         name: sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(WAIT_VISIBILITY_S)})["QueueUrl"]

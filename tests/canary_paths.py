@@ -23,12 +23,12 @@ from unittest import mock
 import boto3
 from moto import mock_aws
 
-from lambdas import alerter, campaign, consumer, producer, scheduler, worker
+from lambdas import alerter, campaign, consumer, producer, registrar, scheduler, worker
 from lambdas.quiet_hours.channels.seam import Outcome
 from lambdas.quiet_hours.notification import to_text
 from lambdas.quiet_hours.settings import Settings
-from tests.aws import Faulty, fail, record, refuse, take, text_attributes
-from tests.deployment import make_deployment
+from local.events import url_event
+from tests.aws import Faulty, fail, make_deployment, record, refuse, take, text_attributes
 from tests.http_peer import answering, listening, once
 
 PHONE, EMAIL, TEXT = "010-5550-1234", "canary-mail@example.com", "카나리아 canary-text"
@@ -107,6 +107,32 @@ class Paths:
         with self.instead(producer, accept=raises):
             self.take("producer: a bug", producer.handler, good)
             self.take("producer: url, a bug", producer.handler, url(json.dumps(good)))
+        for what, fault in (("known", None), ("tables away", fail()), ("a table's client raises", raises)):
+            tables = (
+                Faulty(self.dynamodb, get_item=fault, batch_get_item=fault, transact_write_items=fault)
+                if fault
+                else self.dynamodb
+            )
+            with self.instead(producer, _clients=lambda tables=tables: (self.sqs, tables)):
+                self.take(f"producer: status, {what}", producer.handler, url_event("GET", "/notifications/n-1"))
+                self.take(f"producer: cancel, {what}", producer.handler, url_event("DELETE", "/notifications/n-1"))
+        self.take("producer: status, no id", producer.handler, url_event("GET", f"/notifications/{TEXT}"))
+
+    def registrar(self) -> None:
+        there, consent = f"/consents/{EMAIL}", {"night_consent": True, "opted_out": False, "evidence": TEXT}
+        self.take("registrar: put", registrar.handler, url_event("PUT", there, to_text(consent)))
+        self.take("registrar: get", registrar.handler, url_event("GET", there))
+        for n, each in enumerate(
+            ({TEXT: PHONE}, consent | {"night_consent": TEXT}, consent | {"evidence": PHONE * 999})
+        ):
+            self.take(f"registrar: wrong {n}", registrar.handler, url_event("PUT", there, to_text(each)))
+        self.take("registrar: not json", registrar.handler, url_event("PUT", there, TEXT + PHONE))
+        self.take("registrar: nobody", registrar.handler, url_event("GET", f"/consents/{TEXT * 50}"))
+        self.take("registrar: due", registrar.handler, url_event("GET", "/consents") | {"rawQueryString": PHONE})
+        for what, fault in (("tables away", fail()), ("a bug", raises)):
+            away = Faulty(self.dynamodb, get_item=fault, transact_write_items=fault, query=fault)
+            with self.instead(registrar, _client=lambda away=away: away):
+                self.take(f"registrar: {what}", registrar.handler, url_event("PUT", there, to_text(consent)))
 
     def consumer(self) -> None:
         def event(*bodies: str) -> dict[str, Any]:
@@ -305,7 +331,8 @@ def main() -> None:
         paths = Paths(settings, sqs, dynamodb, sns, s3, secrets)
         paths.environment(night=True)
         steps: list[Callable[[], None]] = [
-            paths.producer, paths.consumer, paths.scheduler, paths.worker, paths.campaign, paths.alerter,
+            paths.producer, paths.registrar, paths.consumer, paths.scheduler, paths.worker, paths.campaign,
+            paths.alerter,
         ]  # fmt: skip
         for step in steps:
             step()
