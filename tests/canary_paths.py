@@ -209,7 +209,7 @@ class Paths:
                     with self.instead(worker, _clients=lambda down=down: (self.sqs, down, None)):
                         self.take(f"worker: {table} {what}", worker.handler, event("advertising"))
             self.environment(night=True)
-            self.take("worker: stopped by the guard", worker.handler, event("advertising"))
+            self.take("worker: stopped by the guard", worker.handler, event("advertising", recipient_id="no-consent"))
             self.environment(night=False)
         with mock.patch("lambdas.quiet_hours.delivery.decide", raises):
             self.take("worker: a bug", worker.handler, event())
