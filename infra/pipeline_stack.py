@@ -1,12 +1,10 @@
 """The pipeline, from top to bottom: queues, tables, secret, functions, what feeds them, what starts them, outputs.
 
-clients ─► Producer ─┐
-event bus ─► rule ───┤
-<Notifications> ─────┤
-bucket ─► [Campaign] ─► Campaign
-                     ┼─► [Notification] ─► Consumer ─┬─ may go now ─► [Delivery] ─┐
-other services ──────┘                               └─ held ─► [Wait]            ├─► Worker ─► provider
-    end of quiet hours, every minute ─► Scheduler: [Wait] ─► [Schedule] ──────────┘
+clients ─► Producer ───────────────┐
+event bus ─► rule ─────────────────┤
+<Notifications>, other services ───┼─► [Notification] ─► Consumer ─┬─ may go now ─► [Delivery] ─┐
+bucket ─► [Campaign] ─► Campaign ──┘                               └─ held ─► [Wait]            ├─► Worker ─► provider
+                  end of quiet hours, every minute ─► Scheduler: [Wait] ─► [Schedule] ──────────┘
 every queue redrives to [DeadLetter]; alarms, Scheduler ─► <Alerts> ─► Alerter ─► Slack; e-mail
 who keeps consents ─► Registrar ─► (Consent)
 """

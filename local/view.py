@@ -26,6 +26,7 @@ _JOBS = {
     "Delivery": "may go now",
     "Wait": "held for the night",
     "Schedule": "released",
+    "Campaign": "files to read",
     "DeadLetter": "could not be sent",
 }
 
