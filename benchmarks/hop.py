@@ -7,47 +7,29 @@ the worker directly with the same message, and the whole way from the notificati
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from lambdas.quiet_hours.notification import accept
-from local import BUILD, aws, deploy, server
-from local.provider import Provider
+from local import aws
+
+from .stack import ARRIVES_WITHIN_S, Stack, code, deployed
 
 ROUNDS = 40
 WARM_UP = 10
-ARRIVES_WITHIN_S = 60
 SETTLE_S = 0.25
 """Between two sends, so that none waits for the end of the one before."""
 
 
 def main() -> None:
-    directory = BUILD / "bench-hop"
-    shutil.rmtree(directory, ignore_errors=True)  # the book of an earlier run has the same ids
-    provider = Provider(directory / "received.jsonl")
-    embedded = server.start(server.free_port(), directory / "server")
-    try:
-        provider.start()
-        # A window that is not now, whenever this runs.
-        start, end = (f"{(datetime.now(UTC).hour + hours) % 24:02}:00" for hours in (11, 12))
-        context = ["-c", "timezone=UTC", "-c", f"quietHoursStart={start}", "-c", f"quietHoursEnd={end}"]
-        outputs = deploy.deploy(embedded.endpoint, directory, context)
-        secret = json.dumps({"webhook": {"url": provider.url}})
-        aws.client(embedded.endpoint, "secretsmanager").put_secret_value(
-            SecretId=outputs["ChannelSecretName"], SecretString=secret
-        )
-        _measure(embedded.endpoint, outputs, provider)
-    finally:
-        provider.stop()
-        embedded.stop()
+    with deployed("hop") as stack:
+        _measure(stack)
 
 
-def _measure(endpoint: str, outputs: dict[str, str], provider: Provider) -> None:
-    sqs, lambda_ = aws.client(endpoint, "sqs"), aws.client(endpoint, "lambda")
+def _measure(stack: Stack) -> None:
+    outputs, sqs, lambda_ = stack.outputs, stack.sqs, aws.client(stack.endpoint, "lambda")
 
     def queue(name: str) -> Callable[[str], Any]:
         return lambda body: sqs.send_message(QueueUrl=outputs[name], MessageBody=body)
@@ -67,11 +49,12 @@ def _measure(endpoint: str, outputs: dict[str, str], provider: Provider) -> None
     for number in range(WARM_UP + ROUNDS):
         for way, put in ways.items():
             id = f"{number}:{list(ways).index(way)}"
-            candidate = {"channel": "webhook", "address": "bench", "content": {"body": "hop"}, "category": "critical"}
             time.sleep(SETTLE_S)
             sent_at = datetime.now(UTC)
-            put(accept(candidate, default_id=id, now=sent_at)[1])
-            arrived_at = _arrival(provider, id)
+            put(code(id, sent_at))
+            arrived_at = stack.arrival(id)
+            if arrived_at is None:
+                raise SystemExit(f"{id} did not arrive within {ARRIVES_WITHIN_S} s: is the embedded AWS overloaded?")
             if number >= WARM_UP:
                 latencies_ms[way].append((arrived_at - sent_at).total_seconds() * 1000)
     for way, values in latencies_ms.items():
@@ -80,16 +63,6 @@ def _measure(endpoint: str, outputs: dict[str, str], provider: Provider) -> None
     invoked, by_delivery, by_notification = map(statistics.median, latencies_ms.values())
     print(f"the delivery queue adds {by_delivery - invoked:.1f} ms")
     print(f"the consumer and its queue add {by_notification - by_delivery:.1f} ms")
-
-
-def _arrival(provider: Provider, id: str) -> datetime:
-    deadline = time.monotonic() + ARRIVES_WITHIN_S
-    while time.monotonic() < deadline:
-        for arrival in reversed(provider.arrivals()):
-            if arrival.id == id:
-                return arrival.at
-        time.sleep(0.002)
-    raise SystemExit(f"{id} did not arrive within {ARRIVES_WITHIN_S} s: is the embedded AWS overloaded?")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from typing import ClassVar
 
 
 class Provider(asyncio.Protocol):
@@ -18,7 +19,7 @@ class Provider(asyncio.Protocol):
 
     latency_s = 0.0
     posts = 0
-    ids: list[str] = []
+    ids: ClassVar[list[str]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport

@@ -10,15 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.ledger import Entry, Ledger, ended
 from lambdas.quiet_hours.settings import LEASE_S
-from local import server
-from local.aws import client
+
+from .world import embedded
 
 TABLE = "ledger"
 NOTIFICATIONS = 100
@@ -135,26 +133,10 @@ def table(samples: dict[str, list[Sample]]) -> list[str]:
     return rows
 
 
-def make_table(dynamodb: Any) -> None:
-    """The ledger's table as the stack has it, as far as writing goes."""
-    dynamodb.create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-
-
 def main() -> None:
     """Measure on an embedded AWS of our own, and print the table."""
-    with TemporaryDirectory() as directory:
-        aws = server.start(server.free_port(), Path(directory) / "aws")
-        try:
-            dynamodb = client(aws.endpoint, "dynamodb")
-            make_table(dynamodb)
-            print("\n".join(table(measure(dynamodb))))
-        finally:
-            aws.stop()
+    with embedded() as world:
+        print("\n".join(table(measure(world.dynamodb))))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ sources do is done here in their place: a receive of up to ten messages, the fun
 idle polls above all, is up to AWS: none is counted. Three ways to come in, and the lane by day and by night:
 
 - `bulk`: one request to the producer;
-- `single_high_rate`: one request each, so fast that the consumer gets ten messages at once (its batch without a window);
+- `single_high_rate`: one request each, so fast that the consumer gets ten at once, its batch without a window;
 - `single_high_rate_window`: the same with a batching window, by which the consumer gets them all at once;
 - `single_trickle`: one at a time, nothing to pack.
 """

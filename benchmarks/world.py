@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
+from lambdas import worker
 from lambdas.quiet_hours.bundle import Item, Message
 from lambdas.quiet_hours.notification import accept
 from lambdas.quiet_hours.queues import send
@@ -54,7 +55,7 @@ def embedded() -> Iterator[World]:
     with TemporaryDirectory() as directory:
         aws = server.start(server.free_port(), Path(directory) / "aws")
         try:
-            sqs, dynamodb = client(aws.endpoint, "sqs"), client(aws.endpoint, "dynamodb")
+            sqs, dynamodb = client(aws.endpoint, "sqs"), client(aws.endpoint, "dynamodb", worker.CONFIG)
             for table, key in TABLES.items():
                 make_table(dynamodb, table, key)
             yield World(sqs, dynamodb, _queues(sqs))

@@ -53,8 +53,11 @@ def shell_environment(endpoint: str) -> dict[str, str]:
 
 
 @cache
-def client(endpoint: str, service: str) -> Any:
-    """A boto3 client of the embedded AWS, whatever the environment says. Clients are shared: threads may use them."""
+def client(endpoint: str, service: str, of_function: Config | None = None) -> Any:
+    """A boto3 client of the embedded AWS, whatever the environment says. Clients are shared: threads may use them.
+
+    `of_function` is the configuration that a function gives to its own.
+    """
     session = botocore.session.Session(
         session_vars={
             "profile": (None, None, None, None),
@@ -66,7 +69,7 @@ def client(endpoint: str, service: str) -> Any:
     # Proxies: {} is none, where None would ask the environment. The scheduler may take five minutes to answer.
     config = Config(proxies={}, read_timeout=330, max_pool_connections=32, retries={"mode": "standard"})
     return boto3.Session(botocore_session=session, region_name=REGION).client(
-        service, endpoint_url=endpoint, config=config
+        service, endpoint_url=endpoint, config=config.merge(of_function) if of_function else config
     )
 
 

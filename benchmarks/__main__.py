@@ -1,0 +1,129 @@
+"""`make bench`: every measurement in one run, into build/bench.json. QUICK=1 measures the same with less of each.
+
+    python -m benchmarks [--quick] [--only FAMILY …]
+
+`--only` measures some families and leaves the others' figures in build/bench.json as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from local import BUILD, ROOT
+from local.start import explained
+
+from . import cold_start, functions, isolation, release, report, whole_path, worker
+from .world import embedded
+
+RESULT = BUILD / "bench.json"
+Say = Callable[[str], None]
+
+
+def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
+    """What is measured, in this order; each returns its part of the JSON."""
+    growth = [10_000] if quick else [10_000, 100_000, 1_000_000]
+
+    def measure_release(say: Say) -> dict[str, Any]:
+        with embedded() as world:
+            return {"release": release.measure(world, 1 if quick else 5, growth, say)}
+
+    def measure_path(say: Say) -> dict[str, Any]:
+        with embedded() as world:
+            return {"whole_path": whole_path.measure(world, 200 if quick else 1_000, 20 if quick else 100, say)}
+
+    def measure_worker(say: Say) -> dict[str, Any]:
+        with embedded() as world:
+            return {"worker": worker.measure(world, 3 if quick else 15, say)}
+
+    def measure_functions(say: Say) -> dict[str, Any]:
+        with embedded() as world:
+            measured = functions.measure(world, 3 if quick else 15, say)
+        beside = {name: measured.pop(name) for name in list(measured) if name.endswith(("_over_json", "_us"))}
+        return {"functions": measured} | beside
+
+    def measure_isolation(say: Say) -> dict[str, Any]:
+        measured = isolation.measure(20_000 if quick else 100_000, 20 if quick else 100, say)
+        return {"isolation_p95_ratio": measured.pop("isolation_p95_ratio"), "isolation": measured}
+
+    return {
+        "release": measure_release,
+        "whole_path": measure_path,
+        "worker": measure_worker,
+        "functions": measure_functions,
+        "cold_start": lambda say: cold_start.measure(1 if quick else 7, say),
+        "isolation": measure_isolation,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on: wall times are this machine's, and its other work is in them."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load_average": os.getloadavg()[0],
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def commit() -> str:
+    """The commit that was measured, marked where the tree has changed since."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    """Measure, write, show."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and write build/bench.json.")
+    parser.add_argument("--quick", action="store_true", help="less of everything: under two minutes")
+    parser.add_argument("--only", nargs="+", choices=families(quick=True), metavar="FAMILY", help="only some families")
+    arguments = parser.parse_args()
+    console = Console()
+    began = time.monotonic()
+    result = json.loads(RESULT.read_text()) if arguments.only and RESULT.exists() else {}
+    result |= {"commit": commit(), "machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    result["quick"] = arguments.quick or bool(arguments.only and result.get("quick"))
+    took_s = result.setdefault("took_s", {})
+    with console.status("") as status:
+
+        def say(text: str) -> None:
+            status.update(text)
+            if not console.is_terminal:
+                print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)
+
+        for name, measure in families(arguments.quick).items():
+            if arguments.only and name not in arguments.only:
+                continue
+            family_began = time.monotonic()
+            result |= measure(say)
+            took_s[name] = round(time.monotonic() - family_began, 1)
+            RESULT.parent.mkdir(parents=True, exist_ok=True)
+            RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    report.show(result, console)
+    console.print(f"{time.monotonic() - began:.0f} s in all. Written: {RESULT.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    sys.exit(explained(main))

@@ -1,0 +1,100 @@
+"""The table on the screen: what was promised, what was measured, and whether it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+
+class Target(NamedTuple):
+    """One promised figure: where it stands in the JSON and what it has to be."""
+
+    name: str
+    key: str
+    holds: Callable[[float], bool]
+    says: str
+
+
+def at_least(most: float) -> tuple[Callable[[float], bool], str]:
+    return (lambda value: value >= most), f"≥ {most:,g}"
+
+
+def at_most(least: float) -> tuple[Callable[[float], bool], str]:
+    return (lambda value: value <= least), f"≤ {least:,g}"
+
+
+TARGETS = (
+    Target("release: wall time, reference over ours", "release.wall_ratio", *at_least(200)),
+    Target("release: calls per 1,000", "release.calls_per_1000", *at_most(5)),
+    Target("release: billed units over the bytes' limit", "release.units_over_limit", *at_most(1.25)),
+    Target("release: one run of 5 minutes moves", "release.one_run.notifications", *at_least(7_000_000)),
+    Target("release: CPU per 1,000, largest over smallest size", "release.cpu_growth", *at_most(1.2)),
+    Target("worker: CPU, Powertools over ours", "worker.ratio_to_powertools", *at_least(5)),
+    Target("worker: share of the ideal at 100 ms", "worker.share_of_ideal_at_100ms", *at_least(0.9)),
+    Target("consumer: CPU over one JSON round trip", "consumer_over_json", *at_most(3)),
+    Target("producer: CPU over one JSON round trip", "producer_over_json", *at_most(5)),
+    Target("isolation: p95 during a release over idle", "isolation_p95_ratio", *at_most(2)),
+)
+
+
+def value(result: dict[str, Any], key: str) -> float | None:
+    """The figure at a dotted key; None where its family was not measured."""
+    found: Any = result
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
+
+
+def rows(result: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """Each target: its name, what was measured, what was promised, and the verdict."""
+    for target in TARGETS:
+        measured = value(result, target.key)
+        if measured is not None:
+            yield target.name, number(measured), target.says, "holds" if target.holds(measured) else "missed"
+
+
+def number(value: float) -> str:
+    """Three figures, and thousands in groups."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the targets, then what else there is by family."""
+    table = Table(title=f"Benchmarks of {result['commit']}" + (" (quick)" if result["quick"] else ""))
+    for heading in ("figure", "measured", "promised", ""):
+        table.add_column(heading, justify="right" if heading in ("measured", "promised") else "left")
+    for row in rows(result):
+        table.add_row(*row, style="" if row[-1] == "holds" else "bold")
+    console.print(table)
+    for line in facts(result):
+        console.print(f"  {line}", highlight=False)
+
+
+def facts(result: dict[str, Any]) -> Iterator[str]:
+    """What has no target, one sentence each."""
+    if run := value(result, "release.one_run"):
+        yield (
+            f"One scheduler run of 5 minutes on one vCPU moves {run['notifications'] / 1e6:.1f} million "
+            f"notifications of 400 bytes, at the measured {run['cpu_ms_per_1000']:.1f} ms of CPU and {run['calls_per_1000']:.1f} calls "
+            f"per 1,000, {1000 * run['call_s']:g} ms a call, {run['drainers']} drainers, in the {run['seconds']} s "
+            "before it stops."
+        )
+    for size, grown in (value(result, "release.growth") or {}).items():
+        yield (
+            f"Releasing {int(size):,}: {grown['wall_s']:.2f} s here, {grown['cpu_ms_per_1000']:.1f} ms of CPU, "
+            f"{grown['calls_per_1000']:.2f} calls and {grown['units_per_1000']:.1f} units per 1,000."
+        )
+    if result.get("worker"):
+        yield f"Worker: {result['worker']['per_second_per_core']:,.0f} notifications a second a core."
+    if result.get("consumer_us"):
+        yield f"Consumer {result['consumer_us']:.1f} µs, producer {result['producer_us']:.1f} µs a notification."
+    if "cold_start" in result:
+        each = ", ".join(
+            f"{name} {ms:.0f}" for name, ms in (result["cold_start"] | result["cold_start_against"]).items()
+        )
+        yield f"Cold start, ms of CPU: {each}. Asset: {result['asset_bytes'] / 1e6:.1f} MB."

@@ -1,0 +1,71 @@
+"""The deployed stack, for what is measured from outside: by day, with a provider that writes down what arrives."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lambdas.quiet_hours.notification import accept
+from local import BUILD, aws, deploy, server
+from local.provider import Provider
+
+ARRIVES_WITHIN_S = 60
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One deployment on an embedded AWS."""
+
+    endpoint: str
+    outputs: dict[str, str]
+    provider: Provider
+
+    @property
+    def sqs(self) -> Any:
+        return aws.client(self.endpoint, "sqs")
+
+    def arrival(self, id: str, within_s: float = ARRIVES_WITHIN_S) -> datetime | None:
+        """When the provider got it; None where it did not within that time."""
+        deadline = time.monotonic() + within_s
+        while True:
+            for arrival in reversed(self.provider.arrivals()):
+                if arrival.id == id:
+                    return arrival.at
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.002)
+
+
+@contextmanager
+def deployed(name: str, rate_per_s: float | None = None) -> Iterator[Stack]:
+    """The stack with quiet hours that are far away; `rate_per_s` is the provider's, for both lanes together."""
+    directory = BUILD / f"bench-{name}"
+    shutil.rmtree(directory, ignore_errors=True)  # the book of an earlier run has the same ids
+    provider = Provider(directory / "received.jsonl")
+    embedded = server.start(server.free_port(), directory / "server")
+    try:
+        provider.start()
+        # A window that is not now, whenever this runs.
+        start, end = (f"{(datetime.now(UTC).hour + hours) % 24:02}:00" for hours in (11, 12))
+        context = ["-c", "timezone=UTC", "-c", f"quietHoursStart={start}", "-c", f"quietHoursEnd={end}"]
+        outputs = deploy.deploy(embedded.endpoint, directory, context)
+        config = {"url": provider.url} | ({"rate_per_s": rate_per_s} if rate_per_s else {})
+        aws.client(embedded.endpoint, "secretsmanager").put_secret_value(
+            SecretId=outputs["ChannelSecretName"], SecretString=json.dumps({"webhook": config})
+        )
+        yield Stack(embedded.endpoint, outputs, provider)
+    finally:
+        provider.stop()
+        embedded.stop()
+
+
+def code(id: str, now: datetime) -> str:
+    """A password code as it travels: critical, so that no quiet hours hold it."""
+    candidate = {"channel": "webhook", "address": "bench", "content": {"body": "123456"}, "category": "critical"}
+    return accept(candidate, default_id=id, now=now)[1]
