@@ -10,6 +10,7 @@ PORT ?=
 SEEDS ?= 1000
 SEED ?=
 TRACE ?=
+QUICK ?=
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 export CHANNELS CONTEXT PORT
@@ -18,7 +19,7 @@ export MAKE_STARTED_S := $(shell date +%s)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test check local local-status local-stop redrive consents-import consents-export bootstrap deploy \
-  nights sam-env evening openapi events lock clean
+  nights bench sam-env evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +68,9 @@ deploy: setup ## cdk deploy to the AWS account of the environment; writes build/
 
 nights: setup ## simulated nights with faults (SEEDS=n), or one of them (SEED=123 TRACE=1)
 	@python -m simulation $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
+
+bench: setup ## the reference loop and ours in one run on one server (QUICK=1: under two minutes); writes build/bench.json
+	@python -m benchmarks $(if $(QUICK),--quick)
 
 sam-env: setup .venv-sam/.filled ## what `sam local invoke` needs, from the running `make local` (docs/local.md)
 	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true $(CONTEXT)

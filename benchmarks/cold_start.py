@@ -52,12 +52,10 @@ def measure(repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
         name: _start_program(f"lambdas.{name}") for name in functions(directory)
     }
     samples: dict[str, list[float]] = {name: [] for name in programs}
-    for repeat in range(1 + repeats):
-        say(f"cold start: round {repeat} of {repeats}" if repeat else "cold start: warming up")
+    for repeat in range(repeats):
+        say(f"cold start: round {repeat + 1} of {repeats}")
         for name, program in programs.items():
-            cpu_ms = _cpu_ms(program, directory)
-            if repeat:
-                samples[name].append(cpu_ms)
+            samples[name].append(_cpu_ms(program, directory))
     return {
         "cold_start": {name: median(values) for name, values in samples.items() if name not in (BARE, CLIENT)},
         "cold_start_against": {name: median(samples[name]) for name in (BARE, CLIENT)},

@@ -49,14 +49,14 @@ def reference_loop(sqs: Any, wait_url: str, schedule_url: str) -> int:
         moved += len(messages)
 
 
-def scheduler(world: World) -> int:
-    """The scheduler's own function, in the morning, with all the time that it wants."""
+def scheduler(world: World, remaining_s: Callable[[], float] = lambda: 10 * SCHEDULER_TIMEOUT_S) -> int:
+    """The scheduler's own function, in the morning; all the time that it wants unless told."""
     answer = release(
         world.sqs,
         world.settings,
         world.settings.quiet_hours(),
         now=lambda: MORNING,
-        remaining_s=lambda: 10 * SCHEDULER_TIMEOUT_S,
+        remaining_s=remaining_s,
         sleep=time.sleep,
         side_by_side=in_threads,
     )

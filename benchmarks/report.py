@@ -18,12 +18,19 @@ class Target(NamedTuple):
     says: str
 
 
+def number(value: float) -> str:
+    """Three figures, and thousands in groups."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
 def at_least(most: float) -> tuple[Callable[[float], bool], str]:
-    return (lambda value: value >= most), f"≥ {most:,g}"
+    return (lambda value: value >= most), f"≥ {number(most)}"
 
 
 def at_most(least: float) -> tuple[Callable[[float], bool], str]:
-    return (lambda value: value <= least), f"≤ {least:,g}"
+    return (lambda value: value <= least), f"≤ {number(least)}"
 
 
 TARGETS = (
@@ -56,13 +63,6 @@ def rows(result: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
             yield target.name, number(measured), target.says, "holds" if target.holds(measured) else "missed"
 
 
-def number(value: float) -> str:
-    """Three figures, and thousands in groups."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
 def show(result: dict[str, Any], console: Console) -> None:
     """Print the targets, then what else there is by family."""
     table = Table(title=f"Benchmarks of {result['commit']}" + (" (quick)" if result["quick"] else ""))
@@ -79,10 +79,10 @@ def facts(result: dict[str, Any]) -> Iterator[str]:
     """What has no target, one sentence each."""
     if run := value(result, "release.one_run"):
         yield (
-            f"One scheduler run of 5 minutes on one vCPU moves {run['notifications'] / 1e6:.1f} million "
-            f"notifications of 400 bytes, at the measured {run['cpu_ms_per_1000']:.1f} ms of CPU and {run['calls_per_1000']:.1f} calls "
-            f"per 1,000, {1000 * run['call_s']:g} ms a call, {run['drainers']} drainers, in the {run['seconds']} s "
-            "before it stops."
+            f"One scheduler run of 5 minutes on one vCPU moves {run['notifications'] / 1e6:.1f} million notifications "
+            f"of 400 bytes: derived from the measured {run['cpu_ms_per_1000']:.1f} ms of CPU and "
+            f"{run['calls_per_1000']:.1f} calls per 1,000, {1000 * run['call_s']:g} ms a call, {run['drainers']} "
+            f"drainers, and the {run['seconds']} s before it stops."
         )
     for size, grown in (value(result, "release.growth") or {}).items():
         yield (
@@ -90,7 +90,8 @@ def facts(result: dict[str, Any]) -> Iterator[str]:
             f"{grown['calls_per_1000']:.2f} calls and {grown['units_per_1000']:.1f} units per 1,000."
         )
     if result.get("worker"):
-        yield f"Worker: {result['worker']['per_second_per_core']:,.0f} notifications a second a core."
+        rates = (value(result, "worker.per_second_per_core"), value(result, "worker.per_second_per_core_many_a_call"))
+        yield "Worker, notifications a second a core: {:,.0f} one a call, {:,.0f} a hundred a call.".format(*rates)
     if result.get("consumer_us"):
         yield f"Consumer {result['consumer_us']:.1f} µs, producer {result['producer_us']:.1f} µs a notification."
     if "cold_start" in result:

@@ -23,6 +23,7 @@ from lambdas.consumer import consume
 from lambdas.producer import accept_all
 from lambdas.quiet_hours.bundle import Message
 from lambdas.quiet_hours.queues import BATCH_MESSAGES_MAX
+from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
 
 from .measure import Call, counted
 from .release import scheduler
@@ -46,12 +47,17 @@ class Tally:
 
     calls: list[Call]
     hops: dict[str, list[Call]] = field(default_factory=dict)
+    _began: int = 0
 
     @contextmanager
     def hop(self, name: str) -> Iterator[None]:
-        before = len(self.calls)
+        self._began = len(self.calls)
         yield
-        self.hops.setdefault(name, []).extend(self.calls[before:])
+        self.hops.setdefault(name, []).extend(self.since_hop())
+
+    def since_hop(self) -> list[Call]:
+        """The calls of the hop that is under way."""
+        return self.calls[self._began :]
 
 
 def travel(world: World, way: str, lane: str, notifications: int, provider_url: str) -> dict[str, dict[str, float]]:
@@ -80,8 +86,9 @@ def travel(world: World, way: str, lane: str, notifications: int, provider_url: 
 
         _feed(tally, sqs, settings.notification_queue_url, consumer_batch, now, "consumer", judge, notifications)
         if lane == "night":
-            with tally.hop("scheduler"):
-                scheduler(here)
+            held = sum(call.items for call in calls if call.queue == settings.wait_queue_url.rpartition("/")[2])
+            with tally.hop("scheduler"):  # ended when all has been moved: how long it looks for more is counted nowhere
+                scheduler(here, lambda: SCHEDULER_TIMEOUT_S if _deleted(tally.since_hop()) < held else 0)
         lane_url = settings.schedule_queue_url if lane == "night" else settings.delivery_queue_url
         _feed(tally, sqs, lane_url, 1, now, "worker", call_provider, notifications)
     here.drop_queues()
@@ -120,6 +127,10 @@ def _feed(
                 entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in some]
                 sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
         left -= sum(_notifications(each["Body"]) for each in received)
+
+
+def _deleted(calls: Sequence[Call]) -> int:
+    return sum(call.items for call in calls if call.operation == "DeleteMessageBatch")
 
 
 def _notifications(body: str) -> int:

@@ -37,7 +37,7 @@ from lambdas.quiet_hours.delivery import Delivery
 from lambdas.quiet_hours.ledger import Ledger
 from lambdas.quiet_hours.notification import Notification, to_text
 from lambdas.quiet_hours.settings import LEASE_S
-from lambdas.quiet_hours.side_by_side import in_threads
+from lambdas.quiet_hours.side_by_side import SideBySide, in_threads
 from local import ROOT, processes
 
 from .measure import counted, spent, spread
@@ -88,7 +88,13 @@ def provider(latency_ms: float) -> Iterator[str]:
             processes.end_group(process)
 
 
-def deliver(world: World, bundle: Message, channel: Channel, start: datetime = MORNING) -> None:
+def deliver(
+    world: World,
+    bundle: Message,
+    channel: Channel,
+    start: datetime = MORNING,
+    side_by_side: SideBySide = in_threads,
+) -> None:
     """One invocation of the worker with one bundle, on a clock that shows `start` and runs. Raises `RuntimeError` where
     not all of it was delivered."""
     began = time.monotonic()
@@ -106,7 +112,7 @@ def deliver(world: World, bundle: Message, channel: Channel, start: datetime = M
         now=now,
         remaining_s=lambda: 60 - (time.monotonic() - began),
         sleep=time.sleep,
-        side_by_side=in_threads,
+        side_by_side=side_by_side,
         resting={},
     )
     settled, counts = delivery.deliver(record(bundle.body, world.settings.schedule_queue_url))

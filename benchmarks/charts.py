@@ -1,0 +1,295 @@
+"""`python -m benchmarks.charts [FILE]`: the charts and tables of docs/benchmarks, drawn from build/bench.json.
+
+The tables stand in its README between `<!-- NAME -->` and `<!-- end -->`; everything else there is left as it is. The
+figures themselves are kept beside them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from local import BUILD, ROOT
+
+from . import report
+from .report import number
+from .svg import Row, bars
+
+DOCS = ROOT / "docs" / "benchmarks"
+Result = dict[str, Any]
+PARTS = ("parse", "judge", "pack", "calls")
+WORKER_WAYS = {
+    "one_a_call": "worker, one a call",
+    "many_a_call": "worker, a hundred a call",
+    "powertools": "Powertools, one after another",
+    "one_a_call_100ms": "worker, one a call, 100 ms",
+    "many_a_call_100ms": "worker, a hundred a call, 100 ms",
+}
+HOPS = ("producer", "consumer's event source", "consumer", "scheduler", "worker's event source", "worker")
+
+
+def release_chart(result: Result) -> str:
+    sides = result["release"]["sides"]
+    rows = [
+        Row(name, [sides[side]["wall_s"]["median"]], f"{sides[side]['wall_s']['median']:.3g} s")
+        for side, name in (("reference", "the published loop"), ("scheduler", "the scheduler"))
+    ]
+    return bars(
+        f"Releasing {result['release']['held']:,} notifications of 400 bytes",
+        f"Wall time to the last one moved, one embedded AWS; ratio {result['release']['wall_ratio']:.0f}",
+        rows,
+    )
+
+
+def growth_chart(result: Result) -> str:
+    sizes = result["release"]["growth"]
+    rows = [
+        Row(
+            f"{int(size):,}",
+            [each["cpu_ms_per_1000"]],
+            f"{each['cpu_ms_per_1000']:.1f} ms, {each['calls_per_1000']:.1f} calls",
+        )
+        for size, each in sizes.items()
+    ]
+    return bars("What a release costs as it grows", "CPU of the scheduler, ms for each 1,000; calls beside it", rows)
+
+
+def whole_path_chart(result: Result) -> str:
+    rows = [
+        Row(
+            f"{way.replace('_', ' ')}, {lane}",
+            [
+                found[lane].get(hop, {}).get("sqs_calls", 0) + found[lane].get(hop, {}).get("table_calls", 0)
+                for hop in HOPS
+            ],
+            number(found[lane]["total"]["sqs_calls"] + found[lane]["total"]["table_calls"]),
+        )
+        for way, found in result["whole_path"].items()
+        for lane in ("day", "night")
+    ]
+    return bars(
+        "Calls from acceptance to delivery", "SQS and DynamoDB calls for each 1,000 notifications, by hop", rows, HOPS
+    )
+
+
+def worker_chart(result: Result) -> str:
+    ways = result["worker"]["ways"]
+    rows = [
+        Row(
+            name,
+            [ways[way]["cpu_ms_per_notification"]["median"]],
+            f"{ways[way]['cpu_ms_per_notification']['median']:.2f} ms",
+        )
+        for way, name in WORKER_WAYS.items()
+    ]
+    return bars(
+        "What the worker costs", "CPU for each notification, the ledger's calls and the provider's included", rows
+    )
+
+
+def functions_chart(result: Result) -> str:
+    rows = []
+    for name in ("consumer", "producer"):
+        for hour in ("night", "day"):
+            us = result["functions"][f"{name}_{hour}"]["us"]
+            parts = [max(0.0, us[part]["median"]) for part in PARTS]
+            rows.append(Row(f"{name}, {hour}", parts, f"{sum(parts):.1f} µs"))
+        json_us = result["functions"][f"{name}_night"]["us"]["json"]["median"]
+        rows.append(Row(f"JSON, {name}'s bytes", [json_us], f"{json_us:.1f} µs"))
+    return bars("Consumer and producer", "CPU for each notification, by part, against one JSON round trip", rows, PARTS)
+
+
+def cold_start_chart(result: Result) -> str:
+    found = result["cold_start_against"] | result["cold_start"]
+    rows = [Row(name, [ms], f"{ms:.0f} ms") for name, ms in sorted(found.items(), key=lambda each: float(each[1]))]
+    return bars("Cold start", "CPU from the start of a process to a function that is ready", rows)
+
+
+def isolation_chart(result: Result) -> str:
+    names = {"idle": "idle", "during_release": "during the release", "one_shared_lane": "with one shared lane"}
+    rows = []
+    for key, name in names.items():
+        each = result["isolation"][key]
+        least = "more than " if each["not_arrived"] else ""
+        rows.append(Row(name, [each["p95_ms"]], f"{least}{each['p95_ms']:,.0f} ms"))
+    subtitle = f"95th percentile from send to provider while {result['isolation']['released']:,} others are released"
+    return bars("A password code during a release", subtitle, rows)
+
+
+CHARTS: dict[str, tuple[str, Callable[[Result], str]]] = {
+    "release": ("release", release_chart),
+    "growth": ("release", growth_chart),
+    "whole-path": ("whole_path", whole_path_chart),
+    "worker": ("worker", worker_chart),
+    "functions": ("functions", functions_chart),
+    "cold-start": ("cold_start", cold_start_chart),
+    "isolation": ("isolation", isolation_chart),
+}
+"""Each chart's file, the family that it needs, and what draws it."""
+
+
+def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
+    """Each table of the README by its name."""
+    measured_on = result["machine"]
+    yield (
+        "run",
+        [
+            f"Commit `{result['commit']}`, {result['at'][:10]}, {'quick' if result['quick'] else 'full'} run; "
+            f"{measured_on['cores']} cores ({measured_on['processor']}), load {measured_on['load_average']:.1f} at the "
+            f"start, Python {measured_on['python']}."
+        ],
+    )
+    yield "targets", table(("figure", "measured", "promised", ""), report.rows(result))
+    if "release" in result:
+        yield (
+            "release",
+            table(("moving 2,000", "the published loop", "the scheduler"), _release_rows(result["release"])),
+        )
+        grown = result["release"]["growth"].items()
+        yield (
+            "growth",
+            table(
+                ("notifications", "wall s", "CPU ms per 1,000", "calls per 1,000", "units per 1,000"),
+                (
+                    [
+                        f"{int(size):,}",
+                        *(
+                            number(each[name])
+                            for name in ("wall_s", "cpu_ms_per_1000", "calls_per_1000", "units_per_1000")
+                        ),
+                    ]
+                    for size, each in grown
+                ),
+            ),
+        )
+        yield "one-run", [next(report.facts({"release": result["release"]}))]
+    if "whole_path" in result:
+        yield (
+            "whole-path",
+            table(
+                ("per 1,000", "lane", "SQS calls", "SQS units", "table calls", "read units", "write units"),
+                (
+                    [way.replace("_", " "), lane, *(number(each) for each in found[lane]["total"].values())]
+                    for way, found in result["whole_path"].items()
+                    for lane in ("day", "night")
+                ),
+            ),
+        )
+        bulk = result["whole_path"]["bulk"]["night"]
+        yield (
+            "bulk-night",
+            table(
+                ("bulk, night, per 1,000", "SQS calls", "SQS units", "table calls", "read units", "write units"),
+                ([hop, *(number(each) for each in found.values())] for hop, found in bulk.items()),
+            ),
+        )
+    if "worker" in result:
+        names = ("cpu_ms_per_notification", "wall_ms_per_notification", "table_calls_per_1000")
+        yield (
+            "worker",
+            table(
+                ("", "CPU ms a notification", "wall ms a notification", "table calls per 1,000"),
+                (
+                    [name, *(_spread(result["worker"]["ways"][way][each]) for each in names)]
+                    for way, name in WORKER_WAYS.items()
+                ),
+            ),
+        )
+    if "functions" in result:
+        columns = ("json", *PARTS[:3], "rest", "calls", "without_calls")
+        yield (
+            "functions",
+            table(
+                ("µs a notification", "JSON round trip", "parse", "judge", "pack", "rest", "calls", "all but calls"),
+                (
+                    [key.replace("_", ", "), *(number(each["us"][column]["median"]) for column in columns)]
+                    for key, each in result["functions"].items()
+                    if isinstance(each, dict)
+                ),
+            ),
+        )
+    if "cold_start" in result:
+        yield (
+            "cold-start",
+            table(("process", "CPU ms"), ([name, _spread(each)] for name, each in result["cold_start_spread"].items())),
+        )
+    if "isolation" in result:
+        yield (
+            "isolation",
+            table(
+                ("", "codes", "median ms", "p95 ms", "not arrived within 20 s"),
+                (
+                    [
+                        name,
+                        *(
+                            number(result["isolation"][key][each])
+                            for each in ("codes", "median_ms", "p95_ms", "not_arrived")
+                        ),
+                    ]
+                    for key, name in (
+                        ("idle", "idle"),
+                        ("during_release", "during the release"),
+                        ("one_shared_lane", "one shared lane"),
+                    )
+                ),
+            ),
+        )
+
+
+def _release_rows(release: Result) -> Iterator[list[str]]:
+    names = {
+        "wall_s": "wall s",
+        "cpu_ms_per_1000": "CPU ms per 1,000",
+        "calls_per_1000": "calls per 1,000",
+        "units_per_1000": "billed units per 1,000",
+        "units_limit_per_1000": "units that its bytes and deletes need",
+        "empty_receives": "empty receives, apart",
+    }
+    for key, name in names.items():
+        yield [name, *(_spread(release["sides"][side][key]) for side in ("reference", "scheduler"))]
+
+
+def _spread(values: dict[str, float]) -> str:
+    if values["min"] == values["max"]:
+        return number(values["median"])
+    return f"{number(values['median'])} ({number(values['min'])} to {number(values['max'])})"
+
+
+def table(headings: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def rewrite(text: str, name: str, lines: Sequence[str]) -> str:
+    """The text with other lines between a table's marks. Raises `ValueError` where it has none."""
+    block = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not block.search(text):
+        raise ValueError(f"docs/benchmarks/README.md has no <!-- {name} --> … <!-- end -->")
+    return block.sub(lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text, count=1)
+
+
+def main() -> None:
+    """Draw what has been measured."""
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else BUILD / "bench.json"
+    if not source.exists():
+        sys.exit(f"{source} does not exist: `make bench` writes it.")
+    result = json.loads(source.read_text())
+    drawn = [name for name, (family, _) in CHARTS.items() if family in result]
+    for name in drawn:
+        (DOCS / f"{name}.svg").write_text(CHARTS[name][1](result))
+    (DOCS / "bench.json").write_text(source.read_text())
+    readme = DOCS / "README.md"
+    text = readme.read_text()
+    for name, lines in tables(result):
+        text = rewrite(text, name, lines)
+    readme.write_text(text)
+    print(f"Drawn in {DOCS.relative_to(ROOT)}: {', '.join(drawn)}; and the tables of its README.")
+
+
+if __name__ == "__main__":
+    main()
