@@ -15,7 +15,15 @@ from typing import Any
 
 import pytest
 
-from lambdas.quiet_hours.channels.http import RESPONSE_BYTES_MAX, Answer, NoAnswer, NotSent, Poster, is_public
+from lambdas.quiet_hours.channels.http import (
+    RESPONSE_BYTES_MAX,
+    Answer,
+    NoAnswer,
+    NotSent,
+    Poster,
+    _BoundedSocket,
+    is_public,
+)
 from tests.http_peer import Peer, answering, certificate, listening, once
 
 pytestmark = [
@@ -561,3 +569,14 @@ def test_a_trusted_certificate_is_accepted_and_its_connection_used_again(
         assert [poster.post({}, b"{}" * 20_000)[0] for _ in range(2)] == [200, 200]
         poster.close()
     assert (peer.connections, len(peer.requests)) == (1, 2)
+
+
+def test_head_and_body_leave_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writes would be two system calls and two packets, of which a peer may read the first alone."""
+    writes: list[bytes] = []
+    sendall = _BoundedSocket.sendall
+    monkeypatch.setattr(_BoundedSocket, "sendall", lambda self, data: (writes.append(data), sendall(self, data)))
+    with listening(answering(OK)) as peer:
+        assert post(peer.url, b'{"a": 1}').status == 200
+    (request,) = writes
+    assert request.startswith(b"POST ") and request.endswith(b'\r\n\r\n{"a": 1}')

@@ -138,6 +138,29 @@ def test_no_more_than_asked_run_at_once(items: int, at_once: int, together: int)
     assert most == together
 
 
+def test_calls_that_return_at_once_are_not_made_by_threads_that_fight_for_the_interpreter() -> None:
+    threads = in_threads(lambda _: threading.get_ident(), range(100), 25)
+    assert len(set(threads)) <= 5
+
+
+def test_calls_that_wait_are_soon_all_under_way() -> None:
+    all_there = threading.Barrier(25)
+    in_threads(lambda _: all_there.wait(10), range(25), 25)  # it would break if one were missing
+
+
+def test_every_item_is_done_although_another_raises() -> None:
+    done: list[int] = []
+
+    def work(n: int) -> None:
+        if n == 1:
+            raise ValueError("the second")
+        done.append(n)
+
+    with pytest.raises(ValueError, match="the second"):
+        in_threads(work, range(5), 3)
+    assert sorted(done) == [0, 2, 3, 4]
+
+
 def test_nothing_runs_on_afterwards() -> None:
     """A frozen Lambda process would resume it at night."""
     before = threading.active_count()
