@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from local import BUILD, ROOT
@@ -29,6 +30,7 @@ WORKER_WAYS = {
     "one_a_call_100ms": "worker, one a call, 100 ms",
     "many_a_call_100ms": "worker, a hundred a call, 100 ms",
 }
+COLUMNS = 120
 HOPS = ("producer", "consumer's event source", "consumer", "scheduler", "worker's event source", "worker")
 
 
@@ -135,14 +137,12 @@ CHARTS: dict[str, tuple[str, Callable[[Result], str]]] = {
 def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
     """Each table of the README by its name."""
     measured_on = result["machine"]
-    yield (
-        "run",
-        [
-            f"Commit `{result['commit']}`, {result['at'][:10]}, {'quick' if result['quick'] else 'full'} run; "
-            f"{measured_on['cores']} cores ({measured_on['processor']}), load {measured_on['load_average']:.1f} at the "
-            f"start, Python {measured_on['python']}."
-        ],
+    run = (
+        f"Commit `{result['commit']}`, {result['at'][:10]}, {'quick' if result['quick'] else 'full'} run; "
+        f"{measured_on['cores']} cores ({measured_on['processor']}), load {measured_on['load_average']:.1f} at the "
+        f"start, Python {measured_on['python']}."
     )
+    yield "run", wrap(run, COLUMNS)
     yield "targets", table(("figure", "measured", "promised", ""), report.rows(result))
     if "release" in result:
         yield (
@@ -166,7 +166,7 @@ def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
                 ),
             ),
         )
-        yield "one-run", [next(report.facts({"release": result["release"]}))]
+        yield "one-run", wrap(next(report.facts({"release": result["release"]})), COLUMNS)
     if "whole_path" in result:
         yield (
             "whole-path",

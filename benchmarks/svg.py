@@ -9,7 +9,7 @@ from typing import NamedTuple
 WIDTH = 820
 LABEL_X = 250
 BARS_X = 262
-BARS_WIDTH = 440
+BARS_WIDTH = 400
 ROW = 30
 BAR = 18
 COLOURS = ("#3b6ea5", "#e08e45", "#5a9367", "#b65d6f", "#8576b5", "#7a8793")
