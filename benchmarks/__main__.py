@@ -21,7 +21,7 @@ from typing import Any
 
 from rich.console import Console
 
-from local import BUILD, ROOT
+from local import BUILD, ROOT, LocalError
 from local.start import explained
 
 from . import cold_start, functions, isolation, release, report, whole_path, worker
@@ -106,6 +106,7 @@ def main() -> None:
     result |= {"commit": commit(), "machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
     result["quick"] = arguments.quick or bool(arguments.only and result.get("quick"))
     took_s = result.setdefault("took_s", {})
+    failed: dict[str, str] = {}
     with console.status("") as status:
 
         def say(text: str) -> None:
@@ -117,13 +118,19 @@ def main() -> None:
             if arguments.only and name not in arguments.only:
                 continue
             family_began = time.monotonic()
-            result |= measure(say)
+            try:
+                result |= measure(say)
+            except (RuntimeError, LocalError) as fault:  # the others are worth having all the same
+                failed[name] = str(fault)
+                continue
             took_s[name] = round(time.monotonic() - family_began, 1)
             RESULT.parent.mkdir(parents=True, exist_ok=True)
             RESULT.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     report.show(result, console)
-    console.print(f"{time.monotonic() - began:.0f} s in all. Written: {RESULT.relative_to(ROOT)}")
+    console.print(f"{time.monotonic() - began:.0f} s in all. Written: {os.path.relpath(RESULT, ROOT)}")
+    if failed:
+        sys.exit("Not measured: " + "; ".join(f"{name}: {fault}" for name, fault in failed.items()))
 
 
 if __name__ == "__main__":
-    sys.exit(explained(main))
+    explained(main)

@@ -42,7 +42,9 @@ def measure(released: int, codes: int, say: Callable[[str], None]) -> dict[str, 
 
         say(f"isolation: releasing {released:,}")
         _fill(stack, "Wait", released)
-        answer = aws.client(stack.endpoint, "lambda").invoke(FunctionName=stack.outputs["SchedulerFunctionName"])
+        answer = aws.client(stack.endpoint, "lambda").invoke(
+            FunctionName=stack.outputs["SchedulerFunctionName"], Payload=b"{}"
+        )
         moved = answer["Payload"].read().decode()
         _until_delivering(stack)
         # The release's workers may have taken the day's warm processes: its first codes wait for a cold start. Apart.

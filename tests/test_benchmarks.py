@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import __main__ as main
 from benchmarks import charts, cold_start, functions, release, report, whole_path, worker
 from benchmarks.measure import counted
 from benchmarks.world import EVENING, MORNING, World, candidates, items, put
@@ -238,6 +240,26 @@ def test_the_worker_is_measured_under_its_keys(world: World, monkeypatch: pytest
     assert measured.keys() >= example()["worker"].keys()
     assert measured["ways"].keys() == charts.WORKER_WAYS.keys()
     assert measured["ways"]["powertools"]["table_calls_per_1000"]["median"] == 2000
+
+
+def test_a_family_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(_: Any) -> dict[str, Any]:
+        raise RuntimeError("nothing is delivered")
+
+    both = {"worker": fails, "cold_start": lambda _: {"asset_bytes": 4_400_000}}
+    monkeypatch.setattr(main, "families", lambda quick: both)
+    monkeypatch.setattr(main, "RESULT", tmp_path / "bench.json")
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick"])
+    with pytest.raises(SystemExit, match="Not measured: worker: nothing is delivered"):
+        main.main()
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert written["asset_bytes"] == 4_400_000 and written["quick"]
+    assert written["commit"] and written["machine"]["cores"]
+
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--only", "worker"])
+    both["worker"] = lambda _: {"worker": {}}
+    main.main()
+    assert json.loads((tmp_path / "bench.json").read_text())["asset_bytes"] == 4_400_000
 
 
 def test_a_missed_target_is_said_to_be_missed() -> None:
