@@ -221,7 +221,7 @@ def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
         yield (
             "isolation",
             table(
-                ("", "codes", "median ms", "p95 ms", "not arrived within 20 s"),
+                ("", "codes", "median ms", "p95 ms", "not arrived in time"),
                 (
                     [
                         name,
