@@ -21,6 +21,7 @@ from local.aws import client
 
 NOTIFICATION_BYTES = 400
 SENTENCE = "(광고) 가을 세일이 오늘 밤 시작됩니다. 전 품목 30% 할인 쿠폰을 받아 보세요. 무료 수신거부 080-000-0000 "
+QUEUES = ("notification", "delivery", "wait", "schedule", "dead_letter")
 TABLES = {"ledger": "id", "consent": "recipient_id"}
 VISIBILITY_S = {"wait": WAIT_VISIBILITY_S, "delivery": LANE_VISIBILITY_S, "schedule": LANE_VISIBILITY_S}
 
@@ -44,9 +45,8 @@ class World:
 
     def drop_queues(self) -> None:
         """Give the memory back that the queues hold."""
-        for name, url in _urls(self.settings).items():
-            if name != "dead_letter_queue_url":
-                self.sqs.delete_queue(QueueUrl=url)
+        for name in QUEUES:
+            self.sqs.delete_queue(QueueUrl=getattr(self.settings, f"{name}_queue_url"))
 
 
 @contextmanager
@@ -75,14 +75,10 @@ def make_table(dynamodb: Any, table: str, key: str) -> None:
 
 def _queues(sqs: Any) -> Settings:
     urls = {}
-    for name in ("notification", "delivery", "wait", "schedule", "dead_letter"):
+    for name in QUEUES:
         attributes = {"VisibilityTimeout": str(VISIBILITY_S.get(name, 60))}
         urls[f"{name}_queue_url"] = sqs.create_queue(QueueName=f"{name}-{uuid4()}", Attributes=attributes)["QueueUrl"]
     return Settings(**urls, ledger_table="ledger", consent_table="consent", channel_secret="none")
-
-
-def _urls(settings: Settings) -> dict[str, str]:
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name.endswith("_queue_url")}
 
 
 def candidates(
