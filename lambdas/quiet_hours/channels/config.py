@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .http import LOCAL_HOSTS, Poster
+from .http import Poster
 from .seam import Misconfigured
 
 RATE_MAX = 100_000
@@ -59,14 +59,16 @@ def endpoint(config: Config, channel: str, url: str, deadline_s: float) -> Poste
     same path. Raises `Misconfigured`."""
     stand_in = local_endpoint(config, channel)
     host, _, path = url.removeprefix("https://").partition("/")
-    return Poster(f"{stand_in}/{path}" if stand_in else url, deadline_s, host)
+    return poster(f"{stand_in}/{path}" if stand_in else url, deadline_s, channel, "endpoint_url", host)
 
 
 def local_endpoint(config: Config, channel: str) -> str | None:
     """`endpoint_url`, which only this machine may be: another place would be given the credentials."""
     url = optional(config, channel, "endpoint_url")
-    if url is not None and not re.fullmatch(
-        rf"http://({'|'.join(map(re.escape, LOCAL_HOSTS))}|\[::1\]):[0-9]{{1,5}}", url
-    ):
+    found = None if url is None else _LOCAL.fullmatch(url)
+    if url is not None and (found is None or not 0 < int(found[1]) < 65_536):
         raise Misconfigured(f"{channel}.endpoint_url is for local use only, and must be http://127.0.0.1:PORT")
     return url
+
+
+_LOCAL = re.compile(r"http://(?:127\.0\.0\.1|localhost|\[::1\]):([0-9]{1,5})")

@@ -58,7 +58,8 @@ class Channel(Protocol):
 
     @property
     def can_resend(self) -> bool:
-        """Whether the provider recognises a notification that it gets again, by its id."""
+        """Whether a notification is sent again when nobody knows what came of it: the provider recognises it by its id,
+        or the configuration says so (`unknown_outcome`)."""
 
     def send(self, notifications: Sequence[Notification]) -> Sequence[Outcome]:
         """Call the provider once. Never raises for what a provider can do, never retries, is over by `deadline_s`."""
