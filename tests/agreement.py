@@ -26,12 +26,15 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from lambdas.quiet_hours.held import Held, held_of, read_held, record_held
 from lambdas.quiet_hours.ledger import ENDINGS, Entry, Ledger, ended
 from simulation.faults import Faults
 from simulation.queues import Queue, Sqs
 from simulation.tables import DynamoDb, Table
 from simulation.world import World
+from tests.aws import TABLES, create_table
 
+MODELLED_TABLES = ("ledger", "consent", "held")
 START = datetime(2020, 11, 11, 12, 0, tzinfo=UTC)
 SEQUENCES = 5
 STEPS = 40
@@ -49,7 +52,8 @@ class Model:
         hidden = Queue(world, faults, "hidden", 600.0, 86_400, bytes_max=64 * 1024)
         self.urls = {queue.name: queue.url for queue in (dead_letter, lane, hidden)}
         self.sqs: Any = Sqs(process, faults, {queue.url: queue for queue in (dead_letter, lane, hidden)})
-        tables = {"ledger": Table(world, "ledger", "id"), "consent": Table(world, "consent", "recipient_id")}
+        keys = {"ledger": "id", "consent": "recipient_id", "held": "id"}
+        tables = {name: Table(world, name, key) for name, key in keys.items()}
         self.dynamodb: Any = DynamoDb(process, faults, tables)
 
     def receive(self, queue: str, most: int) -> list[Any]:
@@ -81,13 +85,8 @@ class Real:
         lane = self._queue("lane", VisibilityTimeout="0", RedrivePolicy=redrive)
         hidden = self._queue("hidden", VisibilityTimeout="600", MaximumMessageSize=str(64 * 1024))
         self.urls = {"dead": dead, "lane": lane, "hidden": hidden}
-        for table, key in (("ledger", "id"), ("consent", "recipient_id")):
-            self.dynamodb.create_table(
-                TableName=table,
-                AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
-                KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-                BillingMode="PAY_PER_REQUEST",
-            )
+        for table in MODELLED_TABLES:
+            create_table(self.dynamodb, table, *TABLES[table])
         return self
 
     def _queue(self, name: str, **attributes: str) -> str:
@@ -100,7 +99,7 @@ class Real:
         """Take away its queues and tables."""
         for url in self.urls.values():
             self.sqs.delete_queue(QueueUrl=url)
-        for table in ("ledger", "consent"):
+        for table in MODELLED_TABLES:
             self.dynamodb.delete_table(TableName=table)
 
 
@@ -338,3 +337,27 @@ def consents_agree(real: Real, seed: int) -> None:
         for side in (model, real)
     ]
     assert found[0] == found[1]
+
+
+def held_agree(real: Real, seed: int) -> None:
+    """What is held is recorded, read and listed by its source, page by page."""
+    rng, model = Random(seed), Model()
+    records = [
+        Held(id, "2020-11-11T12:00:00.000+00:00", f"2020-11-1{rng.randint(1, 3)}T23:00:00+00:00", "why", "advertising",
+             "sms", "user-1", "2020-11-14T12:00:00+00:00", rng.choice(("sale", "shop", "")))
+        for id in (f"n-{number}" for number in range(30))
+    ]  # fmt: skip
+    limit = rng.randint(1, 12)
+    told = []
+    for side in (model, real):
+        assert record_held(side.dynamodb, "held", records) == 0
+        ids: list[str] = []
+        after = None
+        for _ in records:
+            page = held_of(side.dynamodb, "held", "sale", limit, after)
+            ids += page.ids
+            if (after := page.after) is None:
+                break
+        told.append((ids, read_held(side.dynamodb, "held", "n-3"), read_held(side.dynamodb, "held", "nobody")))
+    assert sorted(told[0][0]) == sorted(told[1][0]) == sorted(each.id for each in records if each.source == "sale")
+    assert told[0][1:] == told[1][1:] == (records[3], None)

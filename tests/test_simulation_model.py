@@ -14,6 +14,7 @@ from tests.agreement import (
     Real,
     calls_are_refused,
     consents_agree,
+    held_agree,
     ledgers_agree,
     queues_agree,
     redrives_agree,
@@ -64,3 +65,8 @@ def test_a_refused_transaction_says_which_item_stood_in_the_way(moto: Real) -> N
 @pytest.mark.parametrize("seed", range(SEQUENCES))
 def test_consents_are_read_as_moto_reads_them(moto: Real, seed: int) -> None:
     consents_agree(moto, seed)
+
+
+@pytest.mark.parametrize("seed", range(SEQUENCES))
+def test_what_is_held_is_listed_as_moto_lists_it(moto: Real, seed: int) -> None:
+    held_agree(moto, seed)

@@ -79,3 +79,8 @@ def test_a_refused_transaction_says_there_too_which_item_stood_in_the_way(embedd
 @pytest.mark.parametrize("seed", range(SEQUENCES))
 def test_consents_are_read_as_the_embedded_aws_reads_them(embedded: Real, seed: int) -> None:
     consents_agree(embedded, seed)
+
+
+@pytest.mark.parametrize("seed", range(SEQUENCES))
+def test_what_is_held_is_listed_as_the_embedded_aws_lists_it(embedded: Real, seed: int) -> None:
+    held_agree(embedded, seed)
