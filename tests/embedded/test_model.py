@@ -16,6 +16,7 @@ from tests.agreement import (
     Real,
     calls_are_refused,
     consents_agree,
+    held_agree,
     ledgers_agree,
     old_handles_agree,
     oversized_entries_agree,
