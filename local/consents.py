@@ -133,8 +133,8 @@ def import_file(path: Path, registry: Registry | None, now: datetime, from_line:
     """Import a file; what is wrong is written beside it, by line. Raises `LocalError` that says where to go on."""
     done = Imported(line=from_line)
     rejected = path.with_name(path.name + ".rejected.csv")
-    task = progress.add_task("checked" if registry is None else "imported", total=path.stat().st_size)
     try:
+        task = progress.add_task("checked" if registry is None else "imported", total=path.stat().st_size)
         with path.open("rb") as file, rejected.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(("line", "errors"))

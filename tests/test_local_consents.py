@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -230,6 +232,52 @@ def test_what_is_exported_can_be_imported_again_and_changes_nothing(load: Any, d
 
 
 # --- the command
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, dynamodb: Any, settings: Settings, tmp_path: Path) -> Callable[..., None]:
+    """`python -m local.consents …` in the temporary folder, on a deployment whose registrar has the settings."""
+    variables = {"Environment": {"Variables": replace(settings, timezone="America/New_York").to_env()}}
+    clients = {
+        "dynamodb": dynamodb,
+        "lambda": SimpleNamespace(
+            get_function_configuration=lambda FunctionName: {"Registrar": variables}[FunctionName]
+        ),
+    }
+    monkeypatch.setattr(consents, "target", lambda: (clients.get, {"RegistrarFunctionName": "Registrar"}))
+    monkeypatch.setattr(consents, "in_threads", lambda function, parts, at_once: [function(part) for part in parts])
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["local.consents", *arguments])
+        consents.main()
+
+    return run
+
+
+def test_import_export_and_the_list_of_who_is_due_go_by_the_deployments_own_settings(
+    command: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_text("\n".join([HEADER, *many(3, at="2025-03-01T02:00:00Z")]))
+    command("import", "in.csv")
+    assert "3 written" in capsys.readouterr().out
+    command("export", "out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 4
+    capsys.readouterr()
+    command("due", "--before", "2027-03-01")  # in New York it was still February
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], sorted(lines[1:])) == ("recipient_id,renotify_due", [f"user-{n},2027-02-28" for n in range(3)])
+
+
+def test_an_import_with_wrong_rows_ends_with_where_they_are_listed(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(HEADER + "\nuser-1,maybe,false,2025,\n")
+    with pytest.raises(LocalError, match=r"in\.csv\.rejected\.csv"):
+        command("import", "in.csv")
+
+
+def test_a_file_that_is_not_there_is_named(command: Any) -> None:
+    with pytest.raises(LocalError, match=r"nowhere\.csv cannot be read: No such file"):
+        command("import", "nowhere.csv")
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
