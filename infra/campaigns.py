@@ -89,7 +89,6 @@ def work_on(bucket: s3.Bucket) -> list[iam.PolicyStatement]:
     uploads, progress = (bucket.arn_for_objects(f"{prefix}*") for prefix in (CAMPAIGN_UPLOADS, CAMPAIGN_PROGRESS))
     return [
         may(["s3:GetObject", "s3:PutObject"], uploads, progress),
-        may(["s3:AbortMultipartUpload"], uploads),
         may(["s3:DeleteObject"], progress),
         may(["s3:ListBucket"], bucket.bucket_arn),
     ]

@@ -78,7 +78,7 @@ DEAD_LETTER_BYTES_MAX = 1024 * 1024  # the most that SQS takes: what anyone coul
 LANE_RECEIVES_MAX = 240
 ENTRY_RECEIVES_MAX = WAIT_RECEIVES_MAX = 1000
 
-# A file that is worked on for long costs a receive each run: 150 runs of five minutes are 150 million rows and more.
+# A file that is worked on for long costs a receive each run, and these are over before the queue forgets the message.
 CAMPAIGN_RECEIVES_MAX = 150
 CAMPAIGN_CONCURRENCY = 2  # the least that an event source takes
 

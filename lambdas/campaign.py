@@ -116,16 +116,21 @@ class Campaign:
         how many seconds to go on. Raises what S3 raises where the progress cannot be read or written."""
         if self._is_reported():
             return None
-        progress = self._saved()
+        try:
+            return self._go_on(self._saved(), now, remaining_s)
+        except ClientError as fault:
+            if error_code(fault) != "NoSuchUpload":
+                raise
+            self._save(Progress())  # another run of the same file has ended the upload: start over, and be absorbed
+            return AGAIN_LATER_S
+
+    def _go_on(self, progress: Progress, now: Callable[[], datetime], remaining_s: Callable[[], float]) -> int | None:
         error = again_s = None
         try:
             again_s = self._accept(progress, now, remaining_s)
         except BadFile as fault:
             error = str(fault)
         except ClientError as fault:
-            if error_code(fault) == "NoSuchUpload":  # another run of the same file has ended it
-                self._save(Progress())
-                return AGAIN_LATER_S
             if error_code(fault) not in GONE:
                 raise
             error = "the file was deleted or replaced before its end; what was accepted until then stays accepted"

@@ -244,7 +244,7 @@ def test_rejected_rows_that_are_more_than_memory_should_hold_are_uploaded_in_par
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
-@pytest.mark.parametrize("crashes_at", range(16))
+@pytest.mark.parametrize("crashes_at", range(16))  # as many calls as a run makes that none of them ends
 def test_a_crash_at_any_call_loses_no_row_and_leaves_one_report(
     s3: Any, sqs: Any, settings: Settings, drop: Any, monkeypatch: pytest.MonkeyPatch, crashes_at: int, after: bool
 ) -> None:
@@ -278,6 +278,23 @@ def test_a_crash_at_any_call_loses_no_row_and_leaves_one_report(
     assert set(ids(sqs, settings)) == {f"n-{n:05}" for n in range(35)}
     assert (report(s3)["accepted"], report(s3)["rejected"]) == (35, 50)
     assert [each["line"] for each in rejected(s3)] == list(range(32, 82))
+
+
+@pytest.mark.parametrize("rows_after", [1, 60], ids=["at the end", "on the way"])
+def test_an_upload_that_another_run_has_ended_is_begun_again(
+    s3: Any, drop: Any, monkeypatch: pytest.MonkeyPatch, rows_after: int
+) -> None:
+    """S3 may tell of a file twice, and two runs then work on it at once: the slower one starts over and is absorbed."""
+    monkeypatch.setattr(campaign, "PART_BYTES", 5 * 1024 * 1024)
+    bad = f"sms,bad,{'가' * 40_000}\n"
+    dropped = drop("channel,address,body\n" + bad * (50 + rows_after))
+    steps = count()
+    assert run(dropped, lambda: 300 if next(steps) < 4 else 29) == AGAIN_AT_ONCE_S
+    ended = fail("NoSuchUpload")
+    late = replace(dropped, s3=Faulty(s3, upload_part=ended, complete_multipart_upload=ended))
+    assert run(late) == AGAIN_LATER_S
+    assert run(dropped) is None
+    assert [each["line"] for each in rejected(s3)] == list(range(2, 52 + rows_after))
 
 
 def test_a_message_that_comes_twice_is_worked_on_once(sqs: Any, settings: Settings, drop: Any) -> None:

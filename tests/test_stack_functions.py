@@ -169,7 +169,6 @@ PERMISSIONS = {
         ("s3:GetObject", "Bucket/progress/*"),
         ("s3:PutObject", "Bucket/campaigns/*"),
         ("s3:PutObject", "Bucket/progress/*"),
-        ("s3:AbortMultipartUpload", "Bucket/campaigns/*"),
         ("s3:DeleteObject", "Bucket/progress/*"),
         ("s3:ListBucket", "Bucket"),
     },
