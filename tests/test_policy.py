@@ -15,7 +15,18 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from lambdas.quiet_hours.notification import CHANNELS
-from lambdas.quiet_hours.policy import CATEGORIES, Consent, Drop, Hold, Policy, Send, decide, quiet_until, stock
+from lambdas.quiet_hours.policy import (
+    CATEGORIES,
+    Consent,
+    Drop,
+    Hold,
+    Policy,
+    Send,
+    decide,
+    quiet_ended,
+    quiet_until,
+    stock,
+)
 
 SEOUL = ZoneInfo("Asia/Seoul")
 NEW_YORK = ZoneInfo("America/New_York")
@@ -317,3 +328,33 @@ def test_a_policy_of_ones_own_holds_what_it_names() -> None:
     assert isinstance(decide(advert(category="informational"), None, NOON, own), Hold)
     assert isinstance(decide(advert(category="informational", channel="slack"), None, NOON, own), Send)
     assert isinstance(decide(advert(), None, NOON, own), Send)
+
+
+# --- how long ago they ended
+
+
+@pytest.mark.parametrize(
+    ("now", "ended"),
+    [
+        ("2020-11-11T07:59:59", "2020-11-10T08:00:00"),
+        ("2020-11-11T08:00:00", "2020-11-11T08:00:00"),
+        ("2020-11-11T20:00:00", "2020-11-11T08:00:00"),
+        ("2020-11-12T00:00:00", "2020-11-11T08:00:00"),
+    ],
+)
+def test_quiet_hours_ended_last_at_their_last_end(now: str, ended: str) -> None:
+    assert quiet_ended(seoul(now), stock("korea")) == seoul(ended)
+
+
+@pytest.mark.parametrize("day", ["2020-03-08", "2020-11-01"])  # the clocks go forward, and back
+def test_quiet_hours_end_by_the_wall_clock_where_the_clocks_change(day: str) -> None:
+    policy = stock("korea", timezone="America/New_York")
+    noon = datetime.fromisoformat(f"{day}T12:00:00").replace(tzinfo=NEW_YORK)
+    assert quiet_ended(noon, policy) == noon.replace(hour=8)
+
+
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2021, 1, 1), timezones=st.sampled_from([SEOUL, NEW_YORK, UTC])))
+@examples(max_examples=200, deadline=None)
+def test_the_last_end_is_never_ahead_and_never_more_than_a_day_and_an_hour_ago(now: datetime) -> None:
+    ended = quiet_ended(now, stock("korea", timezone="America/New_York"))
+    assert timedelta(0) <= now.astimezone(UTC) - ended <= timedelta(hours=25)
