@@ -13,7 +13,7 @@ from typing import Any
 
 from lambdas.quiet_hours.bundle import Message
 from lambdas.quiet_hours.delivery import LANE_SHARE
-from lambdas.quiet_hours.notification import accept, to_text
+from lambdas.quiet_hours.notification import accept
 from lambdas.quiet_hours.queues import send
 from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import STOP_BEFORE_S
@@ -46,7 +46,7 @@ def scheduler_timeout(pipeline: Pipeline, timeout_s: int) -> Iterator[None]:
 def hold(pipeline: Pipeline, ids: list[str]) -> None:
     """Put them on wait as the consumer does with what trickles in: each a bundle of its own."""
     now = datetime.now(UTC)
-    texts = [to_text(accept(advertising(id), default_id=id, now=now)) for id in ids]
+    texts = [accept(advertising(id), default_id=id, now=now)[1] for id in ids]
     assert not send(pipeline.sqs, pipeline.outputs["WaitQueueUrl"], [Message(f"[{text}]") for text in texts])
 
 
@@ -120,7 +120,7 @@ def channel_secret(pipeline: Pipeline, webhook: dict[str, Any]) -> Iterator[None
 def put_bundles(pipeline: Pipeline, lane: str, ids: list[str]) -> None:
     """Bundles of ten, so that there is something for every worker."""
     now = datetime.now(UTC)
-    texts = [to_text(accept(order(id), default_id=id, now=now)) for id in ids]
+    texts = [accept(order(id), default_id=id, now=now)[1] for id in ids]
     bundles = [Message("[" + ",".join(texts[start : start + 10]) + "]") for start in range(0, len(texts), 10)]
     assert not send(pipeline.sqs, pipeline.outputs[f"{lane}QueueUrl"], bundles)
 
