@@ -29,7 +29,10 @@ def test_no_canary_is_in_any_log_nor_in_a_dead_letters_attributes(pipeline: Pipe
     pipeline.put(canary(id=ids["invalid"]) | invalid)
     unreadable = f"{TEXT} {PHONE} {EMAIL}"
     pipeline.put(unreadable)
-    columns, row = "channel,address,id,body,variables.name", f"sms,{PHONE},{ids['row']},{TEXT},{EMAIL}"
+    columns, row = (
+        "channel,address,category,id,body,variables.name",
+        f"sms,{PHONE},critical,{ids['row']},{TEXT},{EMAIL}",
+    )
     client(pipeline.endpoint, "s3").put_object(
         Bucket=pipeline.outputs["CampaignBucketName"],
         Key=f"campaigns/{ids['row']}.csv",
@@ -37,7 +40,9 @@ def test_no_canary_is_in_any_log_nor_in_a_dead_letters_attributes(pipeline: Pipe
     )
 
     letters: list[dict[str, Any]] = [
-        pipeline.wait_until(lambda one=ids[name]: pipeline.dead_letter(notification_id=one))
+        pipeline.wait_until(
+            lambda one=ids[name]: pipeline.dead_letter(notification_id=one), what=f"{name} dead-letters"
+        )
         for name in ("refused", "no-channel", "invalid", "row")
     ]
     letters.append(pipeline.wait_until(lambda: pipeline.dead_letter(body=unreadable)))
