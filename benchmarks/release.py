@@ -92,7 +92,11 @@ def figures(calls: Sequence[Call], held: int) -> dict[str, float]:
     moved_bytes = sum(call.payload_bytes for call in working if call.operation == "ReceiveMessage")
     deletes = sum(call.operation == "DeleteMessageBatch" for call in working)
     per_1000 = 1000 / held
-    return {
+    lasted_ms = {
+        f"{operation}_ms": median((call.ended - call.began) * 1000 for call in working if call.operation == operation)
+        for operation in sorted({call.operation for call in working})
+    }
+    return lasted_ms | {
         "wall_s": last.ended - first.began,
         "wall_with_empty_receives_s": max(call.ended for call in calls) - first.began,
         "empty_receives": len(calls) - len(working),
