@@ -16,7 +16,7 @@ from .quiet_hours.bundle import Item, Message, Misfit, Unreadable, dead_letter, 
 from .quiet_hours.consent import read_consents
 from .quiet_hours.discretion import discreet
 from .quiet_hours.held import held_record, record_held
-from .quiet_hours.label import label_faults
+from .quiet_hours.label import asks_for_label, label_faults
 from .quiet_hours.notification import recipient_of
 from .quiet_hours.policy import Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.queues import send
@@ -68,7 +68,7 @@ def consume(
         except Unreadable as fault:
             refused.append((dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
             continue
-        found, unlabelled = _labelled(found, settings)
+        found, unlabelled = _labelled(found, settings) if asks_for_label(settings) else (found, [])
         items += found
         sources |= {id(item): record["messageId"] for item in found}
         for misfit in misfits + unlabelled:
@@ -82,7 +82,8 @@ def consume(
     held: list[Item] = []
     holds: list[Hold] = []
     for item in items:
-        decision = decide(item.notification, consents.get(recipient_of(item.notification)), now, policy)
+        consent = consents.get(recipient_of(item.notification)) if consents else None
+        decision = decide(item.notification, consent, now, policy)
         if isinstance(decision, Hold):
             held.append(item)
             holds.append(decision)

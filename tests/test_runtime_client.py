@@ -168,13 +168,18 @@ def test_the_worker_hands_back_what_its_remaining_time_does_not_allow(
 # --- errors
 
 
-@pytest.mark.parametrize("name", ["consumer", "worker"])
-def test_an_error_has_lambdas_shape_and_does_not_end_the_function(functions: Functions, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "said", "where"),
+    [("consumer", ("Failed", "KeyError"), "discretion"), ("worker", ("KeyError", "'Records'"), "worker")],
+)
+def test_an_error_has_lambdas_shape_and_does_not_end_the_function(
+    functions: Functions, name: str, said: tuple[str, str], where: str
+) -> None:
     function: Function = getattr(functions, name)
     answer = function.invoke(b"{}")
     assert answer.keys() == {"errorMessage", "errorType", "requestId", "stackTrace"}
-    assert (answer["errorType"], answer["errorMessage"]) == ("KeyError", "'Records'")
-    assert f"/lambdas/{name}.py" in answer["stackTrace"][0]
+    assert (answer["errorType"], answer["errorMessage"]) == said
+    assert f"/{where}.py" in answer["stackTrace"][0]
     assert function.invoke(b'{"Records": []}') == NO_FAILURES
 
 

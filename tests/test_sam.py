@@ -36,6 +36,7 @@ SETTINGS = Settings(
     ledger_table="QuietHours-Ledger-1",
     consent_table="QuietHours-Consent-1",
     channel_secret="quiet-hours/channels",
+    campaign_queue_url="http://localhost:4566/000000000000/QuietHours-Campaign",
     start="22:30",
     end="07:15",
     timezone="America/New_York",
@@ -197,9 +198,9 @@ def _sam(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _reached_from_a_container(settings: Settings) -> Settings:
-    urls = ("notification_queue_url", "delivery_queue_url", "wait_queue_url", "schedule_queue_url")
+    queues = ("notification", "delivery", "wait", "schedule", "dead_letter", "campaign")
     there = {
         name: getattr(settings, name).replace("http://localhost:4566", ENDPOINT)
-        for name in (*urls, "dead_letter_queue_url")
+        for name in (f"{queue}_queue_url" for queue in queues)
     }
     return replace(settings, **there)

@@ -19,7 +19,7 @@ from simulation.planted import PLANTS, SEEDS_MAX
 
 SEEDS = 500
 PARTS = 20
-BEYOND_SEEDS = 40
+BEYOND_SEEDS = 100
 RATE = "nights_per_second_per_core"
 
 

@@ -19,6 +19,11 @@ _OPT_OUT = re.compile(
 )
 
 
+def asks_for_label(settings: Settings) -> bool:
+    """Whether advertising has to carry a label in this deployment."""
+    return settings.advertising_label and settings.policy == "korea"
+
+
 def label_faults(notification: Notification, settings: Settings) -> list[str]:
     """What advertising lacks before it may be accepted: one `field: fault` each, none where no label is asked for.
 
@@ -26,7 +31,7 @@ def label_faults(notification: Notification, settings: Settings) -> list[str]:
     opt-out may stand in either. A template's own text is the provider's: of a notification without a body only the
     title is checked.
     """
-    if not settings.advertising_label or settings.policy != "korea" or notification["category"] != "advertising":
+    if notification["category"] != "advertising" or not asks_for_label(settings):
         return []
     content = notification["content"]
     title, body = content.get("title"), content.get("body")

@@ -352,8 +352,11 @@ def _slack(address: str) -> str:
     raise ValueError("must be a channel such as #orders or a Slack id such as C024BE91L")
 
 
+_OPAQUE = re.compile(r"[!-~]{1,512}")
+
+
 def _opaque(address: str) -> str:
-    if re.fullmatch(r"[!-~]{1,512}", address) and "://" not in address:
+    if _OPAQUE.fullmatch(address) and "://" not in address:
         return address
     raise ValueError("must have 1 to 512 visible ASCII characters and not be a URL: targets come from configuration")
 
