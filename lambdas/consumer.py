@@ -59,7 +59,7 @@ def consume(
     taken, and how many notifications went which way. Raises what the consent table's client raises: then nothing has
     been sent and all of them come again.
     """
-    sources: dict[int, str] = {}  # which record an item came in, by the item's identity
+    arrived: list[tuple[str, list[Item]]] = []  # what came in which record
     items: list[Item] = []
     refused: list[tuple[Message, str]] = []
     for record in records:
@@ -70,7 +70,7 @@ def consume(
             continue
         found, unlabelled = _labelled(found, settings) if asks_for_label(settings) else (found, [])
         items += found
-        sources |= {id(item): record["messageId"] for item in found}
+        arrived.append((record["messageId"], found))
         for misfit in misfits + unlabelled:
             letter = dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id)
             refused.append((letter, record["messageId"]))
@@ -90,16 +90,18 @@ def consume(
         else:
             now_lane.append(item)
 
-    failed: set[str] = set()
+    left: set[int] = set()  # the identities of items that no queue took
     for queue_url, lane in ((settings.delivery_queue_url, now_lane), (settings.wait_queue_url, held)):
         messages = pack(lane)
         for index in send(sqs, queue_url, messages):
-            failed |= {sources[id(item)] for item in messages[index].items}
+            left |= {id(item) for item in messages[index].items}
+    failed = {message_id for message_id, found in arrived if left and any(id(item) in left for item in found)}
     for index in send(sqs, settings.dead_letter_queue_url, [letter for letter, _ in refused]):
         failed.add(refused[index][1])
     counts = Counter(now=len(now_lane), held=len(held), refused=len(refused))
     if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
-        on_wait = [(item, hold) for item, hold in zip(held, holds, strict=True) if sources[id(item)] not in failed]
+        come_again = {id(item) for message_id, found in arrived if message_id in failed for item in found}
+        on_wait = [(item, hold) for item, hold in zip(held, holds, strict=True) if id(item) not in come_again]
         records_of_held = [held_record(item.notification, hold, now) for item, hold in on_wait]
         counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, records_of_held)
     return sorted(failed), counts

@@ -174,8 +174,10 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
             position = _after_space(body, position + 1)
             value, end = _decode(body, position)
             values.append((value, body[position:end]))
-            position = _after_space(body, end)
-            separator = body[position : position + 1]
+            position, separator = end, body[end : end + 1]
+            if separator not in (",", "]"):
+                position = _after_space(body, end)
+                separator = body[position : position + 1]
             if separator not in (",", "]"):
                 raise Unreadable(f"the array has neither a comma nor its end at character {position}")
         if _after_space(body, position + 1) != len(body):
