@@ -207,12 +207,14 @@ class Checks:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
 
     def paced(self, provider: Provider, deaths: int, invocations_at_once: int) -> None:
-        """In any second and any ten: the rate, and one call an invocation that runs at once or died."""
+        """In any second and any ten: the rate, and one call an invocation that runs at once or died; a call has at most
+        what its invocation may send in a second, or one."""
         rate = provider.kind.rate_per_s
         if rate is None:
             return
         for length_s in (1.0, 10.0):
-            bound = rate * (length_s + self.plan.longest_pause_s) + invocations_at_once + deaths
+            call = max(1.0, rate / invocations_at_once)
+            bound = rate * (length_s + self.plan.longest_pause_s) + call * (invocations_at_once + deaths)
             first = total = 0
             for t, number in provider.calls:
                 total += number

@@ -272,6 +272,14 @@ def test_a_call_with_many_takes_the_time_of_many(world: World) -> None:
     assert world.clock() - DAY == timedelta(seconds=2.5)
 
 
+@pytest.mark.parametrize(("rate_per_s", "most"), [(400, 25), (40, 10), (12, 3), (4, 1), (1, 1)])
+def test_a_call_has_no_more_than_may_go_in_a_second(world: World, rate_per_s: float, most: int) -> None:
+    """Otherwise two workers at once would send a hundred each in the same instant, whatever the rate."""
+    world.provider.rate_per_s, world.provider.batch_size = rate_per_s, 100
+    world.invoke(*many(25))
+    assert max(len(ids) for _, ids in world.provider.got) == most
+
+
 def test_without_a_rate_nothing_is_waited_for(world: World) -> None:
     world.invoke(*many(3))
     assert world.clock() == DAY

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from math import ceil
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from .bundle import Item, Message, Misfit, Unreadable, dead_letter, pack, read
@@ -47,6 +47,9 @@ TURN_S_MAX = WORKER_TIMEOUT_S - 2 * WRAP_UP_S
 SPLIT_PARTS = 10
 LANE_SHARE = 0.5
 """Each lane's part of a provider's rate: the release can never take the day's half."""
+
+CALL_S = 1.0
+"""How long an invocation's share of a rate may be saved up for one call: so a call with many is no burst."""
 
 Verdict = Outcome | Hold | Drop | None
 """What came of an item at its turn; None where nothing was tried."""
@@ -162,7 +165,8 @@ class Delivery:
         if interval_s + channel.deadline_s > TURN_S_MAX:
             channel = NotConfigured(f"{name} may be called too seldom for so many workers at once to share its rate")
             interval_s = 0
-        affordable = self._affordable(channel, interval_s, len(items))
+        batch_size = _batch_size(channel, interval_s)
+        affordable = self._affordable(channel, interval_s, batch_size, len(items))
         after.give_back(items[affordable:])
         by_id = {item.id: item for item in items[:affordable]}
         try:
@@ -195,7 +199,7 @@ class Delivery:
 
         pacer = Pacer(interval_s, self.now, self.sleep)
         recorder = Recorder(self.ledger, self.now)
-        batches = [ready[start : start + channel.batch_size] for start in range(0, len(ready), channel.batch_size)]
+        batches = [ready[start : start + batch_size] for start in range(0, len(ready), batch_size)]
         answers = self.side_by_side(
             lambda batch: self._call(name, channel, pacer, recorder, batch, consents), batches, channel.side_by_side
         )
@@ -362,13 +366,20 @@ class Delivery:
         at_once = self.settings.release_concurrency if is_schedule else self.settings.delivery_concurrency
         return at_once / (channel.rate_per_s * LANE_SHARE)
 
-    def _affordable(self, channel: Channel, interval_s: float, wanted: int) -> int:
+    def _affordable(self, channel: Channel, interval_s: float, batch_size: int, wanted: int) -> int:
         """How many items surely end within the time left, even if every call takes all of its deadline."""
         left_s = self.remaining_s() - WRAP_UP_S
-        at_once = channel.side_by_side * channel.batch_size
+        at_once = channel.side_by_side * batch_size
         while wanted and wanted * interval_s + ceil(wanted / at_once) * channel.deadline_s > left_s:
             wanted -= 1
         return wanted
+
+
+def _batch_size(channel: Channel, interval_s: float) -> int:
+    """How many notifications a call takes: of a paced channel, at most what may go in `CALL_S`, or one."""
+    if interval_s == 0:
+        return channel.batch_size
+    return max(1, min(channel.batch_size, floor(CALL_S / interval_s + 1e-9)))
 
 
 def _misfit_letter(misfit: Misfit) -> Message:
