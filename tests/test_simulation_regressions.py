@@ -16,8 +16,8 @@ from simulation.planted import PLANTS
 LOST_BY_A_CONFLICT = (2, 15, 27)
 WOULD_BE_FOUND_AGAIN = ("loses_what_it_could_not_mark", "takes_a_conflict_for_a_write")
 
-# Two workers each sent a whole bundle in one call in the same instant, ten within a second at four a second. What a call
-# may have is held by `test_a_call_has_no_more_than_may_go_in_a_second`.
+# Two workers each sent a whole bundle in one call in the same instant, ten within a second at four a second. What a
+# call may have is held by `test_a_call_has_no_more_than_may_go_in_a_second`.
 A_BURST_IN_ONE_CALL = 1776
 
 
