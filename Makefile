@@ -69,7 +69,7 @@ deploy: setup ## cdk deploy to the AWS account of the environment; writes build/
 nights: setup ## simulated nights with faults (SEEDS=n), or one of them (SEED=123 TRACE=1)
 	@python -m simulation $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
 
-bench: setup ## measure everything, a quarter of an hour (QUICK=1: two minutes); writes build/bench.json
+bench: setup ## measure everything, about ten minutes (QUICK=1: under two); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)
 
 sam-env: setup .venv-sam/.filled ## what `sam local invoke` needs, from the running `make local` (docs/local.md)
