@@ -126,7 +126,23 @@ def test_an_expiry_is_kept_up_to_three_days_after_acceptance_and_clamped_to_them
 def test_without_a_producer_an_earlier_accepted_at_is_believed() -> None:
     result = accepted(keep_accepted_at=True, accepted_at="2020-11-11T21:00:00+09:00")
     assert result["accepted_at"] == "2020-11-11T21:00:00+09:00"
-    assert result["expires_at"] == "2020-11-14T21:00:00.000+09:00"
+    assert result["expires_at"] == "2020-11-14T12:00:00.000+00:00"
+
+
+@pytest.mark.parametrize("offset", ["+09:00", "+00:00", "-05:30"])
+def test_an_instant_is_written_alike_whichever_zone_it_was_seen_in_before(offset: str) -> None:
+    zone = datetime.fromisoformat(f"2020-11-11T00:00{offset}").tzinfo
+    accepted(now=NOW.replace(second=7).astimezone(zone))
+    result = accepted(now=NOW.replace(second=7))
+    assert (result["accepted_at"], result["expires_at"]) == (
+        "2020-11-11T12:03:07.123+00:00",
+        "2020-11-14T12:03:07.123+00:00",
+    )
+
+
+def test_an_accepted_at_finer_than_a_millisecond_is_believed_in_its_own_millisecond() -> None:
+    result = accepted(keep_accepted_at=True, accepted_at="2020-11-11T21:03:00.123456+09:00")
+    assert result["accepted_at"] == "2020-11-11T21:03:00.123456+09:00"
 
 
 def test_an_accepted_at_that_says_the_same_instant_stays_as_it_was_written() -> None:

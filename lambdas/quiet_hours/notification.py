@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, TypedDict
 
@@ -99,7 +99,7 @@ def accept(
     accepted_at, accepted_text = _as_precise_as_written(now)
     believed = _instant(candidate["accepted_at"]) if keep_accepted_at and "accepted_at" in candidate else None
     # What already says the same instant stays as it was written, so that a canonical one comes back untouched.
-    if believed is None or believed > accepted_at:
+    if believed is None or believed > now:
         changes["accepted_at"] = accepted_text
     else:
         accepted_at = believed
@@ -117,8 +117,11 @@ def accept(
 
 @lru_cache(maxsize=8)
 def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
-    """The instant in whole milliseconds, and as text. Everything in one request has the same."""
-    instant = instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    """The instant in whole milliseconds and in UTC, and as text. Everything in one request has the same.
+
+    In UTC, because the cache cannot tell one instant from the same one in another zone.
+    """
+    instant = instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)
     return instant, instant.isoformat(timespec="milliseconds")
 
 
