@@ -24,7 +24,7 @@ from lambdas.quiet_hours.bundle import (
     read,
     unpack,
 )
-from lambdas.quiet_hours.notification import NOTIFICATION_BYTES_MAX, accept, to_text
+from lambdas.quiet_hours.notification import NOTIFICATION_BYTES_MAX, RepeatedKeys, accept, to_text
 from lambdas.quiet_hours.queues import BATCH_BYTES_MAX
 from tests.aws import NIGHT, notification, record
 
@@ -114,6 +114,80 @@ def test_every_value_of_an_array_is_found_with_the_very_text_that_it_stands_as(
     spelled = [json.dumps(value, ensure_ascii=False, indent=1) for value, _, _ in parts]
     body = "[" + ",".join(b + text + a for text, (_, b, a) in zip(spelled, parts, strict=True)) + "]"
     assert unpack(body) == ([(value, text) for text, (value, _, _) in zip(spelled, parts, strict=True)], True)
+
+
+tricky = st.sampled_from(["", "a", "},{", '":', '"', " {", "} ", "\\", "가"])
+
+
+def spell_array(parts: list[tuple[Any, str]]) -> tuple[Any, str]:
+    return [value for value, _ in parts], "[" + ",".join(text for _, text in parts) + "]"
+
+
+def spell_object(given: tuple[list[tuple[str, tuple[Any, str]]], str, str, str]) -> tuple[Any, str]:
+    """An object with the white space given, which may name a field twice; the value is what must be found of it."""
+    fields, opening, colon, closing = given
+    found = {name: value for name, (value, _) in fields}
+    text = ",".join(f"{to_text(name)}{colon}:{text}" for name, (_, text) in fields)
+    value = found if len(found) == len(fields) else {"named twice": found}
+    return value, "{" + opening + text + closing + "}"
+
+
+def marked(value: Any) -> Any:
+    """What was read, with objects that name a field twice marked as `spell_object` marks them."""
+    if isinstance(value, dict):
+        found = {name: marked(inner) for name, inner in value.items()}
+        return {"named twice": found} if isinstance(value, RepeatedKeys) else found
+    return [marked(inner) for inner in value] if isinstance(value, list) else value
+
+
+spelled_values = st.recursive(
+    st.integers(0, 9).map(lambda number: (number, str(number))) | tricky.map(lambda text: (text, to_text(text))),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(spell_array)
+        | st.tuples(st.lists(st.tuples(tricky, inner), max_size=3), spaces, spaces, spaces).map(spell_object)
+    ),
+    max_leaves=6,
+)
+
+
+objects = st.lists(st.tuples(tricky, spelled_values), max_size=3).flatmap(
+    lambda fields: st.tuples(st.just(fields), spaces, spaces, spaces).map(spell_object)
+)
+compact = st.lists(st.tuples(tricky, spelled_values), max_size=3).map(lambda fields: spell_object((fields, "", "", "")))
+
+
+@examples(deadline=None, max_examples=400)
+@given(st.lists(compact | objects | spelled_values, min_size=1, max_size=4), st.sampled_from([",", " ,", ", "]))
+def test_what_looks_like_the_seam_of_two_notifications_is_none_inside_of_one(
+    parts: list[tuple[Any, str]], comma: str
+) -> None:
+    found, is_array = unpack("[" + comma.join(text for _, text in parts) + "]")
+    assert is_array
+    assert [(marked(value), text) for value, text in found] == parts
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ['{"a":1,"a":2}', '{"b":"\\":"}'],
+        ['{"a" :1,"a":2}', "{}"],
+        ['{"a":{"b":1,"b":1}}', '{"c":1}'],
+        ['{"a":[{},{},{}]}', "1", "2"],
+        ['{"a":"},{"}', '{"b":1}'],
+        ['{"a":"},{"} ', ' {"b":1}'],
+        ['{"a":"},{"}', ' {"b":1}'],
+        ['{"a":"},{"} ', '{"b":1}'],
+    ],
+)
+def test_each_reason_for_a_close_look_is_seen(texts: list[str]) -> None:
+    found, _ = unpack("[" + ",".join(texts) + "]")
+    assert [text for _, text in found] == [text.strip() for text in texts]
+    twice = [isinstance(inner, RepeatedKeys) for value, _ in found for inner in (value, *_inner(value))]
+    assert any(twice) == ('"a":2' in texts[0] or '"b":1,"b"' in texts[0])
+
+
+def _inner(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else []
 
 
 def test_korean_travels_as_it_is_and_not_escaped() -> None:

@@ -159,6 +159,8 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
 
     Raises `Unreadable` where the body as a whole cannot be taken apart.
     """
+    if (compact := _unpack_compact(body)) is not None:
+        return compact, True
     try:
         position = _after_space(body, 0)
         if not body.startswith("[", position):
@@ -187,6 +189,38 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
         raise Unreadable(f"not JSON: {fault.msg} at character {fault.pos}") from None
     except (ValueError, RecursionError) as fault:  # a number of thousands of digits, arrays thousands deep
         raise Unreadable(f"not JSON that can be read: {type(fault).__name__}") from None
+
+
+_MAY_BE_SPACED = ("\n", "\t", "\r", '" ', "} ", " {")
+
+
+def _unpack_compact(body: str) -> list[tuple[Any, str]] | None:
+    """What `unpack` finds in an array of objects as everything here writes it, at half the cost; else None.
+
+    With no white space after a quote, around an object, the objects stand apart by `},{` and every name ends in `":`.
+    Both may also stand inside a text, but then there are more of them than objects and names, and None is the answer.
+    """
+    if not (body.startswith("[{") and body.endswith("}]")) or any(spaced in body for spaced in _MAY_BE_SPACED):
+        return None
+    texts = body[2:-2].split("},{")
+    try:
+        values: list[Any] = json.loads(body)
+        if len(texts) != len(values) or set(map(type, values)) != {dict} or body.count('":') != _names(values):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    return [(value, f"{{{text}}}") for value, text in zip(values, texts, strict=True)]
+
+
+def _names(values: Iterable[Any]) -> int:
+    """How many names all the objects in these values have."""
+    names = 0
+    for value in values:
+        if type(value) is dict:
+            names += len(value) + _names(value.values())
+        elif type(value) is list:
+            names += _names(value)
+    return names
 
 
 def _after_space(body: str, position: int) -> int:
