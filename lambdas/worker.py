@@ -18,7 +18,7 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from botocore.config import Config
 
 from .quiet_hours import channels
-from .quiet_hours.channels.seam import UNAUTHORIZED, Channel
+from .quiet_hours.channels.seam import Channel
 from .quiet_hours.delivery import Delivery
 from .quiet_hours.ledger import Ledger
 from .quiet_hours.settings import LEASE_S, Settings
@@ -77,10 +77,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             logger.error("bundle failed", extra={"error": type(error).__name__, "at": at})
             raise BundleFailed(type(error).__name__) from None
         # What a provider did not take now, whatever it said: of this and of the counts, metrics are made.
-        unavailable = sum(number for name, number in counts.items() if name.startswith("unavailable: "))
+        refusals = [name for name in counts if name.startswith(("unavailable: ", "unauthorized: "))]
+        unavailable = sum(counts[name] for name in refusals)
         shown = {"lane": delivery.lane(record), "settled": settled, "unavailable": unavailable, **counts}
         logger.info("bundle", extra=shown)
-        if f"unavailable: {UNAUTHORIZED}" in counts:
+        if any(name.startswith("unauthorized: ") for name in refusals):
             # The credentials may have been changed: the next bundle reads them again.
             _clients()[2].clear_cache()  # type: ignore[no-untyped-call]
         if not settled:

@@ -80,7 +80,12 @@ def test_the_paths_ended_where_they_were_meant_to(ran: Ran) -> None:
     ]
     for line in ("accepted", "judged", "release", "drain stopped", "bundle", "bundle failed", "campaign", "posted"):
         assert f'"message":"{line}"' in ran.printed, line
-    for field in ("secret_unavailable", "unavailable: http_429", "unknown: no_answer", "retry: http_500"):
+    for field in (
+        "secret_unavailable",
+        "unavailable: webhook http_429",
+        "unknown: webhook no_answer",
+        "retry: webhook http_500",
+    ):
         assert f'"{field}":1' in ran.printed, field
 
 

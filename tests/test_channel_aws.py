@@ -255,7 +255,7 @@ def test_refused_credentials_are_the_channel_s_fault(provider: Running, make: An
     channel = make(provider.url)
     channel._service._client._request_signer._credentials = boto3.session.Session("AKIA", "x").get_credentials()
     (outcome,) = send(channel, given())
-    assert (outcome.kind, outcome.reason.partition(":")[0]) == ("unavailable", "unauthorized")
+    assert (outcome.kind, outcome.reason.partition(":")[0]) == ("unauthorized", "aws_InvalidClientTokenId")
 
 
 @each
@@ -263,7 +263,7 @@ def test_without_credentials_nothing_is_sent(provider: Running, make: Any, given
     channel = make(provider.url)
     channel._service._client._request_signer._credentials = None
     (outcome,) = send(channel, given())
-    assert outcome.reason.startswith("unauthorized: no AWS credentials (NoCredentialsError)")
+    assert outcome.reason.startswith("aws_NoCredentialsError: no AWS credentials;")
     assert provider.lines == []
 
 

@@ -96,7 +96,7 @@ def test_a_webhook_that_is_signed_with_another_secret_is_refused_by_its_fake(lin
     with fakes() as running:
         config = secret(running.url)["webhook"] | {"secret": "whsec_b3RoZXI="}
         (outcome,) = send(build("webhook", config, now, aws_client), accept(line, default_id="n", now=now())[0])
-    assert (outcome.kind, running.taken) == ("unavailable", [])
+    assert (outcome.kind, running.taken) == ("unauthorized", [])
 
 
 def test_each_provider_is_counted_by_its_own_book() -> None:

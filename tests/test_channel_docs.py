@@ -68,7 +68,7 @@ def test_the_example_has_thirty_lines_of_code() -> None:
     [
         (204, "", "delivered", None),
         (429, "Retry-After: 3\r\n", "unavailable", 3.0),
-        (404, "", "unavailable", None),
+        (404, "", "unauthorized", None),
         (400, "", "rejected", None),
         (500, "", "unknown", None),
     ],

@@ -116,8 +116,8 @@ def test_the_prefix_of_a_secret_may_be_left_out() -> None:
         (302, "rejected"),
         (307, "rejected"),
         (400, "rejected"),
-        (401, "unavailable"),
-        (403, "unavailable"),
+        (401, "unauthorized"),
+        (403, "unauthorized"),
         (404, "rejected"),
         (408, "retry"),
         (409, "rejected"),
@@ -137,8 +137,8 @@ def test_what_each_status_means(status: int, kind: str) -> None:
     outcome = outcome_of(answer(status))
     assert outcome.kind == kind
     if status in (401, 403):
-        assert outcome.reason.startswith(f"unauthorized: the webhook answered {status}; check its credentials")
-    elif kind != "delivered":
+        assert outcome.reason.endswith("; check its credentials in the channel secret")
+    if kind != "delivered":
         assert outcome.reason.startswith(f"http_{status}: the webhook answered {status}")
 
 

@@ -145,7 +145,7 @@ def test_a_rejected_one_goes_to_dead_letter_alone_and_unchanged(world: World) ->
     """R22, by the worker's own decision and with the reason."""
     world.provider.answer = answers(**{"id-1": REJECTED})
     settled, counts = world.invoke(*many(3))
-    assert (settled, counts) == (True, {"delivered": 2, "dead_lettered": 1, "rejected: http_400": 1})
+    assert (settled, counts) == (True, {"delivered": 2, "dead_lettered": 1, "rejected: webhook http_400": 1})
     letter = world.letter()
     assert json.loads(letter.body) == accepted("id-1")
     entry = world.entry("id-1")
@@ -208,7 +208,7 @@ def test_what_fails_for_now_goes_back_to_its_own_lane_later(world: World, lane: 
     world.provider.answer = answers(**{"id-1": outcome})
     settled, counts = world.invoke(*many(3), lane=lane)
     assert settled
-    assert counts == {"delivered": 2, "given_back": 1, f"{outcome.kind}: {outcome.reason.partition(':')[0]}": 1}
+    assert counts == {"delivered": 2, "given_back": 1, f"{outcome.kind}: webhook {outcome.reason.partition(':')[0]}": 1}
     (back,) = world.sqs.messages[lane]
     assert (back.ids, back.delay_s) == (["id-1"], FIRST_RETRY_S)
     assert world.state("id-1") == "released"
@@ -277,7 +277,7 @@ def test_a_retry_that_succeeds_ends_it(world: World) -> None:
 def test_an_unavailable_channel_costs_no_attempt_and_the_rest_goes_back_unattempted(world: World) -> None:
     world.provider.answer = answers(**{"id-1": UNAVAILABLE})
     settled, counts = world.invoke(*many(4))
-    assert (settled, counts) == (True, {"delivered": 1, "given_back": 3, "unavailable: http_503": 1})
+    assert (settled, counts) == (True, {"delivered": 1, "given_back": 3, "unavailable: webhook http_503": 1})
     assert world.provider.ids == ["id-0", "id-1"]
     (back,) = world.sqs.messages["delivery"]
     assert (back.ids, back.delay_s) == (["id-1", "id-2", "id-3"], REST_S)
@@ -369,7 +369,7 @@ def test_channel_code_that_raises_takes_no_neighbour_with_it(world: World) -> No
 
     world.provider.answer = answer
     settled, counts = world.invoke(*many(3))
-    assert (settled, counts) == (True, {"delivered": 2, "given_back": 1, "unknown: channel_error": 1})
+    assert (settled, counts) == (True, {"delivered": 2, "given_back": 1, "unknown: webhook channel_error": 1})
 
 
 @pytest.mark.parametrize("outcomes", [[], [DELIVERED], [DELIVERED] * 3, None])
@@ -377,7 +377,7 @@ def test_a_channel_that_does_not_answer_for_each_has_said_nothing(world: World, 
     world.provider.batch_size = 2
     world.provider.send = lambda _: outcomes  # type: ignore[method-assign]
     settled, counts = world.invoke(*many(2))
-    assert (settled, counts) == (True, {"given_back": 2, "unknown: channel_error": 2})
+    assert (settled, counts) == (True, {"given_back": 2, "unknown: webhook channel_error": 2})
 
 
 def test_a_channel_that_cannot_close_does_not_undo_what_it_did(world: World) -> None:

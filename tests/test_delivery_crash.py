@@ -283,7 +283,7 @@ def test_what_may_have_been_sent_is_unknown_and_not_sent_again(fifty: World) -> 
     comes_again(fifty, *many(2))
     assert fifty.provider.ids == []
     assert [letter.attributes["reason"] for letter in fifty.sqs.messages["dead-letter"]] == [
-        "unknown_outcome: the worker died during the call"
+        "unknown_outcome: an earlier call had no answer"
     ] * 2
     assert fifty.state("id-0") == fifty.state("id-1") == "unknown"
 

@@ -442,7 +442,7 @@ def test_nor_does_a_fault_in_a_channel_s_code(
     configure(secrets, env, {"url": "https://hooks.example.com/"})
     assert invoke(message(canary("a"))) == {"batchItemFailures": []}
     logged = everything_logged()
-    assert '"unknown: channel_error":1' in logged
+    assert '"unknown: webhook channel_error":1' in logged
     assert not [each for each in CANARIES if each in logged]
 
 
@@ -453,11 +453,11 @@ def test_the_log_says_what_came_of_a_bundle_and_why(
         configure(secrets, env, {"url": peer.url})
         invoke(message(notification("away"), queue="schedule"))
     line = next(json.loads(line) for line in everything_logged().splitlines() if line.startswith('{"level"'))
-    assert {key: line.get(key) for key in ("lane", "settled", "given_back", "unavailable: http_503")} == {
+    assert {key: line.get(key) for key in ("lane", "settled", "given_back", "unavailable: webhook http_503")} == {
         "lane": "schedule",
         "settled": True,
         "given_back": 1,
-        "unavailable: http_503": 1,
+        "unavailable: webhook http_503": 1,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
@@ -180,12 +180,14 @@ class Delivery:
             after.give_back([by_id[id]], left_s)
         for id, entry in claims.ended.items():
             self._absorb(by_id[id], entry, after)
-        ready = [(by_id[id], entry) for id, entry in claims.held.items()]
-        for id, entry in claims.interrupted.items():
+        ready = []
+        for id, entry in (claims.held | claims.interrupted).items():
             if channel.can_resend:
+                ready.append((by_id[id], replace(entry, sending=entry.sending or id in claims.lapsed)))
+            elif not entry.sending:
                 ready.append((by_id[id], entry))
             else:
-                after.dead_letter(by_id[id], entry, "unknown_outcome: the worker died during the call", now, "unknown")
+                after.dead_letter(by_id[id], entry, "unknown_outcome: an earlier call had no answer", now, "unknown")
         for item, entry in [(item, entry) for item, entry in ready if entry.attempts >= ATTEMPTS_MAX]:
             after.dead_letter(item, entry, f"attempts_exhausted: {entry.attempts}, the last without an answer", now)
         ready = [(item, entry) for item, entry in ready if entry.attempts < ATTEMPTS_MAX]
@@ -193,7 +195,7 @@ class Delivery:
             consents = self._consents([item for item, _ in ready], now)
         except (*ServiceError, ConsentUnavailable):
             after.counts["consent_unavailable"] += 1
-            after.releases += [released(entry) for _, entry in ready]
+            after.releases += [released(entry, sending=entry.sending) for _, entry in ready]
             after.give_back([item for item, _ in ready], REST_S)
             return
 
@@ -285,40 +287,47 @@ class Delivery:
         return outcomes
 
     def _rest(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Leave the channel alone after an answer that blames no notification, for as long as it asks."""
+        """Leave the channel alone after an answer that need not be a notification's fault, for as long as it asks."""
         for outcome in outcomes:
-            if outcome.kind == "unavailable":
+            if outcome.kind in ("unavailable", "unauthorized"):
                 rest_s = REST_S if outcome.retry_after_s is None else outcome.retry_after_s
                 until = self.now() + timedelta(seconds=min(DELAY_S_MAX, max(1, rest_s)))
                 self.resting[name] = max(until, self.resting.get(name, until))
 
     def _file(self, name: str, channel: Channel, item: Item, entry: Entry, verdict: Verdict, after: Aftermath) -> None:
-        """Decide what a verdict means for the item, its claim and its place."""
+        """Decide what a verdict means for the item, its claim and its place.
+
+        Where a call of an earlier turn may have reached the provider, or this one, whatever follows says so.
+        """
         now = self.now()
         if isinstance(verdict, Outcome) and verdict.kind != "delivered":
-            after.counts[f"{verdict.kind}: {verdict.reason.partition(':')[0]}"] += 1
+            after.counts[f"{verdict.kind}: {name} {verdict.reason.partition(':')[0]}"] += 1
+        is_open = channel.can_resend and (entry.sending or (isinstance(verdict, Outcome) and verdict.kind == "unknown"))
+        but = "; an earlier call had no answer, so that the provider may have it" if is_open else ""
         if isinstance(verdict, Hold):
-            after.releases.append(released(entry))
+            after.releases.append(released(entry, sending=is_open))
             after.held.append(item)
             after.counts["held"] += 1
         elif isinstance(verdict, Drop):
-            after.endings.append(ended(entry, verdict.reason, now, verdict.why))
+            after.endings.append(ended(entry, verdict.reason, now, verdict.why + but))
             after.counts[verdict.reason] += 1
         elif verdict is None or verdict.kind == "unavailable":
-            after.releases.append(released(entry))
+            after.releases.append(released(entry, sending=is_open))
             after.give_back([item], max(1, self._rest_s(name, now)))
         elif verdict.kind == "delivered":
             after.delivered.append(entry)
             after.counts["delivered"] += 1
         elif verdict.kind == "rejected":
-            after.dead_letter(item, entry, verdict.reason, now)
+            after.dead_letter(item, entry, verdict.reason + but, now)
         elif verdict.kind == "unknown" and not channel.can_resend:
             after.dead_letter(item, entry, f"unknown_outcome: {verdict.reason}", now, "unknown")
         elif entry.attempts + 1 >= ATTEMPTS_MAX:
-            after.dead_letter(item, entry, f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}", now)
+            after.dead_letter(item, entry, f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}{but}", now)
         else:
-            delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts)
-            after.releases.append(released(entry, entry.attempts + 1, not_before=now + timedelta(seconds=delay_s)))
+            # After the rest: where only this one is refused, its neighbours have gone before it makes the channel rest.
+            delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts + max(0, self._rest_s(name, now)))
+            not_before = now + timedelta(seconds=delay_s)
+            after.releases.append(released(entry, entry.attempts + 1, not_before, sending=is_open))
             after.give_back([item], delay_s)
 
     def _absorb(self, item: Item, entry: Entry, after: Aftermath) -> None:

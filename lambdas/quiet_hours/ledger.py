@@ -9,7 +9,7 @@ unconditional batch, because it is true whatever else happened (docs/decisions/0
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,8 +41,9 @@ class Entry:
     """What the ledger says of one id. A claim without an owner has been released: anyone may claim it, but not before
     `lease_until_ms`, so that a duplicate cannot cut short the wait before a retry.
 
-    `sending` marks a claim whose provider call may have begun; it is kept only for channels that cannot be asked
-    twice. `ended_at` is the instant of an ending, ISO 8601.
+    `sending` marks a claim of which a provider may have got something: a call whose answer is not known may have
+    begun. For channels that cannot be asked twice it is written before each call; for the others only when such a
+    claim is given back, since whoever has a claim knows. `ended_at` is the instant of an ending, ISO 8601.
     """
 
     id: str
@@ -85,13 +86,15 @@ class Claims:
     """What came of claiming some ids; each is in exactly one of these.
 
     `held`: ours, with its attempts so far. `interrupted`: ours, but an owner died while its call may have been under
-    way. `busy`: another's, or not yet due: to be looked at again in so many seconds. `ended`: how.
+    way. `busy`: another's, or not yet due: to be looked at again in so many seconds. `ended`: how. `lapsed`: those of
+    `held` whose owner died. Channels that can be asked twice mark no calls: there one may have been under way as well.
     """
 
     held: dict[str, Entry]
     interrupted: dict[str, Entry]
     busy: dict[str, float]
     ended: dict[str, Entry]
+    lapsed: set[str] = field(default_factory=set)
 
 
 class Ledger:
@@ -130,6 +133,8 @@ class Ledger:
                     left_s = (found.lease_until_ms - _ms(now)) / 1000
                     claims.busy[id] = min(left_s, LOOK_AGAIN_S) if found.owner else left_s
                 else:
+                    if found.state == "claimed" and found.owner not in (self._owner, ""):
+                        claims.lapsed.add(id)
                     waiting[id] = _unchanged(found, self._take_over(found, mine[id]))
             if not waiting:
                 return claims
@@ -182,7 +187,8 @@ class Ledger:
     def cancel(self, id: str, now: datetime) -> str:
         """Write the ending `cancelled` ahead of time. Returns the state that the id is in then.
 
-        `claimed` means too late: a worker has it now. Raises what the client raises, and `LedgerUnavailable`.
+        `claimed` means too late: a worker has it now, or a provider may have got it already. Raises what the client
+        raises, and `LedgerUnavailable`.
         """
         return self.cancel_all([id], now)[id]
 
@@ -196,7 +202,7 @@ class Ledger:
             states |= dict.fromkeys(waiting.keys() - failed.keys(), "cancelled")
             waiting = {}
             for id, found in failed.items():
-                if found is None or (found.state == "claimed" and found.owner):
+                if found is None or (found.state == "claimed" and (found.owner or found.sending)):
                     states[id] = "claimed"
                 elif found.state != "claimed":
                     states[id] = found.state
@@ -285,10 +291,13 @@ def ended(entry: Entry, state: Ending, now: datetime, reason: str = "") -> Entry
     )
 
 
-def released(entry: Entry, attempts: int | None = None, not_before: datetime | None = None) -> Entry:
-    """The claim as it stands once it is given back: with so many attempts, not to be claimed before that instant."""
+def released(
+    entry: Entry, attempts: int | None = None, not_before: datetime | None = None, *, sending: bool = False
+) -> Entry:
+    """The claim as it stands once it is given back: with so many attempts, not to be claimed before that instant.
+    `sending` where a provider may have got it all the same."""
     lease_until_ms = 0 if not_before is None else _ms(not_before)
-    return Entry(entry.id, "claimed", "", lease_until_ms, entry.attempts if attempts is None else attempts)
+    return Entry(entry.id, "claimed", "", lease_until_ms, entry.attempts if attempts is None else attempts, sending)
 
 
 def _absent(entry: Entry) -> _Put:

@@ -65,11 +65,10 @@ def _of_ledger(entry: Entry, now: datetime) -> dict[str, Any]:
         why = "a worker has it now" if live else "its worker has not come back: the next one takes it over"
         return found | {"why": why}
     until = datetime.fromtimestamp(entry.lease_until_ms / 1000, now.tzinfo).isoformat(timespec="seconds")
-    return found | {
-        "state": "waiting",
-        "until": until if live else None,
-        "why": "a worker has given it back: it is tried again later, or held for the night",
-    }
+    why = "a worker has given it back: it is tried again later, or held for the night"
+    if entry.sending:
+        why += "; a call for it had no answer, so that its provider may have it"
+    return found | {"state": "waiting", "until": until if live else None, "why": why}
 
 
 def _of_held(kept: Held, now: datetime) -> dict[str, Any]:
@@ -119,9 +118,9 @@ def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] 
 def cancel(ids: Iterable[str], now: datetime, ledger: Ledger) -> list[dict[str, Any]]:
     """Take notifications back: for each id what came of it, in the order given.
 
-    `{"id", "outcome", "state"}`: `cancelled`, and no provider will get it; `too_late`, a worker has it now; `ended`
-    before, in that state; `not_known`, the ledger gave no answer: ask again. An id that was never seen is cancelled
-    ahead of its arrival.
+    `{"id", "outcome", "state"}`: `cancelled`, and no provider has it or will get it; `too_late`, a worker has it now,
+    or a call for it had no answer; `ended` before, in that state; `not_known`, the ledger gave no answer: ask again.
+    An id that was never seen is cancelled ahead of its arrival.
     """
     unique = list(dict.fromkeys(ids))
     states: dict[str, str] = {}

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 from ..notification import Notification
 from .http import NoAnswer, NotSent
-from .seam import UNAUTHORIZED, Outcome
+from .seam import Outcome
 
 FAILURES = (NotSent, NoAnswer)
 
@@ -23,9 +23,9 @@ def failed(fault: Exception, provider: str, deadline_s: float) -> Outcome:
     return Outcome("unknown", f"no_answer: {provider} did not answer within {deadline_s:g} s ({fault})")
 
 
-def unauthorized(said: str) -> Outcome:
-    """Refused credentials. They are nobody's fault here, and may be right in a minute."""
-    return Outcome("unavailable", f"{UNAUTHORIZED}: {said}; check its credentials in the channel secret")
+def unauthorized(reason: str) -> Outcome:
+    """Refused credentials, which may be right in a minute. `reason` is a code, then what was answered."""
+    return Outcome("unauthorized", f"{reason}; check its credentials in the channel secret")
 
 
 def unfit(fault: Unfit) -> Outcome:

@@ -37,6 +37,7 @@ _REFUSED = (
     *("AccessDenied", "AccessDeniedException", "AuthorizationError", "InvalidSecurity", "IncompleteSignature"),
     *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"),
     *("SignatureDoesNotMatch", "InvalidSignatureException", "MissingAuthenticationToken"),
+    "PlatformApplicationDisabled",  # one application's of many that push may have
 )
 _THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded")
 
@@ -68,7 +69,7 @@ class Service:
         except ClientError as error:
             return self._outcome(error.response, unavailable)
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
-            return unauthorized(f"no AWS credentials ({type(error).__name__})")
+            return unauthorized(f"aws_{type(error).__name__}: no AWS credentials")
         except ParamValidationError:
             return Outcome("rejected", f"invalid: {self._name} has no such request; check id, address and content")
         except Exception as error:  # an answer that botocore cannot read raises one of many
@@ -97,7 +98,7 @@ class Service:
         shown = f"{self._name} answered {status} {code} {cause}".rstrip()
         reason = f"aws_{code or status}: {shown}"
         if code in _REFUSED:
-            return unauthorized(shown)
+            return unauthorized(reason)
         if status in (429, 503) or code in (*unavailable, *_THROTTLED) or "Throttl" in code:
             return Outcome("unavailable", reason)
         if status >= 500:

@@ -132,7 +132,7 @@ def _outcome(answer: Answer, now: datetime) -> Outcome:
     if status == 429 or said in ("ratelimited", "rate_limited", "message_limit_exceeded"):
         return Outcome("unavailable", reason, seconds(answer.headers.get("retry-after", ""), now))
     if status in (401, 403) or said in _UNAUTHORIZED:
-        return unauthorized(shown)
+        return unauthorized(reason)
     if status == 503 or said in ("service_unavailable", "request_timeout"):
         return Outcome("unavailable", reason)
     if status >= 500 or said in ("fatal_error", "internal_error") or (status == 200 and not said):

@@ -27,7 +27,7 @@ https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-
 
 _ENDPOINT = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]+):[0-9]{12}:endpoint/(APNS|APNS_SANDBOX|GCM)/[!-~]+/[0-9a-f-]+")
 _UNAVAILABLE = (
-    *("PlatformApplicationDisabled", "KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired"),
+    *("KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired"),
     *("KMSThrottling", "KMSAccessDenied"),
 )
 

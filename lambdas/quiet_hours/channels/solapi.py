@@ -118,7 +118,7 @@ class SolapiChannel:
         shown = f"Solapi answered {status} {code}".rstrip()
         reason = f"solapi_{code or status}: {shown}"
         if status in (401, 403):
-            return unauthorized(shown)
+            return unauthorized(reason)
         if status in (402, 429, 503) or code in ("NotEnoughBalance", "TooManyRequests"):
             return Outcome("unavailable", reason, seconds(answer.headers.get("retry-after", ""), self._now()))
         if status >= 500 or 200 < status < 300:

@@ -62,7 +62,7 @@ def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
     if 200 <= status < 300:
         return DELIVERED
     if status in (401, 403):
-        return unauthorized(f"the webhook answered {status}")
+        return unauthorized(reason)
     if status in (429, 503):  # nothing that is wrong with this notification alone
         return Outcome("unavailable", reason, seconds(retry_after, now))
     if status in (408, 425) or status >= 500:
