@@ -168,13 +168,34 @@ class Delivery:
         batch_size = _batch_size(channel, interval_s)
         affordable = self._affordable(channel, interval_s, batch_size, len(items))
         after.give_back(items[affordable:])
-        by_id = {item.id: item for item in items[:affordable]}
+        ready, consents = self._claim(channel, items[:affordable], after)
+        batches = [ready[start : start + batch_size] for start in range(0, len(ready), batch_size)]
+        pacer = Pacer(interval_s, self.now, self.sleep)
+        recorder = Recorder(self.ledger, self.now)
+        answers = self.side_by_side(
+            lambda batch: self._call(name, channel, pacer, recorder, batch, consents), batches, channel.side_by_side
+        )
+        with suppress(Exception):  # the calls have been made: whatever this does, what came of them is recorded
+            channel.close()
+        for answer in answers:
+            for item, entry, verdict in answer:
+                self._file(name, channel, item, entry, verdict, after)
+        after.delivered = [entry for entry in after.delivered if entry.id not in recorder.recorded]
+        if batches:
+            after.pacers.append(pacer)
+
+    def _claim(
+        self, channel: Channel, items: Sequence[Item], after: Aftermath
+    ) -> tuple[list[Claimed], dict[str, Consent]]:
+        """Claim items and read the consents that they need. Returns those that are ours to send, and the consents."""
+        now = self.now()
+        by_id = {item.id: item for item in items}
         try:
             claims = self.ledger.claim({id: item.redriven for id, item in by_id.items()}, now)
         except (*ServiceError, LedgerUnavailable):
             after.counts["ledger_unavailable"] += 1
-            after.give_back(list(by_id.values()), REST_S)
-            return
+            after.give_back(items, REST_S)
+            return [], {}
 
         for id, left_s in claims.busy.items():
             after.give_back([by_id[id]], left_s)
@@ -192,27 +213,12 @@ class Delivery:
             after.dead_letter(item, entry, f"attempts_exhausted: {entry.attempts}, the last without an answer", now)
         ready = [(item, entry) for item, entry in ready if entry.attempts < ATTEMPTS_MAX]
         try:
-            consents = self._consents([item for item, _ in ready], now)
+            return ready, self._consents([item for item, _ in ready], now)
         except (*ServiceError, ConsentUnavailable):
             after.counts["consent_unavailable"] += 1
             after.releases += [released(entry, sending=entry.sending) for _, entry in ready]
             after.give_back([item for item, _ in ready], REST_S)
-            return
-
-        pacer = Pacer(interval_s, self.now, self.sleep)
-        recorder = Recorder(self.ledger, self.now)
-        batches = [ready[start : start + batch_size] for start in range(0, len(ready), batch_size)]
-        answers = self.side_by_side(
-            lambda batch: self._call(name, channel, pacer, recorder, batch, consents), batches, channel.side_by_side
-        )
-        with suppress(Exception):  # the calls have been made: whatever this does, what came of them is recorded
-            channel.close()
-        for answer in answers:
-            for item, entry, verdict in answer:
-                self._file(name, channel, item, entry, verdict, after)
-        after.delivered = [entry for entry in after.delivered if entry.id not in recorder.recorded]
-        if batches:
-            after.pacers.append(pacer)
+            return [], {}
 
     def _call(
         self,

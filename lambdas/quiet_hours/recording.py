@@ -29,7 +29,9 @@ class Recorder:
         """Take note of deliveries. Never raises for what the ledger can do."""
         with self._lock:
             self._waiting += entries
-            whole = len(self._waiting) // BATCH_ITEMS_MAX * BATCH_ITEMS_MAX
+            # Not before one more is there: whoever completes a batch is the last of those who call side by side, and
+            # the write would make it later still. The next one is the first of them again.
+            whole = (len(self._waiting) - 1) // BATCH_ITEMS_MAX * BATCH_ITEMS_MAX
             batches, self._waiting = self._waiting[:whole], self._waiting[whole:]
         if not batches or self._failed:
             return

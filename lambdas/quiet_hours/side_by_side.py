@@ -24,8 +24,8 @@ class SideBySide(Protocol):
 def in_threads(function: Callable[[T], R], items: Sequence[T], at_once: int) -> list[R]:
     """`SideBySide` with threads. A frozen Lambda process would resume a stray thread at night: there is none.
 
-    One thread begins, and another joins whenever nothing was taken up for `STEP_S`: as many as the waiting is worth.
-    Where the calls return at once, more threads only fight for the interpreter and cost twice the CPU.
+    One thread begins, and as many join as are there whenever nothing was taken up for `STEP_S`: as many as the waiting
+    is worth. Where the calls return at once, more threads only fight for the interpreter and cost twice the CPU.
     """
     if len(items) <= 1 or at_once <= 1:
         return [function(item) for item in items]
@@ -48,7 +48,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], at_once: int) -> 
             before = len(left)
             all_taken.wait(STEP_S)
             if len(left) == before:
-                threads.append(pool.submit(work))
+                threads += [pool.submit(work) for _ in range(min(len(threads), at_once - len(threads)))]
     for thread in threads:
         thread.result()
     return [results[index] for index in range(len(items))]
