@@ -70,7 +70,7 @@ class ManyACall:
 
 def webhook(url: str) -> WebhookChannel:
     """The real channel, with a provider that takes all that comes."""
-    return WebhookChannel({"url": url, "rate_per_s": 100_000}, _utc_now)
+    return WebhookChannel({"url": url, "rate_per_s": 100_000}, utc_now)
 
 
 @contextmanager
@@ -206,5 +206,5 @@ def measure(world: World, repeats: int, say: Callable[[str], None]) -> dict[str,
     }
 
 
-def _utc_now() -> datetime:
+def utc_now() -> datetime:
     return datetime.now(UTC)

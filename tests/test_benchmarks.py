@@ -14,7 +14,17 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as main
-from benchmarks import charts, cold_start, functions, release, report, scheduler_profile, whole_path, worker
+from benchmarks import (
+    charts,
+    cold_start,
+    functions,
+    release,
+    report,
+    scheduler_profile,
+    whole_path,
+    worker,
+    worker_profile,
+)
 from benchmarks.measure import counted
 from benchmarks.world import EVENING, MORNING, World, candidates, items, put
 from lambdas import scheduler
@@ -157,6 +167,17 @@ def test_powertools_delivers_each_notification_once(world: World, provider: tupl
     invoke(messages)
     assert len(got) == 5  # its records are in the ledger's table
     assert world.dynamodb.scan(TableName="ledger")["Count"] == 5
+
+
+def test_the_timeline_of_a_bundle_is_that_of_its_calls(world: World, provider: tuple[str, list[str]]) -> None:
+    noted = worker_profile.timeline(world, provider[0])
+
+    assert len(set(provider[1])) == len(noted[worker_profile.CALLS]) == 100
+    ((_, over_ms),) = noted["all of it"]
+    assert all(0 <= began < ended <= over_ms for steps in noted.values() for began, ended in steps)
+    first = {step: min(steps) for step, steps in noted.items()}
+    assert first["claiming"] < first["reading consents"] < first[worker_profile.CALLS] < first["recording"]
+    assert len(noted["recording"]) == 4
 
 
 # --- the whole path
