@@ -17,7 +17,7 @@ from typing import Any
 from local import BUILD, ROOT
 
 from . import report
-from .report import number
+from .report import figure_text, number, spread_text
 from .svg import Row, bars
 
 DOCS = ROOT / "docs" / "benchmarks"
@@ -158,7 +158,7 @@ def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
                     [
                         f"{int(size):,}",
                         *(
-                            number(each[name])
+                            figure_text(each, name)
                             for name in ("wall_s", "cpu_ms_per_1000", "calls_per_1000", "units_per_1000")
                         ),
                     ]
@@ -194,7 +194,7 @@ def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
             table(
                 ("", "CPU ms a notification", "wall ms a notification", "table calls per 1,000"),
                 (
-                    [name, *(_spread(result["worker"]["ways"][way][each]) for each in names)]
+                    [name, *(spread_text(result["worker"]["ways"][way][each]) for each in names)]
                     for way, name in WORKER_WAYS.items()
                 ),
             ),
@@ -204,9 +204,16 @@ def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
         yield (
             "functions",
             table(
-                ("µs a notification", "JSON round trip", "parse", "judge", "pack", "rest", "calls", "all but calls"),
                 (
-                    [key.replace("_", ", "), *(number(each["us"][column]["median"]) for column in columns)]
+                    *("µs a notification", "JSON round trip", "parse", "judge", "pack", "rest", "calls"),
+                    *("all but calls", "over JSON"),
+                ),
+                (
+                    [
+                        key.replace("_", ", "),
+                        *(number(each["us"][column]["median"]) for column in columns),
+                        spread_text(each["over_json"]),
+                    ]
                     for key, each in result["functions"].items()
                     if isinstance(each, dict)
                 ),
@@ -215,7 +222,9 @@ def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
     if "cold_start" in result:
         yield (
             "cold-start",
-            table(("process", "CPU ms"), ([name, _spread(each)] for name, each in result["cold_start_spread"].items())),
+            table(
+                ("process", "CPU ms"), ([name, spread_text(each)] for name, each in result["cold_start_spread"].items())
+            ),
         )
     if "isolation" in result:
         yield (
@@ -226,7 +235,7 @@ def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
                     [
                         name,
                         *(
-                            number(result["isolation"][key][each])
+                            figure_text(result["isolation"][key], each)
                             for each in ("codes", "median_ms", "p95_ms", "not_arrived")
                         ),
                     ]
@@ -250,13 +259,7 @@ def _release_rows(release: Result) -> Iterator[list[str]]:
         "empty_receives": "empty receives, apart",
     }
     for key, name in names.items():
-        yield [name, *(_spread(release["sides"][side][key]) for side in ("reference", "scheduler"))]
-
-
-def _spread(values: dict[str, float]) -> str:
-    if values["min"] == values["max"]:
-        return number(values["median"])
-    return f"{number(values['median'])} ({number(values['min'])} to {number(values['max'])})"
+        yield [name, *(spread_text(release["sides"][side][key]) for side in ("reference", "scheduler"))]
 
 
 def table(headings: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> list[str]:

@@ -138,3 +138,13 @@ def cpu_s(function: Callable[[], object], at_least_s: float = 0.05) -> float:
 def spread(values: Sequence[float]) -> dict[str, float]:
     """A median with the least and the most, as they stand in the JSON."""
     return {"median": median(values), "min": min(values), "max": max(values)}
+
+
+def headline(**figures: Sequence[float]) -> dict[str, Any]:
+    """Figures as they are published: the median under each name, and under `<name>_spread` with the least and the most.
+
+    A ratio's values are those of pairs measured in one round, so that both had the same machine.
+    """
+    return {name: median(values) for name, values in figures.items()} | {
+        f"{name}_spread": spread(values) for name, values in figures.items()
+    }

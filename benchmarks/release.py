@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -20,7 +20,7 @@ from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.scheduler import DRAINERS, STOP_BEFORE_S, release
 
-from .measure import CALL_S, UNIT_BYTES, Call, counted, spread
+from .measure import CALL_S, UNIT_BYTES, Call, counted, headline, spread
 from .world import MORNING, NOTIFICATION_BYTES, World, items, put
 
 HELD = 2_000
@@ -107,33 +107,36 @@ def figures(calls: Sequence[Call], held: int) -> dict[str, float]:
     }
 
 
-def measure(world: World, repeats: int, growth: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
-    """Both sides in turn, `repeats` times, and the scheduler alone with each size of `growth`."""
+def measure(world: World, repeats: int, growth: Mapping[int, int], say: Callable[[str], None]) -> dict[str, Any]:
+    """Both sides in turn, `repeats` times, and the scheduler alone with each size of `growth`, as often as it says."""
     runs: dict[str, list[dict[str, float]]] = {"reference": [], "scheduler": []}
     for repeat in range(repeats):
         for side, done in runs.items():
             say(f"release: {HELD:,} by the {side}, {repeat + 1} of {repeats}")
             done.append(run(world, HELD, side))
-    sides = {side: {name: spread([each[name] for each in done]) for name in done[0]} for side, done in runs.items()}
-    ours, theirs = sides["scheduler"], sides["reference"]
-    grown = {}
-    for size in growth:
-        say(f"release: {size:,} by the scheduler")
-        grown[str(size)] = run(world, size, "scheduler")
-    by_pair = [a["wall_s"] / b["wall_s"] for a, b in zip(runs["reference"], runs["scheduler"], strict=True)]
-    promised = {name: ours[name]["median"] for name in ("calls_per_1000", "units_per_1000", "units_limit_per_1000")}
-    every_size = [{name: figure["median"] for name, figure in ours.items()}, *grown.values()]
+    by_size: dict[str, list[dict[str, float]]] = {str(size): [] for size in growth}
+    for repeat in range(max(growth.values())):
+        for size in (size for size, times in growth.items() if repeat < times):
+            say(f"release: {size:,} by the scheduler, {repeat + 1} of {growth[size]}")
+            by_size[str(size)].append(run(world, size, "scheduler"))
+    grown = {size: headline(**_columns(done)) for size, done in by_size.items()}
+    sides = {side: {name: spread(each) for name, each in _columns(done).items()} for side, done in runs.items()}
+    ours, pairs = runs["scheduler"], list(zip(runs["reference"], runs["scheduler"], strict=True))
+    every_size = [headline(**_columns(ours)), *grown.values()]
     cpu = [each["cpu_ms_per_1000"] for each in every_size]
     return {
         "held": HELD,
         "notification_bytes": NOTIFICATION_BYTES,
         "repeats": repeats,
-        "wall_ratio": theirs["wall_s"]["median"] / ours["wall_s"]["median"],
-        "wall_ratio_spread": spread(by_pair),
-        "cpu_ratio": theirs["cpu_ms_per_1000"]["median"] / ours["cpu_ms_per_1000"]["median"],
-        "wall_ratio_at_20ms_a_call": _alone_s(theirs) / _alone_s(ours),
-        **promised,
-        "units_over_limit": promised["units_per_1000"] / promised["units_limit_per_1000"],
+        **headline(
+            wall_ratio=[theirs["wall_s"] / own["wall_s"] for theirs, own in pairs],
+            cpu_ratio=[theirs["cpu_ms_per_1000"] / own["cpu_ms_per_1000"] for theirs, own in pairs],
+            wall_ratio_at_20ms_a_call=[_alone_s(theirs) / _alone_s(own) for theirs, own in pairs],
+            calls_per_1000=[each["calls_per_1000"] for each in ours],
+            units_per_1000=[each["units_per_1000"] for each in ours],
+            units_limit_per_1000=[each["units_limit_per_1000"] for each in ours],
+            units_over_limit=[each["units_per_1000"] / each["units_limit_per_1000"] for each in ours],
+        ),
         "cpu_growth": max(cpu) / min(cpu),
         "sides": sides,
         "growth": grown,
@@ -141,9 +144,14 @@ def measure(world: World, repeats: int, growth: Sequence[int], say: Callable[[st
     }
 
 
-def _alone_s(side: dict[str, dict[str, float]]) -> float:
+def _columns(runs: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """Each figure's values in all runs."""
+    return {name: [each[name] for each in runs] for name in runs[0]}
+
+
+def _alone_s(run: dict[str, float]) -> float:
     """Seconds for each thousand, derived: one call after another at `CALL_S`, and the CPU between them."""
-    return side["calls_per_1000"]["median"] * CALL_S + side["cpu_ms_per_1000"]["median"] / 1000
+    return run["calls_per_1000"] * CALL_S + run["cpu_ms_per_1000"] / 1000
 
 
 def one_run(cpu_ms_per_1000: Sequence[float], calls_per_1000: Sequence[float]) -> dict[str, float]:

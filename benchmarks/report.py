@@ -47,7 +47,7 @@ TARGETS = (
 )
 
 
-def value(result: dict[str, Any], key: str) -> float | None:
+def value(result: dict[str, Any], key: str) -> Any:
     """The figure at a dotted key; None where its family was not measured."""
     found: Any = result
     for part in key.split("."):
@@ -55,12 +55,30 @@ def value(result: dict[str, Any], key: str) -> float | None:
     return found
 
 
+def spread_text(found: dict[str, float]) -> str:
+    """A median, and in brackets the least and the most where they differ."""
+    if found["min"] == found["max"]:
+        return number(found["median"])
+    return f"{number(found['median'])} ({number(found['min'])} to {number(found['max'])})"
+
+
+def figure_text(result: dict[str, Any], key: str) -> str:
+    """The figure at a dotted key with its spread, where it has one."""
+    found = value(result, f"{key}_spread")
+    return spread_text(found) if isinstance(found, dict) else number(value(result, key) or 0)
+
+
 def rows(result: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """Each target: its name, what was measured, what was promised, and the verdict."""
     for target in TARGETS:
         measured = value(result, target.key)
         if measured is not None:
-            yield target.name, number(measured), target.says, "holds" if target.holds(measured) else "missed"
+            yield (
+                target.name,
+                figure_text(result, target.key),
+                target.says,
+                "holds" if target.holds(measured) else "missed",
+            )
 
 
 def show(result: dict[str, Any], console: Console) -> None:

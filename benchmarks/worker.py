@@ -40,7 +40,7 @@ from lambdas.quiet_hours.settings import LEASE_S
 from lambdas.quiet_hours.side_by_side import SideBySide, in_threads
 from local import ROOT, processes
 
-from .measure import counted, spent, spread
+from .measure import counted, headline, spent, spread
 from .world import MORNING, World, items, record
 
 BUNDLE = 100
@@ -191,17 +191,23 @@ def measure(world: World, repeats: int, say: Callable[[str], None]) -> dict[str,
     ways_measured = {
         name: {key: spread([each[key] for each in done]) for key in done[0]} for name, done in samples.items()
     }
-    ours, theirs, slow_ours = (ways_measured[name] for name in ("one_a_call", "powertools", "one_a_call_100ms"))
+    cpu_ms = {way: [each["cpu_ms_per_notification"] for each in done] for way, done in samples.items()}
     at_once_of_ours = webhook("http://127.0.0.1/").side_by_side
     ideal_ms = -(-BUNDLE // at_once_of_ours) * LATENCY_MS / BUNDLE
     return {
         "bundle": BUNDLE,
         "repeats": repeats,
         "side_by_side": at_once_of_ours,
-        "ratio_to_powertools": theirs["cpu_ms_per_notification"]["median"] / ours["cpu_ms_per_notification"]["median"],
-        "per_second_per_core": 1000 / ours["cpu_ms_per_notification"]["median"],
-        "per_second_per_core_many_a_call": 1000 / ways_measured["many_a_call"]["cpu_ms_per_notification"]["median"],
-        "share_of_ideal_at_100ms": ideal_ms / slow_ours["wall_ms_per_notification"]["median"],
+        **headline(
+            ratio_to_powertools=[
+                theirs / ours for theirs, ours in zip(cpu_ms["powertools"], cpu_ms["one_a_call"], strict=True)
+            ],
+            per_second_per_core=[1000 / each for each in cpu_ms["one_a_call"]],
+            per_second_per_core_many_a_call=[1000 / each for each in cpu_ms["many_a_call"]],
+            share_of_ideal_at_100ms=[
+                ideal_ms / each["wall_ms_per_notification"] for each in samples["one_a_call_100ms"]
+            ],
+        ),
         "ways": ways_measured,
     }
 

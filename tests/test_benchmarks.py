@@ -6,7 +6,8 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from benchmarks import (
     charts,
     cold_start,
     functions,
+    isolation,
     release,
     report,
     scheduler_profile,
@@ -25,7 +27,7 @@ from benchmarks import (
     worker,
     worker_profile,
 )
-from benchmarks.measure import counted
+from benchmarks.measure import counted, cpu_s, headline
 from benchmarks.world import EVENING, MORNING, World, candidates, items, put
 from lambdas import scheduler
 from lambdas.quiet_hours.bundle import Message, pack
@@ -234,48 +236,107 @@ def test_every_function_with_a_handler_has_its_cold_start_measured() -> None:
 # --- the JSON, the table and the charts
 
 
-def test_the_keys_that_were_promised_are_where_they_were_promised() -> None:
-    result = example()
-    for key in (
-        "release.wall_ratio",
-        "release.calls_per_1000",
-        "release.units_per_1000",
-        "release.units_limit_per_1000",
-        "release.growth",
-        "worker.ratio_to_powertools",
-        "worker.per_second_per_core",
-        "worker.share_of_ideal_at_100ms",
-        "consumer_over_json",
-        "producer_over_json",
-        "isolation_p95_ratio",
-        "cold_start",
-        "asset_bytes",
-        "commit",
-        "machine",
-    ):
-        assert report.value(result, key) is not None, key
-    for grown in result["release"]["growth"].values():
-        assert {"wall_s", "cpu_ms_per_1000", "calls_per_1000"} <= grown.keys()
+PROMISED = {
+    "release": (
+        *("release.wall_ratio", "release.cpu_ratio", "release.calls_per_1000", "release.units_per_1000"),
+        *("release.units_limit_per_1000", "release.units_over_limit"),
+    ),
+    "worker": ("worker.ratio_to_powertools", "worker.per_second_per_core", "worker.share_of_ideal_at_100ms"),
+    "functions": ("consumer_over_json", "consumer_us", "producer_over_json", "producer_us"),
+    "isolation": ("isolation_p95_ratio",),
+}
+"""The figures that are published by themselves, by family: each a number, with its spread beside it."""
 
 
-def test_the_release_is_measured_under_its_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "HELD", 20)
+def assert_published(result: dict[str, Any], family: str) -> None:
+    for key in PROMISED[family]:
+        found = report.value(result, f"{key}_spread")
+        assert found["min"] <= found["median"] == report.value(result, key) <= found["max"], key
+    for target in report.TARGETS:
+        if target.key.partition(".")[0] == family or target.key in PROMISED[family]:
+            assert report.value(result, target.key) is not None, target.key
+
+
+@pytest.fixture
+def quick(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """A family's part of the JSON as a quick run measures it, but on moto."""
+    monkeypatch.setattr(main, "embedded", lambda: nullcontext(world))
     monkeypatch.setattr(World, "new_queues", lambda self: self)
     monkeypatch.setattr(World, "drop_queues", lambda self: None)
-    measured = release.measure(world, 1, [120], lambda _: None)
+    return lambda family: main.families(quick=True)[family](lambda _: None)
 
-    assert measured.keys() >= example()["release"].keys()
+
+def test_the_run_that_the_documentation_shows_has_every_family_and_says_what_it_ran_on() -> None:
+    assert example().keys() >= {"release", "whole_path", "worker", "functions", "cold_start", "isolation"}
+    assert example().keys() >= {"isolation_p95_ratio", "consumer_over_json", "producer_over_json", "asset_bytes"}
+    assert example().keys() >= {"commit", "machine", "at", "quick"}
+
+
+def test_the_release_is_measured_under_its_keys(
+    quick: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(release, "HELD", 20)
+    monkeypatch.setattr(
+        release, "in_threads", worker_profile.one_after_another
+    )  # moto gives one message to two threads
+    result = quick("release")
+    assert_published(result, "release")
+    measured = result["release"]
+
     assert measured["calls_per_1000"] == 150 and measured["sides"]["reference"]["calls_per_1000"]["median"] == 1200
-    assert measured["growth"]["120"]["calls_per_1000"] == 25
+    for grown in measured["growth"].values():
+        assert {"wall_s", "cpu_ms_per_1000", "calls_per_1000"} <= grown.keys()
+        assert grown["calls_per_1000_spread"]["median"] == grown["calls_per_1000"] == 3
 
 
-def test_the_worker_is_measured_under_its_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_worker_is_measured_under_its_keys(
+    quick: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(worker, "BUNDLE", 8)
-    measured = worker.measure(world, 1, lambda _: None)
+    result = quick("worker")
+    assert_published(result, "worker")
 
-    assert measured.keys() >= example()["worker"].keys()
-    assert measured["ways"].keys() == charts.WORKER_WAYS.keys()
-    assert measured["ways"]["powertools"]["table_calls_per_1000"]["median"] == 2000
+    assert result["worker"]["ways"].keys() == charts.WORKER_WAYS.keys()
+    assert result["worker"]["ways"]["powertools"]["table_calls_per_1000"]["median"] == 2000
+
+
+def test_the_consumer_and_the_producer_are_measured_under_their_keys_and_the_worse_hour_is_published(
+    quick: Callable[[str], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(functions, "NOTIFICATIONS", 100)
+    monkeypatch.setattr(functions, "cpu_s", lambda part: cpu_s(part, at_least_s=1e-3))  # once is enough here
+    result = quick("functions")
+    assert_published(result, "functions")
+
+    for name in ("consumer", "producer"):
+        hours = [result["functions"][f"{name}_{hour}"]["over_json"]["median"] for hour in ("night", "day")]
+        assert result[f"{name}_over_json"] == max(hours)
+
+
+def test_the_cold_start_is_measured_under_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cold_start, "functions", lambda root: ["scheduler"])  # a second of CPU for each
+    result = main.families(quick=True)["cold_start"](lambda _: None)
+    assert result["cold_start"]["scheduler"] > result["cold_start_against"][cold_start.BARE] > 0
+    assert result["cold_start_spread"].keys() == result["cold_start"].keys() | result["cold_start_against"].keys()
+    assert result["asset_bytes"] > result["asset_zip_bytes"] > 0
+
+
+def test_the_isolation_is_written_under_its_keys_by_rounds() -> None:
+    rounds = [
+        isolation.Round(idle=[10.0] * 20, first=[900.0], during=[10.0] * 18 + [slow] * 2) for slow in (15.0, 30.0, 20.0)
+    ]
+    result = isolation.figures(100_000, rounds, shared=[20_000.0] * 5, not_arrived=5, shared_wait_s=20)
+    assert_published(result, "isolation")
+
+    assert result["isolation_p95_ratio"] == 2 and result["isolation_p95_ratio_spread"]["max"] == 3
+    during, shared = result["isolation"]["during_release"], result["isolation"]["one_shared_lane"]
+    assert (during["codes"], during["p95_ms"], during["slowest_of_first_codes_ms"]) == (60, 20, 900)
+    assert (shared["codes"], shared["not_arrived"], shared["behind_s"]) == (5, 5, 1250)
+
+
+def test_a_ratio_is_the_median_of_the_ratios_of_its_pairs() -> None:
+    found = headline(ratio=[a / b for a, b in [(8.0, 2.0), (9.0, 1.0), (10.0, 2.0)]])
+    assert found == {"ratio": 5, "ratio_spread": {"median": 5, "min": 4, "max": 9}}
 
 
 def test_a_family_that_fails_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
