@@ -1,22 +1,22 @@
 """`python -m benchmarks.charts [FILE]`: the charts and tables of docs/benchmarks, drawn from build/bench.json.
 
 The tables stand in its README between `<!-- NAME -->` and `<!-- end -->`; everything else there is left as it is. The
-figures themselves are kept beside them.
+figures themselves are kept beside them, and docs/costs.md, which takes the CPU from there, is written anew.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 from local import BUILD, ROOT
 
-from . import report
+from . import cost, report
+from .markdown import COLUMNS, rewrite, table
 from .report import figure_text, number, spread_text
 from .svg import Row, bars
 
@@ -30,7 +30,6 @@ WORKER_WAYS = {
     "one_a_call_100ms": "worker, one a call, 100 ms",
     "many_a_call_100ms": "worker, a hundred a call, 100 ms",
 }
-COLUMNS = 120
 HOPS = ("producer", "consumer's event source", "consumer", "scheduler", "worker's event source", "worker")
 
 
@@ -262,20 +261,6 @@ def _release_rows(release: Result) -> Iterator[list[str]]:
         yield [name, *(spread_text(release["sides"][side][key]) for side in ("reference", "scheduler"))]
 
 
-def table(headings: Sequence[str], rows: Iterator[Sequence[str]] | Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    lines = [f"| {' | '.join(headings)} |", "|" + "---|" * len(headings)]
-    return lines + [f"| {' | '.join(row)} |" for row in rows]
-
-
-def rewrite(text: str, name: str, lines: Sequence[str]) -> str:
-    """The text with other lines between a table's marks. Raises `ValueError` where it has none."""
-    block = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    if not block.search(text):
-        raise ValueError(f"docs/benchmarks/README.md has no <!-- {name} --> … <!-- end -->")
-    return block.sub(lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text, count=1)
-
-
 def main() -> None:
     """Draw what has been measured."""
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else BUILD / "bench.json"
@@ -291,6 +276,8 @@ def main() -> None:
     for name, lines in tables(result):
         text = rewrite(text, name, lines)
     readme.write_text(text)
+    if {"functions", "release"} <= result.keys():
+        cost.DOCS.write_text(cost.document(cost.DOCS.read_text()))
     print(f"Drawn in {DOCS.relative_to(ROOT)}: {', '.join(drawn)}; and the tables of its README.")
 
 

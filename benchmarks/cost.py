@@ -1,29 +1,37 @@
 """What a million notifications cost, by service and by design, and which quota a night meets first.
 
-    python -m benchmarks.cost              # counts from build/bench.json, where `make bench` has left one
-    python -m benchmarks.cost --exact      # the counts that the tests assert: what docs/costs.md shows
+    python -m benchmarks.cost              # counts and CPU from build/bench.json, where `make bench` has left one
+    python -m benchmarks.cost --exact      # the counts that the tests assert, CPU from docs/benchmarks/bench.json
+    python -m benchmarks.cost --write      # the same into docs/costs.md
 
-Counts are measured, dollars inferred: counts times prices (`benchmarks/prices.py`). Lambda's seconds are a model: the
-measured CPU, and the stated time for each call that is made while nothing else goes on.
+Counts and CPU are measured, dollars inferred: counts times prices (`benchmarks/prices.py`). Lambda's seconds are a
+model: the measured CPU, and the stated time for each call that is made while nothing else goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from textwrap import wrap
+from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S
 from lambdas.scheduler import DRAINERS, EMPTY_RECEIVES, POLL_S
+from local import BUILD, ROOT
 from simulation.forecast import Release, duration, forecast
 
-from . import prices
+from . import prices, report
 from .counts import LANES, WAYS, Hop, Lane, Way, counts
-from .quotas import quota_rows
+from .markdown import COLUMNS, rewrite, table
+from .quotas import NIGHTS, quota_rows
 
-BENCH = Path("build/bench.json")
+BUILT = BUILD / "bench.json"
+COMMITTED = ROOT / "docs" / "benchmarks" / "bench.json"
+DOCS = ROOT / "docs" / "costs.md"
 MILLION = 1_000_000
 SERVICES = ("SQS", "Lambda", "DynamoDB", "EventBridge Scheduler", "Step Functions")
 
@@ -31,11 +39,17 @@ CALL_S = 0.020
 """Stated: what a call to SQS or DynamoDB takes to answer."""
 
 GB = {"producer": 1.0, "consumer": 1.0, "scheduler": 1.0, "worker": 1769 / 1024}
-CPU_US = {"producer": 70.0, "consumer": 60.0, "scheduler": 24.0, "worker": 950.0}
-"""CPU for each notification on a whole core, calls included, from a `make bench` on two busy cores."""
+
+CPU_AT = {
+    "producer": "functions.producer_night.us.with_calls.median",
+    "consumer": "functions.consumer_night.us.with_calls.median",
+    "scheduler": "release.one_run.cpu_ms_per_1000",
+    "the reference loop": "release.sides.reference.cpu_ms_per_1000.median",
+}
+"""Where bench.json has the CPU for each notification on a whole core, calls included, in microseconds. The worker's is
+hidden behind what it waits for."""
 
 REFERENCE_CALLS = 1200
-REFERENCE_CPU_US = 2900.0
 """The reference loop: a receive and a delete for every ten, a send for each, one after another (`make bench`)."""
 
 DELAYS_A_NIGHT = 11 * 4
@@ -53,26 +67,55 @@ Bill = dict[str, float]
 """Dollars per million notifications, by service."""
 
 
-def hops_from(bench: dict[str, Any] | None, way: Way, lane: Lane) -> dict[str, Hop]:
+class Measured(NamedTuple):
+    """What the sums are made of: `whole_path` as `make bench` has counted it, None for the exact counts; the CPU by
+    `CPU_AT`; and which file each is from."""
+
+    whole_path: dict[str, Any] | None
+    cpu_us: Mapping[str, float]
+    counts_from: str
+    cpu_from: str
+
+
+def measured(exact: bool, built: Path = BUILT) -> Measured:
+    """From the last run's file where that has it; what it has not, or where only the exact counts are wanted, from
+    `benchmarks/counts.py` and the file that the documentation shows."""
+    run = json.loads(built.read_text()) if built.exists() and not exact else {}
+    whole_path = run.get("whole_path")
+    has_cpu = all(report.value(run, key) is not None for key in CPU_AT.values())
+    path, source = (built, run) if has_cpu else (COMMITTED, json.loads(COMMITTED.read_text()))
+    return Measured(
+        whole_path,
+        {name: report.value(source, key) for name, key in CPU_AT.items()},
+        _said(built, run) if whole_path else "benchmarks/counts.py (asserted by tests)",
+        _said(path, source),
+    )
+
+
+def _said(path: Path, run: dict[str, Any]) -> str:
+    return f"{os.path.relpath(path, ROOT)} of commit {run.get('commit', 'unknown')}"
+
+
+def hops_from(given: Measured, way: Way, lane: Lane) -> dict[str, Hop]:
     """The hops of a way: the exact ones, or with the calls and units that `make bench` has measured."""
     exact = counts(way, lane)
-    if bench is None:
+    if given.whole_path is None:
         return exact
-    measured = bench["whole_path"][BENCH_WAYS[way]][BENCH_LANES[lane]]
+    counted = given.whole_path[BENCH_WAYS[way]][BENCH_LANES[lane]]
     found = {}
     for name, hop in exact.items():
-        poller = measured.get(f"{name}'s event source", {"sqs_units": 0})
+        poller = counted.get(f"{name}'s event source", {"sqs_units": 0})
         found[name] = hop._replace(
-            sqs_calls=measured[name]["sqs_calls"],
-            sqs_units=measured[name]["sqs_units"],
-            write_units=measured[name]["write_units"],
-            read_units=measured[name]["read_units"],
+            sqs_calls=counted[name]["sqs_calls"],
+            sqs_units=counted[name]["sqs_units"],
+            write_units=counted[name]["write_units"],
+            read_units=counted[name]["read_units"],
             poller_units=poller["sqs_units"],
         )
     return found
 
 
-def path_bill(hops: dict[str, Hop], release: Release) -> Bill:
+def path_bill(hops: dict[str, Hop], release: Release, cpu_us: Mapping[str, float]) -> Bill:
     """From acceptance to delivery."""
     bill = dict.fromkeys(SERVICES, 0.0)
     for name, hop in hops.items():
@@ -80,18 +123,18 @@ def path_bill(hops: dict[str, Hop], release: Release) -> Bill:
         bill["DynamoDB"] += thousands(hop.write_units * prices.DYNAMODB_WRITE.dollars)
         bill["DynamoDB"] += thousands(hop.read_units * prices.DYNAMODB_READ.dollars)
         bill["Lambda"] += thousands(hop.invocations * prices.LAMBDA_REQUEST.dollars)
-        bill["Lambda"] += thousands(seconds(name, hop, release) * GB[name] * prices.LAMBDA_GB_S.dollars)
+        bill["Lambda"] += thousands(seconds(name, hop, release, cpu_us) * GB[name] * prices.LAMBDA_GB_S.dollars)
     return bill
 
 
-def seconds(name: str, hop: Hop, release: Release) -> float:
+def seconds(name: str, hop: Hop, release: Release, cpu_us: Mapping[str, float]) -> float:
     """How long the function runs for 1,000 notifications. The scheduler's drainers wait for SQS at the same time; the
     worker waits for the provider's pace."""
     if name == "worker":
         calls = (hop.sqs_calls + hop.ledger_calls + hop.consent_calls) / hop.invocations
         bundle = release._replace(bundle=1000 // hop.invocations, ledger_ms=calls * CALL_S * 1000)
         return hop.invocations * bundle.bundle_s
-    cpu_s = CPU_US[name] / 1000 / (GB[name] * 1024 / 1769)
+    cpu_s = cpu_us[name] / 1000 / (GB[name] * 1024 / 1769)
     if name == "scheduler":
         return max(cpu_s, hop.sqs_calls * CALL_S / DRAINERS)
     return cpu_s + (hop.sqs_calls + hop.ledger_calls + hop.consent_calls) * CALL_S
@@ -106,22 +149,27 @@ def lambda_dollars(seconds_per_1000: float, gb: float = 1.0) -> float:
     return thousands(seconds_per_1000 * gb * prices.LAMBDA_GB_S.dollars)
 
 
-def hold_bills(bench: dict[str, Any] | None) -> dict[str, Bill]:
+def reference_loop_s(cpu_us: Mapping[str, float]) -> float:
+    """How long the published loop runs for 1,000: every call waits for the one before it."""
+    return REFERENCE_CALLS * CALL_S + cpu_us["the reference loop"] / 1000 * 1769 / 1024
+
+
+def hold_bills(given: Measured) -> dict[str, Bill]:
     """Putting a million aside and releasing them to the worker's lane, by design. What comes before and after is left
     out: judging, and delivering with a ledger, which each of them needs as much."""
     bills, request = {}, prices.SQS_REQUEST.dollars
     for way in WAYS:
-        hops = hops_from(bench, way, "held")
+        hops = hops_from(given, way, "held")
         put, move = hops["consumer"].sqs_units, hops["scheduler"]
-        moving = lambda_dollars(seconds("scheduler", move, Release(0)))
+        moving = lambda_dollars(seconds("scheduler", move, Release(0), given.cpu_us))
         bills[f"this design, {way}"] = _bill(SQS=thousands(put + move.sqs_units) * request, Lambda=moving)
-    full = hops_from(bench, "bulk", "held")
+    full = hops_from(given, "bulk", "held")
     put, moved = full["consumer"].sqs_units, full["scheduler"].sqs_units
     bills["switching the worker's mapping on wait, bulk"] = _bill(SQS=thousands(put) * request, Lambda=0.0)
     again = thousands(put + moved * DELAYS_A_NIGHT) * request
     bills["delays of 15 minutes, bulk"] = _bill(SQS=again, Lambda=bills["this design, bulk"]["Lambda"] * DELAYS_A_NIGHT)
-    loop_s = REFERENCE_CALLS * CALL_S + REFERENCE_CPU_US / 1000 * 1769 / 1024
-    bills["the reference loop"] = _bill(SQS=thousands(1000 + REFERENCE_CALLS) * request, Lambda=lambda_dollars(loop_s))
+    looping = lambda_dollars(reference_loop_s(given.cpu_us))
+    bills["the reference loop"] = _bill(SQS=thousands(1000 + REFERENCE_CALLS) * request, Lambda=looping)
     calling = lambda_dollars(1000 * CALL_S)
     bills["a schedule for each"] = _bill(
         SQS=MILLION * request, Lambda=calling, EventBridge=MILLION * prices.SCHEDULE.dollars
@@ -132,11 +180,11 @@ def hold_bills(bench: dict[str, Any] | None) -> dict[str, Bill]:
     return bills
 
 
-def design_bills(bench: dict[str, Any] | None, release: Release) -> dict[str, Bill]:
+def design_bills(given: Measured, release: Release) -> dict[str, Bill]:
     """The whole path of a million by design, sent at once and held. The other designs have one message for each
     notification from end to end. Schedules and waits are made at night: by day both are this one's single sends."""
-    hold = hold_bills(bench)
-    burst, alone = hops_from(bench, "burst", "held"), hops_from(bench, "trickle", "held")["worker"]
+    hold = hold_bills(given)
+    burst, alone = hops_from(given, "burst", "held"), hops_from(given, "trickle", "held")["worker"]
     judged = {
         "producer": burst["producer"],
         "consumer": burst["consumer"]._replace(sqs_calls=0, sqs_units=0),
@@ -149,18 +197,20 @@ def design_bills(bench: dict[str, Any] | None, release: Release) -> dict[str, Bi
         ),  # ten received, a worker invoked for each
         "worker": Hop(invocations=1000, sqs_calls=1000, sqs_units=1000),  # which deletes it
     }
-    plain = path_bill(reference, release)
+    plain, waiting = path_bill(reference, release, given.cpu_us), path_bill(judged, release, given.cpu_us)
+
+    def ours(way: Way, lane: Lane) -> Bill:
+        return path_bill(hops_from(given, way, lane), release, given.cpu_us)
+
     return {
-        "this design, accepted in bulk, at once": path_bill(hops_from(bench, "bulk", "now"), release),
-        "this design, accepted in bulk, held": path_bill(hops_from(bench, "bulk", "held"), release),
-        "this design, accepted singly, at once": path_bill(hops_from(bench, "burst", "now"), release),
-        "this design, accepted singly, held": path_bill(burst, release),
+        "this design, accepted in bulk, at once": ours("bulk", "now"),
+        "this design, accepted in bulk, held": ours("bulk", "held"),
+        "this design, accepted singly, at once": ours("burst", "now"),
+        "this design, accepted singly, held": ours("burst", "held"),
         "the reference design (no ledger, no consents), at once": plain,
         "the reference design (no ledger, no consents), held": _sum(plain, hold["the reference loop"]),
-        "a schedule for each, held": _sum(path_bill(judged, release), hold["a schedule for each"]),
-        "a Step Functions wait for each, held": _sum(
-            path_bill(judged, release), hold["a Step Functions wait for each"]
-        ),
+        "a schedule for each, held": _sum(waiting, hold["a schedule for each"]),
+        "a Step Functions wait for each, held": _sum(waiting, hold["a Step Functions wait for each"]),
     }
 
 
@@ -172,14 +222,20 @@ def _bill(SQS: float, Lambda: float, EventBridge: float = 0.0, Steps: float = 0.
     return dict(zip(SERVICES, (SQS, Lambda, 0.0, EventBridge, Steps), strict=True))
 
 
-def tables(bench: dict[str, Any] | None) -> list[str]:
+def tables(given: Measured) -> list[str]:
     """Everything that is printed, as Markdown."""
     release = Release(MILLION)
-    paths = {f"{way}, {LANES[lane]}": path_bill(hops_from(bench, way, lane), release) for way in WAYS for lane in LANES}
-    fast = Release(MILLION, rate_per_s=2000)
-    paths["bulk, held; a provider that takes 2,000 a second"] = path_bill(hops_from(bench, "bulk", "held"), fast)
-    lines = ["### Holding a million and releasing them", "", *bill_table("design", hold_bills(bench)), ""]
-    lines += ["### The whole path of a million, by design", "", *bill_table("design", design_bills(bench, release)), ""]
+    paths = {
+        f"{way}, {LANES[lane]}": path_bill(hops_from(given, way, lane), release, given.cpu_us)
+        for way in WAYS
+        for lane in LANES
+    }
+    fast, bulk = Release(MILLION, rate_per_s=2000), hops_from(given, "bulk", "held")
+    paths["bulk, held; a provider that takes 2,000 a second"] = path_bill(bulk, fast, given.cpu_us)
+    cpu = ", ".join(f"{name} {report.number(us)}" for name, us in given.cpu_us.items())
+    lines = [*wrap(f"CPU in µs a notification, from {given.cpu_from}: {cpu}.", COLUMNS), ""]
+    lines += ["### Holding a million and releasing them", "", *bill_table("design", hold_bills(given)), ""]
+    lines += ["### The whole path of a million, by design", "", *bill_table("design", design_bills(given, release)), ""]
     lines += [
         "### The whole path of a million in this design, from acceptance to delivery",
         "",
@@ -187,7 +243,7 @@ def tables(bench: dict[str, Any] | None) -> list[str]:
         "",
     ]
     lines += [f"Beside that, the minute rule costs ${idle_dollars():.2f} a month when nothing is held.", ""]
-    lines += ["### A night of one, ten and a hundred million", "", *night_table(), ""]
+    lines += ["### A night of one, ten and a hundred million", "", *night_table(), "", *night_bills(given), ""]
     lines += ["### What each needs to be delivered within an hour", "", *quota_rows(), ""]
     lines += [f"### Prices, us-east-1, collected by {prices.COLLECTED_BY}", "", *price_table()]
     return lines
@@ -196,17 +252,17 @@ def tables(bench: dict[str, Any] | None) -> list[str]:
 def bill_table(first: str, bills: dict[str, Bill]) -> list[str]:
     """One row each; services that nobody pays for are left out."""
     services = [name for name in SERVICES if any(bill[name] for bill in bills.values())]
-    rows = [f"| {first} | {' | '.join(f'{name} $' for name in services)} | all $ |", "|---" * (len(services) + 2) + "|"]
-    for name, bill in bills.items():
-        cells = [f"{bill[service]:.3f}" for service in services]
-        rows.append(f"| {name} | {' | '.join(cells)} | **{sum(bill.values()):.3f}** |")
-    return rows
+    rows = (
+        [name, *(f"{bill[service]:.3f}" for service in services), f"**{sum(bill.values()):.3f}**"]
+        for name, bill in bills.items()
+    )
+    return table([first, *(f"{name} $" for name in services), "all $"], rows)
 
 
 def night_table() -> list[str]:
     """What becomes of it with the default settings."""
     rows = ["| held | messages on wait | on the released lane after | with the provider after |", "|---|---|---|---|"]
-    for notifications in (MILLION, 10 * MILLION, 100 * MILLION):
+    for notifications in NIGHTS:
         release = Release(notifications)
         ends = forecast(release)
         moved, delivered = duration(ends.moved_s), duration(ends.delivered_s)
@@ -216,6 +272,24 @@ def night_table() -> list[str]:
         "",
         f"The last column is what the webhook's default rate allows ({RATE_PER_S:g} a second, half for the release),",
         "if no night came in between.",
+    ]
+
+
+def night_bills(given: Measured) -> list[str]:
+    """What such a night costs, by design: every sum is one for each notification, so it grows as they do."""
+    bills = {f"holding and releasing alone: {name}": bill for name, bill in hold_bills(given).items()}
+    bills = {f"whole path: {name}": bill for name, bill in design_bills(given, Release(MILLION)).items()} | bills
+    rows = (
+        [name, *(f"{sum(bill.values()) * night / MILLION:,.2f}" for night in NIGHTS)]
+        for name, bill in bills.items()
+        if not name.endswith("at once")
+    )
+    loop_h = thousands(reference_loop_s(given.cpu_us)) / 3600
+    return [
+        *table(["held", *(f"{night // MILLION} million $" for night in NIGHTS)], rows),
+        "",
+        "Discounts for quantity are left out. Whether such a night can be done is another question: one reference loop",
+        f"would take {loop_h:.1f} h for each million, and a run of Lambda's ends after 15 minutes.",
     ]
 
 
@@ -231,24 +305,23 @@ def price_table() -> list[str]:
     return ["| dollars per million | of | stated at |", "|---|---|---|", *rows]
 
 
-def read_bench(path: Path) -> dict[str, Any] | None:
-    """What `make bench` wrote, if it did and has the whole path in it."""
-    if not path.exists():
-        return None
-    bench: dict[str, Any] = json.loads(path.read_text())
-    return bench if "whole_path" in bench else None
+def document(text: str) -> str:
+    """docs/costs.md with the tables as they are now."""
+    return rewrite(text, "costs", tables(measured(exact=True)))
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, or write them."""
     parser = argparse.ArgumentParser(description="Dollars per million notifications.")
     parser.add_argument("--exact", action="store_true", help="the counts that the tests assert, not build/bench.json")
-    bench = None if parser.parse_args().exact else read_bench(BENCH)
-    said = (
-        f"{BENCH} of commit {bench.get('commit', 'unknown')}" if bench else "benchmarks/counts.py (asserted by tests)"
-    )
-    print(f"Counts: {said}. Dollars are inferred from them.", file=sys.stderr)
-    print("\n".join(tables(bench)))
+    parser.add_argument("--write", action="store_true", help="the same, into docs/costs.md")
+    arguments = parser.parse_args()
+    given = measured(exact=arguments.exact or arguments.write)
+    print(f"Counts: {given.counts_from}. CPU: {given.cpu_from}. Dollars are inferred from them.", file=sys.stderr)
+    if arguments.write:
+        DOCS.write_text(document(DOCS.read_text()))
+    else:
+        print("\n".join(tables(given)))
 
 
 if __name__ == "__main__":

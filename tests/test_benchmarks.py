@@ -27,6 +27,7 @@ from benchmarks import (
     worker,
     worker_profile,
 )
+from benchmarks.markdown import rewrite
 from benchmarks.measure import counted, cpu_s, headline
 from benchmarks.world import EVENING, MORNING, World, candidates, items, put
 from lambdas import scheduler
@@ -376,7 +377,7 @@ def test_charts_and_tables_are_drawn_from_the_json() -> None:
     readme = (ROOT / "docs" / "benchmarks" / "README.md").read_text()
     names = set()
     for name, lines in charts.tables(result):
-        readme = charts.rewrite(readme, name, lines)
+        readme = rewrite(readme, name, lines)
         names.add(name)
     assert set(re.findall(r"<!-- (?!end)([a-z-]+) -->", readme)) == names
 
