@@ -129,8 +129,10 @@ def _until_delivering(stack: Stack) -> None:
 
 def _until_idle(stack: Stack) -> None:
     """Wait until the workers have delivered the bundles that they had."""
-    before = -1
+    began, before = time.monotonic(), -1
     while (now := len(stack.provider.arrivals())) != before:
+        if time.monotonic() - began > 60:
+            raise RuntimeError("the release does not end although its lane was emptied")
         before = now
         time.sleep(BUNDLE_PAUSE_S)
 
