@@ -52,7 +52,7 @@ def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
             return functions.measure(world, 3 if quick else 15, say)
 
     def measure_isolation(say: Say) -> dict[str, Any]:
-        return isolation.measure(*((1, 20_000, 20, 5) if quick else (3, 100_000, 40, 20)), say)
+        return isolation.measure(*((1, 20_000, 15, 5) if quick else (3, 100_000, 40, 10)), say)
 
     return {
         "release": measure_release,

@@ -54,6 +54,8 @@ def measure(rounds: int, released: int, codes: int, shared_wait_s: float, say: C
         done = []
         for number in range(1, rounds + 1):
             say(f"isolation: round {number} of {rounds}, {codes} codes idle and {codes} with {released:,} released")
+            if done:
+                _until_idle(stack)
             done.append(_round(stack, released, codes))
         say("isolation: the same load on one shared lane")
         _fill(stack, "Delivery", released)
@@ -81,7 +83,6 @@ def _round(stack: Stack, released: int, codes: int) -> Round:
             f"no fair measurement: {missing_idle} and {missing} codes missing, {left} bundles left, release: {moved}"
         )
     stack.sqs.purge_queue(QueueUrl=stack.outputs["ScheduleQueueUrl"])
-    _until_idle(stack)
     return Round(idle, first, during)
 
 
