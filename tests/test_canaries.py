@@ -16,6 +16,8 @@ import pytest
 from tests.canary_paths import CANARIES
 from tests.stack_template import FUNCTIONS, ROOT, Deployed
 
+pytestmark = pytest.mark.xdist_group("stack")  # in one process: the functions are driven once
+
 
 class Ran(NamedTuple):
     printed: str
@@ -102,7 +104,6 @@ def test_no_canary_is_in_an_error_a_dead_letters_attribute_or_an_alert(ran: Ran,
     assert canary not in json.dumps(ran.found[place], ensure_ascii=False)
 
 
-@pytest.mark.xdist_group("stack")
 def test_every_metric_that_is_made_from_log_lines_finds_its_line_in_what_the_functions_print(
     ran: Ran, stack: Deployed
 ) -> None:

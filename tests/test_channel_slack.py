@@ -149,7 +149,7 @@ def test_an_answer_is_success_only_in_slack_s_own_words(raw: bytes, kind: str) -
 
 
 def test_a_text_that_slack_would_cut_off_is_refused_with_the_limit() -> None:
-    with listening(answering(b"")) as peer:
+    with listening(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as peer:
         channel = by_webhook(peer.url)
         (body,) = send(channel, order(body="&" * 8_001))
         (title,) = send(channel, order(title="<" * 10_000 + ""))
