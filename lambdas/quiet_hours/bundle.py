@@ -70,8 +70,9 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[Misfit]]:
     items: list[Item] = []
     misfits: list[Misfit] = []
     parts, is_array = unpack(record["body"])
+    message_id = f"sqs:{record['messageId']}"
     for index, (candidate, text) in enumerate(parts):
-        default_id = f"sqs:{record['messageId']}" + (f":{index}" if is_array else "")
+        default_id = f"{message_id}:{index}" if is_array else message_id
         requested = candidate
         if isinstance(candidate, dict) and candidate.get("detail-type") == "NotificationRequested":
             requested, event_id = candidate.get("detail"), candidate.get("id")
