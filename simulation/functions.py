@@ -97,8 +97,10 @@ class Source:
 
     def _answered(self, receipts: dict[str, str], result: Any) -> None:
         self.running -= 1
-        for message_id in receipts.keys() - _failed(receipts, result):
-            self.queue.delete(receipts[message_id])
+        failed = _failed(receipts, result)
+        for message_id, receipt in receipts.items():  # not a set's order: a delete may draw, and the night must replay
+            if message_id not in failed:
+                self.queue.delete(receipt)
         self.wake(self.world.t)
 
 

@@ -126,9 +126,10 @@ def nights(seeds: Iterable[int]) -> Nights:
         notifications += result.notifications
         faults += result.faults
         endings += result.endings
-        for invariant in {violation.invariant for violation in result.violations}:
-            first = next(each for each in result.violations if each.invariant == invariant)
-            violations.append((seed, invariant, first.detail))
+        first: dict[str, str] = {}
+        for violation in result.violations:
+            first.setdefault(violation.invariant, violation.detail)
+        violations += [(seed, invariant, detail) for invariant, detail in first.items()]
     return Nights(number, notifications, time.process_time() - begun, faults, endings, violations)
 
 

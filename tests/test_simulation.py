@@ -17,6 +17,7 @@ from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
 from simulation import exhaustive, night, runner, topology
 from simulation.planted import PLANTS, SEEDS_MAX
 
+ROOT = Path(__file__).parent.parent
 SEEDS = 500
 PARTS = 20
 BEYOND_SEEDS = 100
@@ -64,7 +65,12 @@ def _sent_early(result: night.Result) -> bool:
 
 
 def test_a_seed_replays_its_night() -> None:
-    assert night.run(7) == night.run(7)
+    """In any process: these nights were others wherever a set of strings had another order."""
+    told = "from simulation.timeline import print_night; [print_night(seed) for seed in (5, 12, 13, 53)]"
+    playing = [_python("-c", told, PYTHONHASHSEED=seed) for seed in ("1", "2")]
+    one, other = [each.communicate(timeout=120)[0] for each in playing]
+    assert "Each notification's own story:" in one
+    assert one == other
 
 
 def test_the_simulated_deployment_has_the_figures_of_the_stack() -> None:
@@ -100,9 +106,12 @@ def test_the_report_has_the_promised_keys(tmp_path: Path) -> None:
 
 
 def _simulation(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parent.parent)
-    environment = {**os.environ, "PYTHONPATH": root, "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "simulation", *arguments]
+    return _python("-m", "simulation", *arguments, cwd=cwd)
+
+
+def _python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment}
+    command = [sys.executable, *arguments]
     return subprocess.Popen(
         command, cwd=cwd, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
