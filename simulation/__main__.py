@@ -131,7 +131,7 @@ def _summary(console: Console, report: Report, seconds: float) -> None:
 
 
 def _planted(caught: Caught) -> str:
-    said = f"caught by seed {caught.seeds - 1}: {caught.invariant}" if caught.seeds else "SURVIVED"
+    said = f"caught by seed {caught.seeds - 1}: {caught.invariant}" if caught.seeds else f"SURVIVED {caught.detail}"
     return f"planted {caught.name}: {said}"
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -57,7 +57,8 @@ class Result:
 
 
 class Night:
-    """A deployment and those around it, on one virtual clock."""
+    """A deployment and those around it, on one virtual clock. The night ends early where one of the invariants in
+    `stop_at` is broken."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Night:
         notifications: int = NOTIFICATIONS,
         pause_factor: float = 1.0,
         note: Callable[[World, str, str | None], None] | None = None,
-        stop_at_first: bool = False,
+        stop_at: Collection[str] = (),
     ) -> None:
         rng = Random(seed)
         pause_s = production.LONGEST_PAUSE.total_seconds()
@@ -85,7 +86,7 @@ class Night:
         self.checks = Checks(self.world, self.plan, KINDS, longest_deadline_s + pause_s + skew_s + 0.01)
 
         self.checks.claimed = self._claimed
-        self.stop_at_first = stop_at_first
+        self._stop_at = stop_at
         self._by_id = {each.id: each for each in self.plan.wanted if each.id}
 
         self.queues = topology.build_queues(self.world, self.faults, self.plan.in_flight_max)
@@ -228,7 +229,7 @@ class Night:
 
         over = max([plan.ends[-1], plan.faults_until, *(request.again_at or 0 for request in plan.requests)])
         world.run(over + SETTLED_WITHIN_S, lambda: self._may_stop(over))
-        if self.stop_at_first and self.checks.violations:
+        if self._found():
             return self._result()
         self.checks.night_over(self.queues, self.tables["ledger"].items, excuses=self.faults.at_worker)
         if plan.calm and not any(self.faults.rates.values()):
@@ -247,12 +248,15 @@ class Night:
         return int(self.settings.delivery_concurrency + self.settings.release_concurrency)
 
     def _may_stop(self, over: float) -> bool:
-        if self.stop_at_first and self.checks.violations:
+        if self._found():
             return True
         if self.world.events > EVENTS_MAX:
             self.checks.endless(self.world.events)
             return True
         return self.world.t > over and self._settled()
+
+    def _found(self) -> bool:
+        return any(violation.invariant in self._stop_at for violation in self.checks.violations)
 
     def _claimed(self, id_: str) -> None:
         """Somebody cancels at the very moment at which a worker has begun."""

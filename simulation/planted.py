@@ -1,7 +1,7 @@
 """Deliberate mistakes, each a small patch of behaviour, each to be found: what the simulation can see.
 
 A night that finds nothing proves little unless the same nights find these. Each plant names the row of the failure
-catalogue that it stands for and is put on afresh for every seed.
+catalogue that it stands for and the invariants that it breaks, and is put on afresh for every seed.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from .world import Process
 # --- ledger -----------------------------------------------------------------------------------------------------------
 
 
-@plant("duplicates and reordering")
+@plant("duplicates and reordering", "ends_once", "effectively_once", "never_after_ending")
 def claims_without_condition() -> list[Patch]:
     def always(entry: Any) -> Any:
         return ledger._Put(entry, "#id <> :nobody", {"#id": "id"}, {":nobody": {"S": ""}})
@@ -25,14 +25,14 @@ def claims_without_condition() -> list[Patch]:
     return [(ledger, "_absent", always)]
 
 
-@plant("redriven message has a new message id")
+@plant("redriven message has a new message id", "effectively_once")
 def keys_by_message_id() -> list[Patch]:
     read = delivery.read
 
     def read_by_message(record: Any) -> Any:
         items, misfits = read(record)
         keyed = [
-            replace(item, notification={**item.notification, "id": f"{record['messageId']}:{index}"})
+            item._replace(notification={**item.notification, "id": f"{record['messageId']}:{index}"})
             for index, item in enumerate(items)
         ]
         return keyed, misfits
@@ -40,7 +40,7 @@ def keys_by_message_id() -> list[Patch]:
     return [(delivery, "read", read_by_message)]
 
 
-@plant("redriven message has a new message id")
+@plant("redriven message has a new message id", "effectively_once")
 def makes_a_new_id_at_every_receive() -> list[Patch]:
     read = consumer.read
 
@@ -51,17 +51,17 @@ def makes_a_new_id_at_every_receive() -> list[Patch]:
     return [(consumer, "read", read_with_count)]
 
 
-@plant("function killed mid-bundle with the claim held")
+@plant("function killed mid-bundle with the claim held", "settled")
 def claims_for_ever() -> list[Patch]:
     return [(settings, "LEASE_S", 10**9)]
 
 
-@plant("visibility under 6x the function's timeout; a second concurrent run")
+@plant("visibility under 6x the function's timeout; a second concurrent run", "never_after_ending", "ends_once")
 def lease_ends_before_the_call() -> list[Patch]:
     return [(settings, "LEASE_S", 3), (settings, "LANE_VISIBILITY_S", 5)]
 
 
-@plant("the same bundle alive twice")
+@plant("the same bundle alive twice", "conserved")
 def drops_what_another_has_claimed() -> list[Patch]:
     claim = Ledger.claim
 
@@ -73,7 +73,7 @@ def drops_what_another_has_claimed() -> list[Patch]:
     return [(Ledger, "claim", forgetful)]
 
 
-@plant("timeout after the provider accepted")
+@plant("timeout after the provider accepted", "effectively_once")
 def takes_no_answer_for_not_sent() -> list[Patch]:
     send = Delivery._send
 
@@ -83,7 +83,7 @@ def takes_no_answer_for_not_sent() -> list[Patch]:
     return [(Delivery, "_send", hopeful)]
 
 
-@plant("killed after the provider accepted")
+@plant("killed after the provider accepted", "effectively_once")
 def does_not_note_that_a_call_begins() -> list[Patch]:
     def nothing(self: Ledger, entries: Any, now: Any, *, sending: bool = True) -> Any:
         return {entry.id: entry for entry in entries}
@@ -91,13 +91,13 @@ def does_not_note_that_a_call_begins() -> list[Patch]:
     return [(Ledger, "mark_sending", nothing)]
 
 
-@plant("a transaction conflict at the mark before a call")
+@plant("a transaction conflict at the mark before a call", "conserved")
 def loses_what_it_could_not_mark() -> list[Patch]:
     mark = Delivery._mark
     return [(Delivery, "_mark", lambda self, batch: (mark(self, batch)[0], []))]
 
 
-@plant("a transaction conflict at an ending")
+@plant("a transaction conflict at an ending", "conserved")
 def takes_a_conflict_for_a_write() -> list[Patch]:
     def careless(self: Ledger, entries: Any, now: Any) -> None:
         if puts := [ledger._owned(entry, self._owner) for entry in entries]:
@@ -106,7 +106,7 @@ def takes_a_conflict_for_a_write() -> list[Patch]:
     return [(Ledger, "_settle", careless)]
 
 
-@plant("poison item")
+@plant("poison item", "settled")
 def forgets_the_attempts() -> list[Patch]:
     take_over = Ledger._take_over
 
@@ -116,7 +116,7 @@ def forgets_the_attempts() -> list[Patch]:
     return [(Ledger, "_take_over", fresh)]
 
 
-@plant("cancels racing with release")
+@plant("cancels racing with release", "cancelled_is_cancelled", "ends_once", "never_after_ending")
 def cancel_overwrites_a_claim() -> list[Patch]:
     unchanged = ledger._unchanged
 
@@ -137,7 +137,7 @@ def cancel_overwrites_a_claim() -> list[Patch]:
     return [(Ledger, "cancel_all", cancel_all)]
 
 
-@plant("cancels racing with release: too late is said to be in time")
+@plant("cancels racing with release: too late is said to be in time", "cancelled_is_cancelled")
 def cancel_is_not_honest() -> list[Patch]:
     cancel = status.cancel
 
@@ -147,7 +147,7 @@ def cancel_is_not_honest() -> list[Patch]:
     return [(status, "cancel", hopeful)]
 
 
-@plant("cancels racing with release: no answer is taken for a yes")
+@plant("cancels racing with release: no answer is taken for a yes", "cancelled_is_cancelled")
 def cancel_takes_no_answer_for_done() -> list[Patch]:
     cancel = status.cancel
 
@@ -161,7 +161,7 @@ def cancel_takes_no_answer_for_done() -> list[Patch]:
 # --- worker, consumer, producer: what becomes of a bundle -------------------------------------------------------------
 
 
-@plant("poison item: a bundle that comes again is split")
+@plant("poison item: a bundle that comes again is split", "blameless")
 def does_not_split() -> list[Patch]:
     deliver = Delivery.deliver
 
@@ -171,13 +171,13 @@ def does_not_split() -> list[Patch]:
     return [(Delivery, "deliver", whole)]
 
 
-@plant("poison item: a bundle that comes again is split")
+@plant("poison item: a bundle that comes again is split", "conserved")
 def split_forgets_an_item() -> list[Patch]:
     split = Delivery._split
     return [(Delivery, "_split", lambda self, items: split(self, items[:-1]))]
 
 
-@plant("one bad item never takes its neighbours with it")
+@plant("one bad item never takes its neighbours with it", "conserved")
 def fails_the_bundle_for_one_item() -> list[Patch]:
     read = consumer.read
 
@@ -190,7 +190,7 @@ def fails_the_bundle_for_one_item() -> list[Patch]:
     return [(consumer, "read", strict)]
 
 
-@plant("one bad item never takes its neighbours with it")
+@plant("one bad item never takes its neighbours with it", "blameless")
 def rejects_the_batch_for_one_item() -> list[Patch]:
     send = Delivery._send
 
@@ -203,22 +203,22 @@ def rejects_the_batch_for_one_item() -> list[Patch]:
     return [(Delivery, "_send", all_or_none)]
 
 
-@plant("partial success of SendMessageBatch")
+@plant("partial success of SendMessageBatch", "conserved")
 def worker_ignores_failed() -> list[Patch]:
     return [(delivery, "send", blind(delivery.send))]
 
 
-@plant("partial success of SendMessageBatch")
+@plant("partial success of SendMessageBatch", "conserved")
 def consumer_ignores_failed() -> list[Patch]:
     return [(consumer, "send", blind(consumer.send))]
 
 
-@plant("partial success of SendMessageBatch")
+@plant("partial success of SendMessageBatch", "conserved")
 def producer_ignores_failed() -> list[Patch]:
     return [(producer, "send", blind(producer.send))]
 
 
-@plant("crash between two writes")
+@plant("crash between two writes", "conserved")
 def records_a_dead_letter_before_sending_it() -> list[Patch]:
     apply = Delivery._apply
 
@@ -232,7 +232,7 @@ def records_a_dead_letter_before_sending_it() -> list[Patch]:
     return [(Delivery, "_apply", ending_first)]
 
 
-@plant("frozen process resumes a thread at night")
+@plant("frozen process resumes a thread at night", "conserved")
 def sends_in_the_background() -> list[Patch]:
     def unjoined(self: Process, function: Any, items: Any, at_once: int) -> list[Any]:
         for item in items:
@@ -246,17 +246,17 @@ def _resumed(world: Any, function: Any, item: Any) -> None:
     Process(world, "thawed").start(lambda: function(item), lambda result: None)
 
 
-@plant("08:00 surge")
+@plant("08:00 surge", "paced")
 def does_not_pace() -> list[Patch]:
     return [(Delivery, "_interval_s", lambda self, channel, lane: 0)]
 
 
-@plant("throttling raises the receive count")
+@plant("throttling raises the receive count", "has_reason", "conserved")
 def allows_three_receives() -> list[Patch]:
     return [(topology, "LANE_RECEIVES_MAX", 3), (topology, "ENTRY_RECEIVES_MAX", 3), (topology, "WAIT_RECEIVES_MAX", 3)]
 
 
-@plant("malformed partial batch response")
+@plant("malformed partial batch response", "conserved")
 def worker_answers_that_all_is_well() -> list[Patch]:
     deliver = Delivery.deliver
     return [(Delivery, "deliver", lambda self, record: (True, deliver(self, record)[1]))]

@@ -19,7 +19,7 @@ from .providers import FakeChannel
 # --- scheduler --------------------------------------------------------------------------------------------------------
 
 
-@plant("delete before send")
+@plant("delete before send", "conserved")
 def deletes_before_it_sends() -> list[Patch]:
     receive = scheduler._receive
 
@@ -32,28 +32,30 @@ def deletes_before_it_sends() -> list[Patch]:
     return [(scheduler, "_receive", receive_and_delete)]
 
 
-@plant("partial success of SendMessageBatch")
+@plant("partial success of SendMessageBatch", "conserved")
 def scheduler_ignores_failed() -> list[Patch]:
     return [(scheduler, "send", blind(scheduler.send))]
 
 
-@plant("short poll returns a false empty")
+@plant("short poll returns a false empty", "settled")
 def takes_a_short_poll_for_empty() -> list[Patch]:
     # One drain a night, since the next minute's would find what this one missed.
     return [(scheduler, "POLL_S", 0), (scheduler, "EMPTY_RECEIVES", 1), (functions.Triggers, "_minute", lambda _: None)]
 
 
-@plant("async or scheduled triggers fire 0, 1 or 2 times, or late; held at 07:59:59, arrives after the drain")
+@plant(
+    "async or scheduled triggers fire 0, 1 or 2 times, or late; held at 07:59:59, arrives after the drain", "settled"
+)
 def has_no_minute_rule() -> list[Patch]:
     return [(functions.Triggers, "_minute", lambda _: None)]
 
 
-@plant("receiving from wait at night")
+@plant("receiving from wait at night", "wait_untouched")
 def receives_at_night() -> list[Patch]:
     return [(scheduler, "quiet_until", lambda now, policy: None)]
 
 
-@plant("released on time")
+@plant("released on time", "released_on_time")
 def releases_minutes_late() -> list[Patch]:
     quiet_until = scheduler.quiet_until
     late = timedelta(minutes=3)
@@ -64,7 +66,7 @@ def releases_minutes_late() -> list[Patch]:
     return [(scheduler, "quiet_until", still_quiet)]
 
 
-@plant("redrive at night")
+@plant("redrive at night", "conserved", "settled")
 def scheduler_forgets_attributes() -> list[Patch]:
     return [(scheduler, "_attributes", lambda message: {})]
 
@@ -72,22 +74,22 @@ def scheduler_forgets_attributes() -> list[Patch]:
 # --- what becomes of an unknown outcome -------------------------------------------------------------------------------
 
 
-@plant("unknown outcome: a provider without a key, set to dead_letter")
+@plant("unknown outcome: a provider without a key, set to dead_letter", "effectively_once")
 def sends_again_whatever_the_setting() -> list[Patch]:
     return [(config, "can_resend", lambda *_: True)]
 
 
-@plant("unknown outcome: a provider without a key, set to resend")
+@plant("unknown outcome: a provider without a key, set to resend", "unknown_by_rule")
 def gives_up_whatever_the_setting() -> list[Patch]:
     return [(config, "can_resend", lambda *_: False)]
 
 
-@plant("unknown outcome: a provider with a key")
+@plant("unknown outcome: a provider with a key", "unknown_by_rule")
 def takes_a_keyed_provider_for_one_without() -> list[Patch]:
     return [(WebhookChannel, "can_resend", False)]
 
 
-@plant("unknown outcome: a provider with a key")
+@plant("unknown outcome: a provider with a key", "effectively_once")
 def sends_again_under_another_id() -> list[Patch]:
     send = FakeChannel.send
 
@@ -110,23 +112,23 @@ def _worker_policy(**change: Any) -> list[Patch]:
     return [(delivery, "decide", changed)]
 
 
-@plant("cleared at 20:59:59, sent after 21:00")
+@plant("cleared at 20:59:59, sent after 21:00", "never_early")
 def worker_has_no_guard() -> list[Patch]:
     return _worker_policy(guard=timedelta(0))
 
 
-@plant("clock skew, long pause before the call")
+@plant("clock skew, long pause before the call", "never_early")
 def guard_covers_the_deadline_only() -> list[Patch]:
     return _worker_policy(guard=timedelta(seconds=10))
 
 
-@plant("the schedule fires anywhere in 08:00:00 to 08:00:59; clock skew")
+@plant("the schedule fires anywhere in 08:00:00 to 08:00:59; clock skew", "never_early", "wait_untouched")
 def trusts_its_clock_in_the_morning() -> list[Patch]:
     quiet_hours = settings.Settings.quiet_hours
     return [(settings.Settings, "quiet_hours", lambda self: replace(quiet_hours(self), skew=timedelta(0)))]
 
 
-@plant("daylight saving")
+@plant("daylight saving", "never_early", "wait_untouched")
 def knows_no_daylight_saving() -> list[Patch]:
     quiet_hours = settings.Settings.quiet_hours
     fixed = {"America/New_York": "Etc/GMT+4"}
@@ -138,7 +140,7 @@ def knows_no_daylight_saving() -> list[Patch]:
     return [(settings.Settings, "quiet_hours", at_a_fixed_offset)]
 
 
-@plant("lanes that back up past 21:00")
+@plant("lanes that back up past 21:00", "never_early")
 def worker_does_not_judge() -> list[Patch]:
     decide = delivery.decide
 
@@ -149,7 +151,7 @@ def worker_does_not_judge() -> list[Patch]:
     return [(delivery, "decide", as_the_consumer_said)]
 
 
-@plant("consent withdrawn overnight")
+@plant("consent withdrawn overnight", "never_early", "never_after_opt_out")
 def worker_caches_consents() -> list[Patch]:
     read_consents = delivery.read_consents
     cache: dict[str, Consent | None] = {}
@@ -163,13 +165,13 @@ def worker_caches_consents() -> list[Patch]:
     return [(delivery, "read_consents", cached)]
 
 
-@plant("consent: TTL deletes late; expired items are still read")
+@plant("consent: TTL deletes late; expired items are still read", "never_early")
 def counts_an_expired_consent() -> list[Patch]:
     right = consent.consent_of
     return [(consent, "consent_of", lambda item, now: right({k: v for k, v in item.items() if k != "expires"}, now))]
 
 
-@plant("unknown fails closed")
+@plant("unknown fails closed", "never_early")
 def takes_no_record_for_consent() -> list[Patch]:
     decide = delivery.decide
 
@@ -179,7 +181,7 @@ def takes_no_record_for_consent() -> list[Patch]:
     return [(delivery, "decide", trusting), (consumer, "decide", trusting)]
 
 
-@plant("unknown fails closed")
+@plant("unknown fails closed", "never_early")
 def takes_no_category_for_informational() -> list[Patch]:
     accept = producer.accept
 
@@ -189,7 +191,7 @@ def takes_no_category_for_informational() -> list[Patch]:
     return [(producer, "accept", lenient)]
 
 
-@plant("opting out")
+@plant("opting out", "never_after_opt_out")
 def worker_does_not_read_opt_outs() -> list[Patch]:
     read_consents = delivery.read_consents
 
@@ -199,7 +201,7 @@ def worker_does_not_read_opt_outs() -> list[Patch]:
     return [(delivery, "read_consents", nights_only)]
 
 
-@plant("expiry during the hold")
+@plant("expiry during the hold", "never_expired")
 def sends_what_has_expired() -> list[Patch]:
     decide = delivery.decide
     far = {"expires_at": "2099-01-01T00:00:00+00:00"}

@@ -31,10 +31,15 @@ SEEDS_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A mistake: `row` says which row of the failure catalogue, `patches` what it changes."""
+    """A mistake: `row` says which row of the failure catalogue, `patches` what it changes.
+
+    `caught_by` names the invariants that it breaks: only those count as having found it, so that a plant whose own code
+    fails is not taken for a mistake that was seen.
+    """
 
     name: str
     row: str
+    caught_by: tuple[str, ...]
     patches: Callable[[], list[Patch]]
 
     @contextmanager
@@ -54,11 +59,11 @@ class Plant:
 PLANTS: list[Plant] = []
 
 
-def plant(row: str) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
+def plant(row: str, *caught_by: str) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
     """Add a mistake to the table, under its function's name."""
 
     def add(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
-        PLANTS.append(Plant(patches.__name__, row, patches))
+        PLANTS.append(Plant(patches.__name__, row, caught_by, patches))
         return patches
 
     return add

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from . import exhaustive, night
 from .planted import PLANTS, SEEDS_MAX
+from .planting import Plant
 
 REPORT = Path("build/nights.json")
 VIOLATIONS_SHOWN = 20
@@ -34,11 +35,11 @@ class Nights(NamedTuple):
 
 
 class Caught(NamedTuple):
-    """When a planted bug was found, and by which invariant; `seeds` None if it survived."""
+    """When a planted bug was found, and by which of the invariants that it breaks; `seeds` None if it survived."""
 
     name: str
     seeds: int | None
-    invariant: str
+    invariant: str | None
     detail: str
 
 
@@ -99,6 +100,7 @@ class Report:
                 for seed, invariant, detail in sorted(self.violations)
             ],
             "planted": {name: caught.seeds for name, caught in sorted(self.planted.items())},
+            "caught_by": {name: caught.invariant for name, caught in sorted(self.planted.items())},
             "exhaustive": {
                 "crash_points": self.points,
                 "violations": [
@@ -133,15 +135,21 @@ def nights(seeds: Iterable[int]) -> Nights:
     return Nights(number, notifications, time.process_time() - begun, faults, endings, violations)
 
 
-def hunt(name: str) -> Caught:
-    """Plant one bug and play nights until one of them finds it."""
-    plant = next(each for each in PLANTS if each.name == name)
+def hunt(plant: Plant) -> Caught:
+    """Plant a bug and play nights until one of them finds it, by an invariant that it is to break."""
     for seed in range(SEEDS_MAX):
         with plant.planted():
-            violations = night.run(seed, stop_at_first=True).violations
-        if violations:
-            return Caught(name, seed + 1, violations[0].invariant, violations[0].detail)
-    return Caught(name, None, "", "")
+            violations = night.run(seed, stop_at=plant.caught_by).violations
+        broken = {each.invariant for each in violations}
+        if "no_fault_in_code" in broken.difference(plant.caught_by):
+            return Caught(plant.name, None, None, "the plant's own code fails")
+        if found := next((each for each in violations if each.invariant in plant.caught_by), None):
+            return Caught(plant.name, seed + 1, found.invariant, found.detail)
+    return Caught(plant.name, None, None, "")
+
+
+def _hunt(name: str) -> Caught:
+    return hunt(next(each for each in PLANTS if each.name == name))
 
 
 def crashes(points: Iterable[tuple[int, str, bool]]) -> Crashes:
@@ -157,7 +165,7 @@ def crashes(points: Iterable[tuple[int, str, bool]]) -> Crashes:
 
 def _do(job: tuple[str, Any]) -> Nights | Caught | Crashes:
     kind, what = job
-    functions: dict[str, Callable[[Any], Any]] = {"nights": nights, "hunt": hunt, "crashes": crashes}
+    functions: dict[str, Callable[[Any], Any]] = {"nights": nights, "hunt": _hunt, "crashes": crashes}
     return functions[kind](what)  # type: ignore[no-any-return]
 
 

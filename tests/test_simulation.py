@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from infra import pipeline_stack
 from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
 from simulation import exhaustive, night, runner, topology
 from simulation.planted import PLANTS, SEEDS_MAX
+from simulation.planting import Plant, delivery
 
 ROOT = Path(__file__).parent.parent
 SEEDS = 500
@@ -45,10 +47,18 @@ def test_a_crash_before_or_after_any_call_breaks_no_promise(part: int) -> None:
     assert runner.crashes(points[part::PARTS]).violations == []
 
 
-@pytest.mark.parametrize("name", [plant.name for plant in PLANTS])
-def test_a_planted_bug_is_caught(name: str) -> None:
-    caught = runner.hunt(name)
-    assert caught.seeds is not None, f"{name} survived {SEEDS_MAX} nights"
+@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.name)
+def test_a_planted_bug_is_caught_by_what_it_breaks(plant: Plant) -> None:
+    caught = runner.hunt(plant)
+    assert caught.seeds is not None, f"{plant.name} survived {SEEDS_MAX} nights"
+    assert caught.invariant in plant.caught_by
+
+
+def test_a_plant_whose_own_code_fails_is_not_caught() -> None:
+    broken = Plant("broken", "none", ("conserved",), lambda: [(delivery, "decide", lambda *_: 1 / 0)])
+    assert runner.hunt(broken).seeds is None
+    declared = replace(broken, caught_by=("no_fault_in_code",))
+    assert runner.hunt(declared).invariant == "no_fault_in_code"
 
 
 def test_there_are_planted_bugs_enough() -> None:
@@ -57,10 +67,11 @@ def test_there_are_planted_bugs_enough() -> None:
 
 def test_pauses_beyond_the_bound_break_the_promise() -> None:
     """The bound of I1 is one: the same nights with pauses of ten times as long send early."""
-    assert any(_sent_early(night.run(seed, pause_factor=10, stop_at_first=True)) for seed in range(BEYOND_SEEDS))
+    assert any(_sends_early(seed) for seed in range(BEYOND_SEEDS))
 
 
-def _sent_early(result: night.Result) -> bool:
+def _sends_early(seed: int) -> bool:
+    result = night.run(seed, pause_factor=10, stop_at=["never_early"])
     return any(each.invariant == "never_early" for each in result.violations)
 
 
@@ -85,7 +96,7 @@ def test_the_simulated_deployment_has_the_figures_of_the_stack() -> None:
 def test_the_report_has_the_promised_keys(tmp_path: Path) -> None:
     report = runner.Report()
     report.add(runner.nights(range(2)))
-    report.add(runner.Caught("survives", None, "", ""))
+    report.add(runner.Caught("survives", None, None, ""))
     report.add(runner.Crashes(2, [(1, "SendMessage", "after", "conserved", "n1")]))
     report.write(tmp_path / "nights.json")
     written = json.loads((tmp_path / "nights.json").read_text())
@@ -97,10 +108,11 @@ def test_the_report_has_the_promised_keys(tmp_path: Path) -> None:
         "faults",
         "violations",
         "planted",
+        "caught_by",
         "exhaustive",
     ]
     assert written["seeds"] == 2
-    assert written["planted"] == {"survives": None}
+    assert written["planted"] == written["caught_by"] == {"survives": None}
     assert written["exhaustive"]["crash_points"] == 2
     assert report.failed and report.survivors == ["survives"]
 
