@@ -29,16 +29,16 @@ def small_night() -> Plan:
     begin, end = plan.begins[0], plan.begins[0] + 2 * 3600
     plan.end_hour, plan.ends = 23, [end]
     evening = [
-        _wanted(0, "kakao", "advertising"),
-        _wanted(1, "sms", "informational"),
-        _wanted(2, "push", "critical"),
-        _wanted(3, "push", "critical"),
+        wanted(0, "kakao", "advertising"),
+        wanted(1, "sms", "informational"),
+        wanted(2, "push", "critical"),
+        wanted(3, "push", "critical"),
     ]
-    held = [_wanted(4, "kakao", "advertising"), _wanted(5, "sms", "advertising"), _wanted(6, "slack", "advertising")]
+    held = [wanted(4, "kakao", "advertising"), wanted(5, "sms", "advertising"), wanted(6, "slack", "advertising")]
     plan.requests = [
         Request(begin - 200, "producer", tuple(evening)),
         Request(begin + 60, "bundle", tuple(held), misfit='{"id":"misfit"}'),
-        Request(end - 5, "event", (_wanted(7, "sms", "advertising"),)),
+        Request(end - 5, "event", (wanted(7, "sms", "advertising"),)),
     ]
     plan.letters = ['{"id":"misfit"}']
     plan.refused = frozenset([3])
@@ -49,7 +49,8 @@ def small_night() -> Plan:
     return plan
 
 
-def _wanted(number: int, channel: str, category: str) -> Wanted:
+def wanted(number: int, channel: str, category: str) -> Wanted:
+    """A notification that anybody may be sent, each to somebody else."""
     address = {"push": "token", "slack": "#room"}.get(channel, "010-1234-5678")
     body = {
         "id": f"n{number}",

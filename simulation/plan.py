@@ -19,6 +19,10 @@ BEGIN_S = 20 * 60
 EDGE_S = 10.0
 SOURCES = 8
 
+SIZES, CAMPAIGN_SIZES = (1, 1, 2, 4, 8), (4, 16, 32)
+PACED = tuple(name for name, kind in KINDS.items() if kind.rate_per_s)
+"""Some nights are a campaign's: much at once, and half of the requests by one channel that has a rate."""
+
 TEXT = "(광고) x 무료수신거부 080-000-0000"
 """What all of them say: it is labelled as advertising has to be."""
 
@@ -162,11 +166,13 @@ def _moment(plan: Plan, rng: Random) -> float:
 def _draw_requests(plan: Plan, rng: Random, recipients: list[Recipient], notifications: int) -> None:
     number = 0
     again = rng.choice((0.0, 0.0, 0.3))
+    campaign = rng.choice(PACED) if rng.random() < 0.15 else None
     while number < notifications:
         at = _moment(plan, rng)
         route = rng.choices(("producer", "sqs", "bundle", "event"), (65, 10, 15, 10))[0]
-        size = 1 if route in ("sqs", "event") else min(rng.choice((1, 1, 2, 4, 8)), notifications - number)
-        channel = rng.choice(tuple(KINDS)) if rng.random() < 0.5 else None
+        sizes = CAMPAIGN_SIZES if campaign else SIZES
+        size = 1 if route in ("sqs", "event") else min(rng.choice(sizes), notifications - number)
+        channel = rng.choice(tuple(KINDS)) if rng.random() < 0.5 else campaign
         wanted = []
         for _ in range(size):
             wanted.append(_draw_wanted(plan, rng, number, recipients, channel, at, route))

@@ -251,6 +251,11 @@ def does_not_pace() -> list[Patch]:
     return [(Delivery, "_interval_s", lambda self, channel, lane: 0)]
 
 
+@plant("08:00 surge: a backed-up lane of a provider that takes many a call", "paced")
+def sends_a_whole_bundle_in_one_call() -> list[Patch]:
+    return [(delivery, "_batch_size", lambda channel, interval_s: channel.batch_size)]
+
+
 @plant("throttling raises the receive count", "has_reason", "conserved")
 def allows_three_receives() -> list[Patch]:
     return [(topology, "LANE_RECEIVES_MAX", 3), (topology, "ENTRY_RECEIVES_MAX", 3), (topology, "WAIT_RECEIVES_MAX", 3)]

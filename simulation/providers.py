@@ -37,7 +37,7 @@ class Kind:
 
 
 KINDS = {
-    "kakao": Kind("dead_letter", batch_size=50, side_by_side=2, deadline_s=10.0, rate_per_s=20.0),
+    "kakao": Kind("dead_letter", batch_size=50, side_by_side=2, deadline_s=10.0, rate_per_s=8.0),
     "sms": Kind("dead_letter", batch_size=1, side_by_side=4, deadline_s=10.0),
     "push": Kind("resend", batch_size=1, side_by_side=4, deadline_s=10.0),
     "slack": Kind("dead_letter", batch_size=1, side_by_side=1, deadline_s=3.0),

@@ -1,35 +1,85 @@
-"""Nights that once broke a promise, each with the fault that it found.
+"""What once broke a promise, each as a night of its own on which it is forced.
 
-A seed is the same night only as long as `simulation/plan.py` draws the same, so each fault is also kept as a planted
-bug: the seed shows that it is gone, the plant that it would be found again.
+The seeds that found them (2, 15 and 27 a conflict in the ledger, 1776 the burst) are other nights by now. So each test
+says what has to happen, puts the mistake back to see that this night finds it, and then plays the code as it is.
 """
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Collection
+from random import Random
 
 from simulation import night
+from simulation.exhaustive import wanted
+from simulation.faults import Faults
+from simulation.plan import BEGIN_S, Plan, Request, quiet_night
 from simulation.planted import PLANTS
 
-# DynamoDB refused a write with TransactionConflict, which was taken for a claim lost. The mark before a call: the
-# item was neither sent nor given back. An ending: it was never written. Either way the bundle was acknowledged.
-LOST_BY_A_CONFLICT = (2, 15, 27)
-WOULD_BE_FOUND_AGAIN = ("loses_what_it_could_not_mark", "takes_a_conflict_for_a_write")
-
-# Two workers each sent a whole bundle in one call in the same instant, ten within a second at four a second. What a
-# call may have is held by `test_a_call_has_no_more_than_may_go_in_a_second`.
-A_BURST_IN_ONE_CALL = 1776
+EVENING_S = BEGIN_S - 600
 
 
-@pytest.mark.parametrize("seed", LOST_BY_A_CONFLICT)
-def test_a_conflict_in_the_ledger_loses_nothing(seed: int) -> None:
-    assert night.run(seed).violations == []
+class Conflicts(Faults):
+    """The n-th transactions of the night meet another at work on the same items; nothing else fails."""
+
+    def __init__(self, rng: Random, transactions: Collection[int] = ()) -> None:
+        super().__init__(rng, 0.0, on=False)
+        self._refused = transactions
+        self._seen = 0
+
+    def at_call(self, operation: str, t: float) -> str | None:
+        self._seen += operation == "TransactWriteItems"
+        refused = operation == "TransactWriteItems" and self._seen in self._refused
+        return "partial" if refused else None
 
 
-def test_what_was_lost_by_a_conflict_would_be_found_again() -> None:
-    """`test_simulation.py` hunts every planted bug."""
-    assert set(WOULD_BE_FOUND_AGAIN) <= {plant.name for plant in PLANTS}
+def _evening(*requests: Request) -> Plan:
+    plan = quiet_night(Random(0))
+    plan.requests = list(requests)
+    return plan
 
 
-def test_calls_with_many_keep_to_the_pace() -> None:
-    assert night.run(A_BURST_IN_ONE_CALL).violations == []
+def _one_by_sms() -> Plan:
+    """Its provider is asked once: the first transaction is the claim, the second the mark before the call."""
+    return _evening(Request(EVENING_S, "sqs", (wanted(0, "sms", "critical"),)))
+
+
+def _broken(plan: Plan, conflicts: Collection[int] = (), mistake: str | None = None) -> set[str]:
+    """The invariants that this night breaks, with a mistake planted or as the code is."""
+
+    def play() -> set[str]:
+        result = night.run(1, plan=plan, faults=lambda rng, _: Conflicts(rng, conflicts))
+        return {each.invariant for each in result.violations}
+
+    if mistake is None:
+        return play()
+    plant = next(each for each in PLANTS if each.name == mistake)
+    with plant.planted():
+        return play()
+
+
+FIVE_AT_THE_MARK = range(2, 7)
+FIVE_AT_THE_ENDING = range(4, 9)
+"""As often as the ledger tries. The third transaction takes the mark of the refused call back."""
+
+
+def test_a_conflict_at_the_mark_before_a_call_loses_nothing() -> None:
+    """It was neither sent nor given back, and its bundle was acknowledged."""
+    assert _broken(_one_by_sms(), FIVE_AT_THE_MARK, "loses_what_it_could_not_mark") == {"conserved"}
+    assert _broken(_one_by_sms(), FIVE_AT_THE_MARK) == set()
+
+
+def test_a_conflict_at_an_ending_loses_nothing() -> None:
+    """It was taken for a claim that another has: the ending was never written, and the bundle was acknowledged."""
+    plan = _one_by_sms()
+    plan.refused = frozenset([0])
+    assert _broken(plan, FIVE_AT_THE_ENDING, "takes_a_conflict_for_a_write") == {"conserved"}
+    assert _broken(plan, FIVE_AT_THE_ENDING) == set()
+
+
+def test_two_workers_with_a_full_bundle_each_keep_to_the_pace() -> None:
+    """Each sent all of it in one call, in the same instant: the lane had been backed up, and moved again."""
+    bundles = [tuple(wanted(25 * part + n, "kakao", "critical") for n in range(25)) for part in range(2)]
+    plan = _evening(*(Request(EVENING_S + 60 * part, "bundle", each) for part, each in enumerate(bundles)))
+    plan.blocked["delivery"] = (EVENING_S - 60, EVENING_S + 120)
+    assert _broken(plan, mistake="sends_a_whole_bundle_in_one_call") == {"paced"}
+    assert _broken(plan) == set()
