@@ -8,6 +8,7 @@ from typing import Any
 from .faults import Faults, service_error
 from .world import Process
 
+SLOW_CALL_S = 4.0
 SLOW_ANSWERS = 0.25
 """The share of calls whose answer takes a time of its own, in which others may act; each such pause costs ours."""
 
@@ -32,6 +33,8 @@ class Client:
             return answer
         if process.name == "worker":
             faults.at_worker += 1
+            if fault in ("slow_call", "partial"):
+                faults.worker_slowed.append(world.t)
         if world.note:
             world.note(f"{process.name}: {operation} hit by {fault}", None)
         if fault == "die_before":
@@ -39,7 +42,7 @@ class Client:
         if fault == "error_before":
             raise service_error(world.rng, operation, lost=False)
         if fault == "slow_call":
-            process.pause(world.rng.random() * 4)
+            process.pause(world.rng.random() * SLOW_CALL_S)
         answer = effect(fault == "partial")
         process.pause(world.rng.random() * faults.latency_s)
         if fault == "die_after":

@@ -6,6 +6,7 @@ a list of what was written when.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from typing import Any
 
 from lambdas.quiet_hours.settings import WAIT_VISIBILITY_S
 
+from .calls import SLOW_CALL_S
+from .faults import Faults
+from .functions import Source
 from .plan import Plan, Wanted
 from .providers import Kind, Provider
 from .queues import Msg, Queue
@@ -29,6 +33,12 @@ RELEASED_WITHIN_S = 65.0
 
 CRASH_COSTS_S = WAIT_VISIBILITY_S + 60
 """What one crash may add: what a scheduler had received is invisible that long, and then the next minute's finds it."""
+
+LANES_SHARE = 0.5
+"""Of a provider's rate."""
+
+MARK_CALLS = 4
+"""The mark before a call is one transaction or two, each of which takes the latency up to twice."""
 
 WITH_LETTER = ("dead_lettered", "unknown")
 QUIET_FROM_HOUR = 21
@@ -206,23 +216,33 @@ class Checks:
             if wanted and not excuses and not poison and state != "delivered" and self.acceptances[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
 
-    def paced(self, provider: Provider, deaths: int, invocations_at_once: int) -> None:
-        """In any second and any ten: the rate, and one call an invocation that runs at once or died; a call has at most
-        what its invocation may send in a second, or one."""
-        rate = provider.kind.rate_per_s
+    def paced(self, provider: Provider, lane: Source, faults: Faults) -> None:
+        """In any second and any ten a lane gets at most half of the rate, and one call for each invocation that runs at
+        once or died in that time. A call has at most what its invocation may send in a second, or one.
+
+        A call may come later than its turn, by a pause and by the mark in the ledger before it: the time of the pause
+        counts as well, and one call for each mark that a fault made slow. Where both lanes keep to this, so does the
+        provider's rate.
+        """
+        rate, calls = provider.kind.rate_per_s, provider.calls[lane.queue.name]
         if rate is None:
             return
+        late_s = self.plan.longest_pause_s + (0.0 if provider.kind.can_resend else MARK_CALLS * faults.latency_s)
+        call = max(1.0, rate * LANES_SHARE / lane.concurrency)
         for length_s in (1.0, 10.0):
-            call = max(1.0, rate / invocations_at_once)
-            bound = rate * (length_s + self.plan.longest_pause_s) + call * (invocations_at_once + deaths)
             first = total = 0
-            for t, number in provider.calls:
+            for t, number in calls:
                 total += number
-                while provider.calls[first][0] < t - length_s:
-                    total -= provider.calls[first][1]
+                begins = t - length_s
+                while calls[first][0] < begins:
+                    total -= calls[first][1]
                     first += 1
-                if total > bound:
-                    self._broken("paced", f"{total} for {provider.name} within {length_s:g} s at {rate:g}/s")
+                more = lane.concurrency + _within(lane.deaths, begins - late_s, t)
+                if not provider.kind.can_resend:
+                    more += _within(faults.worker_slowed, begins - late_s - SLOW_CALL_S, t)
+                if total > rate * LANES_SHARE * (length_s + late_s) + call * more:
+                    what = f"{total} for {provider.name} from {lane.queue.name} within {length_s:g} s"
+                    self._broken("paced", f"{what}, {rate:g}/s for both lanes")
                     return
 
     # --- the rule, once more ------------------------------------------------------------------------------------------
@@ -268,6 +288,10 @@ class Checks:
 
     def _has_expired(self, wanted: Wanted) -> bool:
         return wanted.expires is not None and self.world.t >= wanted.expires - self.late_s
+
+
+def _within(times: list[float], begins: float, ends: float) -> int:
+    return bisect_right(times, ends) - bisect_left(times, begins)
 
 
 def _undoes(msg: Msg, item: dict[str, Any]) -> bool:

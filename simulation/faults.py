@@ -49,13 +49,17 @@ SHORT_POLL_EMPTY_RATE = 0.3
 
 
 class Faults:
-    """A seed's faults. Nothing fails from `until` on; what was hit is counted by kind."""
+    """A seed's faults. Nothing fails from `until` on; what was hit is counted by kind.
+
+    `at_worker`: how many hit a worker; `worker_slowed`: when one was kept waiting for its ledger by such a fault.
+    """
 
     def __init__(self, rng: Random, until: float, *, on: bool = True) -> None:
         self.rng = rng
         self.until = until if on else 0.0
         self.counts: Counter[str] = Counter()
         self.at_worker = 0
+        self.worker_slowed: list[float] = []
         calm = rng.random() < 0.1
         share = 0.0 if calm or not on else rng.choice((0.15, 0.4, 0.7))
         self.rates = {

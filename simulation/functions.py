@@ -32,7 +32,6 @@ class Function:
     handler: Callable[[Any, Process, dict[str, Any]], Any]
     broken: Callable[[str, BaseException], None]
     invocations: int = 0
-    deaths: int = 0
     _idle: list[Environment] = field(default_factory=list)
 
     def invoke(self, event: Any, done: Callable[[Any], None] | None = None) -> None:
@@ -49,17 +48,18 @@ class Function:
     def _finished(self, environment: Environment, done: Callable[[Any], None] | None, result: Any) -> None:
         if not isinstance(result, BaseException):
             self._idle.append(environment)
-        else:
-            self.deaths += 1
-            if isinstance(result, Exception):
-                self.broken(self.name, result)
+        elif isinstance(result, Exception):
+            self.broken(self.name, result)
         if done:
             done(result)
 
 
 @dataclass
 class Source:
-    """An event source mapping: a queue's messages to a function, so many at a time, so many invocations at once."""
+    """An event source mapping: a queue's messages to a function, so many at a time, so many invocations at once.
+
+    `deaths`: when an invocation ended without an answer.
+    """
 
     world: World
     faults: Faults
@@ -69,6 +69,7 @@ class Source:
     concurrency: int
     blocked: tuple[float, float] = (0.0, 0.0)
     running: int = 0
+    deaths: list[float] = field(default_factory=list)
     _next_poll_at: float = -1.0
 
     def __post_init__(self) -> None:
@@ -97,6 +98,8 @@ class Source:
 
     def _answered(self, receipts: dict[str, str], result: Any) -> None:
         self.running -= 1
+        if isinstance(result, BaseException):
+            self.deaths.append(self.world.t)
         failed = _failed(receipts, result)
         for message_id, receipt in receipts.items():  # not a set's order: a delete may draw, and the night must replay
             if message_id not in failed:

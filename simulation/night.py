@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -108,8 +109,8 @@ class Night:
         self.consumer = self._function("consumer", production.CONSUMER_TIMEOUT_S, self._consume)
         self.scheduler = self._function("scheduler", production.SCHEDULER_TIMEOUT_S, self._release)
         self.worker = self._function("worker", production.WORKER_TIMEOUT_S, self._deliver)
-        self.sources = [
-            self._source("notification", self.consumer, topology.CONSUMER_BATCH, topology.CONSUMER_CONCURRENCY),
+        self.entry = self._source("notification", self.consumer, topology.CONSUMER_BATCH, topology.CONSUMER_CONCURRENCY)
+        self.lanes = [
             self._source("delivery", self.worker, 1, self.settings.delivery_concurrency),
             self._source("schedule", self.worker, 1, self.settings.release_concurrency),
         ]
@@ -155,13 +156,14 @@ class Night:
         lease = timedelta(seconds=production.LEASE_S)
         failed = []
         for record in event["Records"]:
+            lane = record["eventSourceARN"].rpartition(":")[2]
             delivery = worker.Delivery(
                 sqs=self.sqs(process),
                 dynamodb=dynamodb,
                 ledger=ledger_module.Ledger(dynamodb, self.settings.ledger_table, process.owner, lease),
                 settings=self.settings,
                 policy=self.policy,
-                channel=lambda name: self._channel(name, process),
+                channel=partial(self._channel, process, lane),
                 now=process.now,
                 remaining_s=process.remaining_s,
                 sleep=process.pause,
@@ -173,8 +175,8 @@ class Night:
                 failed.append({"itemIdentifier": record["messageId"]})
         return {"batchItemFailures": failed}
 
-    def _channel(self, name: str, process: Process) -> Channel:
-        return self.providers[name].channel(process)
+    def _channel(self, process: Process, lane: str, name: str) -> Channel:
+        return self.providers[name].channel(process, lane)
 
     def sqs(self, process: Process) -> Any:
         """The SQS client of a process."""
@@ -235,17 +237,14 @@ class Night:
         if plan.calm and not any(self.faults.rates.values()):
             self.checks.released_on_time(self.faults.counts["crash"])
         for provider in self.providers.values():
-            self.checks.paced(provider, self.worker.deaths, self._workers_at_once)
+            for lane in self.lanes:
+                self.checks.paced(provider, lane, self.faults)
         return self._result()
 
     def _result(self) -> Result:
         states = Counter(item["state"]["S"] for item in self.tables["ledger"].items.values())
         number = len(self.plan.wanted)
         return Result(self.world.seed, self.checks.violations, self.faults.counts, number, states, self.world.t)
-
-    @property
-    def _workers_at_once(self) -> int:
-        return int(self.settings.delivery_concurrency + self.settings.release_concurrency)
 
     def _may_stop(self, over: float) -> bool:
         if self._found():

@@ -9,6 +9,7 @@ from lambdas.quiet_hours.bundle import Unreadable
 from lambdas.quiet_hours.channels.seam import Outcome
 from lambdas.quiet_hours.delivery import Delivery
 from lambdas.quiet_hours.ledger import Ledger
+from lambdas.quiet_hours.pacing import Pacer
 
 from . import topology
 from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings, status
@@ -249,6 +250,16 @@ def _resumed(world: Any, function: Any, item: Any) -> None:
 @plant("08:00 surge", "paced")
 def does_not_pace() -> list[Patch]:
     return [(Delivery, "_interval_s", lambda self, channel, lane: 0)]
+
+
+@plant("08:00 surge: the release takes the day's half of the rate", "paced")
+def takes_the_whole_rate_for_a_lane() -> list[Patch]:
+    return [(delivery, "LANE_SHARE", 1.0)]
+
+
+@plant("08:00 surge: an invocation that follows another", "paced")
+def ends_before_its_last_interval_is_over() -> list[Patch]:
+    return [(Pacer, "finish", lambda self: None)]
 
 
 @plant("08:00 surge: a backed-up lane of a provider that takes many a call", "paced")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -49,7 +50,8 @@ KINDS = {
 
 @dataclass
 class Provider:
-    """One provider, and what it has taken. `accepted` is told of every acceptance, at its true time."""
+    """One provider, and what it has taken. `accepted` is told of every acceptance, at its true time; `calls` has when
+    each lane's calls came, with how many notifications."""
 
     world: World
     faults: Faults
@@ -61,19 +63,20 @@ class Provider:
     away: tuple[float, float] = (0.0, 0.0)
     slow_s: float = 0.3
     longest_pause_s: float = 0.0
-    calls: list[tuple[float, int]] = field(default_factory=list)
+    calls: defaultdict[str, list[tuple[float, int]]] = field(default_factory=lambda: defaultdict(list))
 
-    def channel(self, process: Process) -> FakeChannel:
-        """The provider as one invocation sees it."""
-        return FakeChannel(self, process)
+    def channel(self, process: Process, lane: str) -> FakeChannel:
+        """The provider as one invocation sees it, which works for that lane."""
+        return FakeChannel(self, process, lane)
 
 
 class FakeChannel:
     """The `Channel` of one invocation."""
 
-    def __init__(self, provider: Provider, process: Process) -> None:
+    def __init__(self, provider: Provider, process: Process, lane: str) -> None:
         self._provider = provider
         self._process = process
+        self._lane = lane
         self.deadline_s = provider.kind.deadline_s
         self.rate_per_s = provider.kind.rate_per_s
         self.batch_size = provider.kind.batch_size
@@ -86,7 +89,7 @@ class FakeChannel:
         if provider.longest_pause_s and world.t < provider.faults.until and rng.random() < 0.5:
             provider.faults.counts["pause_before_call"] += 1
             process.pause(provider.longest_pause_s * max(rng.random(), rng.random()))
-        provider.calls.append((world.t, len(notifications)))
+        provider.calls[self._lane].append((world.t, len(notifications)))
         if any(notification["id"] in provider.poison for notification in notifications):
             provider.faults.counts["poison"] += 1
             process.die("a notification that kills whoever sends it")
