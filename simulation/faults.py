@@ -49,19 +49,18 @@ SHORT_POLL_EMPTY_RATE = 0.3
 
 
 class Faults:
-    """A seed's faults. Nothing fails from `until` on; what was hit is counted by kind.
+    """A seed's faults. Nothing fails from `until` on, with 0 not at all; what was hit is counted by kind.
 
     `at_worker`: how many hit a worker; `worker_slowed`: when one was kept waiting for its ledger by such a fault.
     """
 
-    def __init__(self, rng: Random, until: float, *, on: bool = True) -> None:
+    def __init__(self, rng: Random, until: float) -> None:
         self.rng = rng
-        self.until = until if on else 0.0
+        self.until = until
         self.counts: Counter[str] = Counter()
         self.at_worker = 0
         self.worker_slowed: list[float] = []
-        calm = rng.random() < 0.1
-        share = 0.0 if calm or not on else rng.choice((0.15, 0.4, 0.7))
+        share = rng.choice((0.15, 0.4, 0.7)) if until and rng.random() < 0.9 else 0.0
         self.rates = {
             kind: rng.choice(RATES) if rng.random() < share else 0.0
             for kind in (*CALL_FAULTS, *PROVIDER_FAULTS, *SERVICE_FAULTS)
@@ -114,7 +113,7 @@ class CrashAt(Faults):
     """No fault but one: the process dies before or after the n-th call of the night, AWS's and providers' alike."""
 
     def __init__(self, rng: Random, call: int | None, *, after: bool) -> None:
-        super().__init__(rng, 0.0, on=False)
+        super().__init__(rng, 0.0)
         self.calls = 0
         self.operations: list[str] = []
         self._call_number = call

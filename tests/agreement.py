@@ -45,7 +45,7 @@ class Model:
 
     def __init__(self) -> None:
         world = World(START, 0)
-        faults = Faults(Random(0), 0.0, on=False)
+        faults = Faults(Random(0), 0.0)
         process: Any = SimpleNamespace(world=world, pause=lambda seconds: None, name="test")
         dead_letter = Queue(world, faults, "dead", 0.0, 86_400)
         lane = Queue(world, faults, "lane", 0.0, 86_400, receives_max=3, dead_letter=dead_letter)

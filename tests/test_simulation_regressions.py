@@ -22,7 +22,7 @@ class Conflicts(Faults):
     """The n-th transactions of the night meet another at work on the same items; nothing else fails."""
 
     def __init__(self, rng: Random, transactions: Collection[int] = ()) -> None:
-        super().__init__(rng, 0.0, on=False)
+        super().__init__(rng, 0.0)
         self._refused = transactions
         self._seen = 0
 
