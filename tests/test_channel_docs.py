@@ -1,4 +1,4 @@
-"""docs/channels.md: its table says what the code does, and its example works."""
+"""docs/channels.md and the rules of docs/reliability.md say what the channels do; the example works."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
+from lambdas.quiet_hours.channels import build
 from lambdas.quiet_hours.channels.seam import DELIVERED, Channel, Misconfigured
-from tests.fake_providers import notification, now, send
+from tests.fake_providers import aws_client, notification, now, send
 from tests.http_peer import answering, listening
 from tests.test_channels import CONFIGURED, every_channel
 
-DOC = (Path(__file__).resolve().parent.parent / "docs" / "channels.md").read_text()
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOC = (DOCS / "channels.md").read_text()
 
 
-def rows() -> list[list[str]]:
-    _, _, after = DOC.partition("| channel | goes by |")
+def rows(text: str = DOC) -> list[list[str]]:
+    _, _, after = text.partition("| channel | goes by |")
     lines = after.partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -46,6 +48,18 @@ def test_the_table_names_what_has_to_be_set() -> None:
     for name, config, _ in built():
         candidates = [settings for key, settings in required.items() if key.startswith(f"{name}:")]
         assert any(set(config) - {"provider"} <= settings for settings in candidates), name
+
+
+def test_the_rules_of_unknown_outcomes_are_those_of_the_channels() -> None:
+    documented = [
+        (row[0].strip("`"), row[2], [rule.strip("`") != "dead_letter" for rule in row[4:6]])
+        for row in rows((DOCS / "reliability.md").read_text())
+    ]
+    assert sorted(documented) == sorted(
+        (name, f"{channel.deadline_s:g} s", [channel.can_resend, told_to.can_resend])
+        for name, config, channel in built()
+        for told_to in [build(name, config | {"unknown_outcome": "resend"}, now, aws_client)]
+    )
 
 
 @pytest.fixture
