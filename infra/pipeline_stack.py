@@ -282,18 +282,21 @@ class PipelineStack(Stack):
         CfnOutput(self, "AlertTopicArn", value=alerts.topic_arn)
 
     def _channels_own_permissions(self) -> list[iam.PolicyStatement]:
-        """What AWS's own channels call: on all of this account's in this region, of the kinds that are used."""
+        """What AWS's own channels call: on all of this account's, of the kinds that are used. In any region: which one
+        a channel uses is a setting in the channel secret."""
         return [
-            may([action], *(self.format_arn(service=service, resource=kind, resource_name="*") for kind in kinds))
+            may(
+                [action],
+                *(self.format_arn(service=service, region="*", resource=kind, resource_name="*") for kind in kinds),
+            )
             for action, (service, kinds) in CHANNEL_ACTIONS.items()
         ]
 
     def _acknowledge_channels_own_permissions(self, worker: lambda_.Function) -> None:
         assert worker.role is not None
-        account = "<AWS::Region>:<AWS::AccountId>"
         for service, kinds in CHANNEL_ACTIONS.values():
             for kind in kinds:
-                resource = f"Resource::arn:<AWS::Partition>:{service}:{account}:{kind}/*"
+                resource = f"Resource::arn:<AWS::Partition>:{service}:*:<AWS::AccountId>:{kind}/*"
                 reason = "Which one is used stands in the channel secret or is a device: the stack does not know it."
                 Validations.of(worker.role).acknowledge(
                     Acknowledgment(id=f"AwsSolutions-IAM5[{resource}]", reason=reason)

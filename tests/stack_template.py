@@ -74,10 +74,10 @@ class Deployed:
 
     def name(self, reference: Any) -> str:
         """What a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`, `Held/index/BySource`, …; an ARN
-        of this account and this region that is put together is shown as `sns:endpoint/*`."""
+        of this account in any region that is put together is shown as `sns:endpoint/*`."""
         if parts := reference.get("Fn::Join"):
             text = "".join(part if isinstance(part, str) else str(part.get("Ref")) for part in parts[1])
-            if ours := re.fullmatch("arn:AWS::Partition:([a-z-]+):AWS::Region:AWS::AccountId:([a-z/*-]+)", text):
+            if ours := re.fullmatch(r"arn:AWS::Partition:([a-z-]+):\*:AWS::AccountId:([a-z/*-]+)", text):
                 return f"{ours[1]}:{ours[2]}"
             (of, rest) = parts[1]
             return self.name(of) + str(rest)
