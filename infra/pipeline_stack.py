@@ -110,9 +110,9 @@ class PipelineStack(Stack):
 
         # What is remembered
         ledger = self._table("Ledger", key="id")
-        consent = self._table("Consent", key="recipient_id")
+        consent = self._table("Consent", key="recipient_id", forgets=False)
         due = self._index(consent, DUE_INDEX, "due_month", "renotify_due")
-        consent_history = self._table("ConsentHistory", key="recipient_id", sort="changed_at")
+        consent_history = self._table("ConsentHistory", key="recipient_id", sort="changed_at", forgets=False)
         held = self._table("Held", key="id")
         by_source = self._index(held, SOURCE_INDEX, "source", "until")
         channel_secret = self._channel_secret()
@@ -339,13 +339,14 @@ class PipelineStack(Stack):
             removal_policy=KEEP,
         )
 
-    def _table(self, name: str, key: str, sort: str | None = None) -> dynamodb.Table:
+    def _table(self, name: str, key: str, sort: str | None = None, forgets: bool = True) -> dynamodb.Table:
+        """A table; one that `forgets` loses what has expired. Consents stay: an opt-out never ends by itself."""
         return dynamodb.Table(
             self,
             name,
             partition_key=_text(key),
             sort_key=_text(sort) if sort else None,
-            time_to_live_attribute="expires",
+            time_to_live_attribute="expires" if forgets else None,
             billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import cache
@@ -24,7 +23,7 @@ from .quiet_hours.consent_table import ROUNDS_MAX, Change, due, history, read_re
 from .quiet_hours.discretion import discreet
 from .quiet_hours.notification import Invalid, canonical_recipient, text_check
 from .quiet_hours.queues import ServiceError, error_code
-from .quiet_hours.registry import Record, Refused, amended, renotification, renotified, statement
+from .quiet_hours.registry import Record, Refused, amended, due_fault, renotification, renotified, statement
 from .quiet_hours.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def put_consent() -> Response[str]:
 
 @api.get(f"/consents/{web.ANY}")
 def get_consent() -> Response[str]:
-    return _about_one(lambda recipient, now: consent_of(recipient, _client(), Settings.from_env()))
+    return _about_one(lambda recipient, now: consent_of(recipient, now, _client(), Settings.from_env()))
 
 
 @api.post(f"/consents/{web.ANY}/renotified")
@@ -75,7 +74,7 @@ def post_renotified() -> Response[str]:
 @api.get("/consents")
 def get_due() -> Response[str]:
     asked = api.current_event.query_string_parameters
-    return _answered(lambda: due_before(asked, _client(), Settings.from_env()))
+    return _answered(lambda: due_before(asked, datetime.now(UTC), _client(), Settings.from_env()))
 
 
 def _put(recipient: str, body: object, now: datetime) -> Answer:
@@ -152,33 +151,31 @@ def change(
         after = decided(record)
         changes = [] if after == record else [Change(record, after, event, evidence)]
         if not changes or write(dynamodb, settings.consent_table, settings.consent_history_table, changes, now):
-            return 200, after.shown()
+            return 200, after.shown(now)
     return 503, {"errors": ["request: others are changing this consent; ask again"]}
 
 
-def consent_of(recipient: str, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
+def consent_of(recipient: str, now: datetime, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
     """The record and its newest changes: 200, or 404 where there is none, which means no night consent."""
     record = read_record(dynamodb, settings.consent_table, recipient)
     if record is None:
         return 404, {"errors": ["recipient_id: has no record, and so no night consent"]}
     changes = history(dynamodb, settings.consent_history_table, recipient, HISTORY_MAX)
-    return 200, record.shown() | {"history": changes}
+    return 200, record.shown(now) | {"history": changes}
 
 
-def due_before(asked: dict[str, str], dynamodb: DynamoDBClient, settings: Settings) -> Answer:
+def due_before(asked: dict[str, str], now: datetime, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
     """Who must be notified again before a day: `{"due": [...], "next": where to go on, or null}`.
 
     Raises `Invalid`, and what the client raises.
     """
     after = None
-    try:
-        before = date.fromisoformat(asked.get("due_before", ""))
-    except ValueError:
-        raise Invalid(["due_before: must be a date such as 2027-11-01"]) from None
+    if fault := due_fault(asked.get("due_before", ""), now):
+        raise Invalid([f"due_before: {fault}"])
+    before = date.fromisoformat(asked["due_before"])
     if "after" in asked:
         day, _, recipient = asked["after"].partition(",")
-        fits = re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])-[0-3][0-9]", day) and day < before.isoformat()
-        if not fits or _recipient_fault(recipient):
+        if due_fault(day, now) or day >= before.isoformat() or _recipient_fault(recipient):
             raise Invalid(["after: must be what an answer gave as next"])
         after = {"renotify_due": day, "recipient_id": recipient}
     found, last = due(dynamodb, settings.consent_table, before, DUE_MAX, after)

@@ -1,7 +1,8 @@
 """Consents as CSV: one row a recipient, each checked as a request to the registrar is.
 
 Columns: `recipient_id`, `night_consent` and `opted_out` (true or false), `changed_at` (a time with an offset), and
-`evidence`; `renotified_at` and `renotify_due` where an earlier system has kept them. UTF-8, with a header.
+`evidence`; `expires_at` where a night consent has an end; `renotified_at` and `renotify_due` where an earlier system
+has kept them. UTF-8, with a header.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO
 
 from lambdas.quiet_hours.notification import Invalid, canonical_recipient, text_check
-from lambdas.quiet_hours.registry import Record, Statement, instant_fault, iso, statement
+from lambdas.quiet_hours.registry import Record, Statement, due_fault, instant_fault, iso, statement
 
 from . import LocalError
 
 COLUMNS = ("recipient_id", "night_consent", "opted_out", "changed_at", "evidence")
-OPTIONAL_COLUMNS = ("renotified_at", "renotify_due")
+OPTIONAL_COLUMNS = ("expires_at", "renotified_at", "renotify_due")
 LINE_BYTES_MAX = 8192
 """No row that is right is longer; what is longer is cut, and then wrong, but never all in memory."""
 
@@ -96,11 +97,13 @@ def _row(line: int, cells: dict[str, str], now: datetime) -> Row | WrongRow:
         errors.append("recipient_id: must have no percent sign")
     request: dict[str, Any] = {name: cells[name] for name in ("changed_at", "evidence")}
     request |= {name: _FLAGS.get(cells[name].lower(), cells[name]) for name in ("night_consent", "opted_out")}
+    if cells.get("expires_at"):
+        request["expires_at"] = cells["expires_at"]
     renotified_at, renotify_due = cells.get("renotified_at", ""), cells.get("renotify_due", "")
     if renotified_at and (fault := instant_fault(renotified_at, now)):
         errors.append(f"renotified_at: {fault}")
-    if renotify_due and not _is_date(renotify_due):
-        errors.append("renotify_due: must be a date such as 2027-11-01")
+    if renotify_due and (fault := due_fault(renotify_due, now)):
+        errors.append(f"renotify_due: {fault}")
     try:
         said = statement(request, now)
     except Invalid as invalid:
@@ -111,13 +114,6 @@ def _row(line: int, cells: dict[str, str], now: datetime) -> Row | WrongRow:
         return WrongRow(line, tuple(errors))
     at = iso(datetime.fromisoformat(renotified_at)) if renotified_at else ""
     return Row(line, canonical_recipient(recipient), replace(said, renotified_at=at, renotify_due=renotify_due))
-
-
-def _is_date(text: str) -> bool:
-    try:
-        return date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
 
 
 def write_rows(file: Any, records: Iterable[Record]) -> int:

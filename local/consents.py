@@ -28,7 +28,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from lambdas.quiet_hours.consent import ConsentUnavailable
 from lambdas.quiet_hours.consent_table import CHANGES_MAX, Change, due, read_records, write
 from lambdas.quiet_hours.queues import error_code
-from lambdas.quiet_hours.registry import Record, Refused, amended
+from lambdas.quiet_hours.registry import Record, Refused, amended, due_fault
 from lambdas.quiet_hours.side_by_side import in_threads
 
 from . import LocalError
@@ -207,23 +207,25 @@ def _arguments() -> argparse.Namespace:
     importing.add_argument("--from-line", type=int, default=1, help="go on where an import was stopped")
     commands.add_parser("export", help="write every consent into a CSV file").add_argument("file", type=Path)
     listing = commands.add_parser("due", help="who must be notified again, as CSV")
-    listing.add_argument("--before", type=date.fromisoformat, required=True, metavar="DATE")
+    listing.add_argument("--before", required=True, metavar="DATE")
     return parser.parse_args()
 
 
 def main() -> None:
     """Do what the command line says. Raises `LocalError` with what went wrong."""
-    arguments = _arguments()
+    arguments, now = _arguments(), datetime.now(UTC)
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         if arguments.command == "due":
-            _print_due(_connected(), arguments.before)
+            if fault := due_fault(arguments.before, now):
+                raise LocalError(f"--before {fault}.")
+            _print_due(_connected(), date.fromisoformat(arguments.before))
         elif arguments.command == "export":
             _export(arguments.file, _connected(), progress)
         else:
             registry = None if arguments.check else _connected()
-            done = import_file(arguments.file, registry, datetime.now(UTC), arguments.from_line, progress)
+            done = import_file(arguments.file, registry, now, arguments.from_line, progress)
     if arguments.command == "import":
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         said = ", ".join(f"{number} {word}" for word, number in sorted(done.counts.items()))

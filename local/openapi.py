@@ -109,7 +109,13 @@ def _consents() -> Schema:
                 "Who must be notified again before a day, the longest overdue first",
                 {"200": _answer("Up to a thousand of them", _ref("Due")), "400": _wrong(), "503": not_now},
                 parameters=[
-                    {"name": "due_before", "in": "query", "required": True, "schema": _ref("Date")},
+                    {
+                        "name": "due_before",
+                        "in": "query",
+                        "required": True,
+                        "schema": _ref("Date"),
+                        "description": f"At most {registry.DUE_YEARS_AHEAD_MAX} years ahead",
+                    },
                     {"name": "after", "in": "query", "schema": {"type": "string"}, "description": "An answer's `next`"},
                 ],
             )
@@ -226,6 +232,7 @@ def _fields(names: tuple[str, ...], optional: tuple[str, ...]) -> Schema:
         "opted_out": {"type": "boolean"},
         "evidence": _text(registry.EVIDENCE_CHARACTERS_MAX),
         "changed_at": _ref("Time"),
+        "expires_at": _ref("Time") | {"description": "Until when the night consent counts; no end where missing"},
         "renotified_at": _ref("Time"),
     }
     return _object(set(optional) & set(names), **{name: kinds[name] for name in names})
@@ -262,6 +269,7 @@ _CONSENT: dict[str, Schema] = {
     "evidence": _maybe({"type": "string"}),
     "renotified_at": _maybe({"type": "string"}),
     "renotify_due": _maybe(_ref("Date")),
+    "expires_at": _maybe({"type": "string"}),
 }
 _CHANGE: dict[str, Schema] = {
     "changed_at": {"type": "string"},
@@ -269,6 +277,7 @@ _CHANGE: dict[str, Schema] = {
     "evidence": {"type": "string"},
     "night_consent": {"type": "boolean"},
     "opted_out": {"type": "boolean"},
+    "expires_at": _maybe({"type": "string"}),
     "renotify_due": _maybe(_ref("Date")),
     "recorded_at": {"type": "string"},
 }

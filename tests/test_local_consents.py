@@ -92,6 +92,11 @@ def test_a_row_that_is_wrong_in_every_field_is_told_all_of_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("day", ["1999-01-01", "2037-01-01", "20271101"])
+def test_a_date_that_no_list_would_ever_show_is_wrong(day: str) -> None:
+    assert wrong(f"{GOOD},{day}", header=HEADER + ",renotify_due")[0][1].startswith("renotify_due: must ")
+
+
 def test_no_value_is_shown_for_what_is_wrong_with_it() -> None:
     assert "canary" not in str(wrong("canary\x00,canary,canary,canary,canary\x00", "canary,canary"))
 
@@ -216,19 +221,24 @@ def test_a_consent_that_changes_meanwhile_is_read_again(load: Any, registry: Reg
         return real(**call)
 
     busy = Faulty(dynamodb, transact_write_items=overtaken)
-    assert load(*many(3), registry=Registry(busy, "consent", "consent-history", registry.zone)).counts["written"] == 3
+    counts = load(*many(3), registry=Registry(busy, "consent", "consent-history", registry.zone)).counts
+    assert counts == {"written": 2, "older": 1}
+    record = read_record(dynamodb, "consent", "user-1")
+    assert record is not None
+    assert record.opted_out
 
 
 # --- exporting
 
 
 def test_what_is_exported_can_be_imported_again_and_changes_nothing(load: Any, dynamodb: Any, tmp_path: Path) -> None:
+    load("user-z,true,false,2025-03-01T10:00:00+09:00,trial,2026-12-01T00:00:00Z", header=HEADER + ",expires_at")
     load(*many(30), f"user-x,false,true,{GIVEN},080 number", f'user-y,false,false,{GIVEN},"a, ""b"""')
     out = io.StringIO(newline="")
-    assert write_rows(out, records(dynamodb, "consent")) == 32
+    assert write_rows(out, records(dynamodb, "consent")) == 33
     header, *lines = out.getvalue().splitlines()
-    assert header == HEADER + ",renotified_at,renotify_due"
-    assert load(*lines, header=header).counts == {"unchanged": 32}
+    assert header == HEADER + ",expires_at,renotified_at,renotify_due"
+    assert load(*lines, header=header).counts == {"unchanged": 33}
 
 
 # --- the command
@@ -267,6 +277,11 @@ def test_import_export_and_the_list_of_who_is_due_go_by_the_deployments_own_sett
     command("due", "--before", "2027-03-01")  # in New York it was still February
     lines = capsys.readouterr().out.splitlines()
     assert (lines[0], sorted(lines[1:])) == ("recipient_id,renotify_due", [f"user-{n},2027-02-28" for n in range(3)])
+
+
+def test_a_list_for_another_century_is_refused(command: Any) -> None:
+    with pytest.raises(LocalError, match="--before must not lie before 2000-01-01 nor more than 10 years ahead"):
+        command("due", "--before", "9999-12-31")
 
 
 def test_an_import_with_wrong_rows_ends_with_where_they_are_listed(command: Any, tmp_path: Path) -> None:

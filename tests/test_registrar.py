@@ -69,11 +69,39 @@ def test_a_withdrawal_counts_although_the_clock_that_wrote_before_ran_ahead() ->
     assert withdrawn.changed_at == "2020-11-11T12:03:02.001+00:00"
 
 
-def test_a_record_made_by_other_means_is_replaced_by_anything_that_is_said() -> None:
-    assert (
-        after(Record("user-42", night_consent=True), replace(NO, made_at=DAY)).changed_at
-        == "2020-11-11T03:00:00.000+00:00"
-    )
+BY_OTHER_MEANS = Record("user-42", night_consent=True)
+ENDS = "2020-12-01T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("stands", "said"),
+    [
+        (BY_OTHER_MEANS, NO),
+        (BY_OTHER_MEANS, OUT),
+        (BY_OTHER_MEANS, YES),
+        (BY_OTHER_MEANS, replace(YES, expires_at=ENDS)),
+        (replace(BY_OTHER_MEANS, expires_at=ENDS), replace(YES, expires_at=ENDS)),
+    ],
+)
+def test_a_record_of_unknown_date_is_replaced_by_what_grants_no_more(stands: Record, said: Statement) -> None:
+    assert after(stands, replace(said, made_at=DAY)).changed_at == "2020-11-11T03:00:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("stands", "said"),
+    [
+        (Record("user-42", opted_out=True), NO),
+        (Record("user-42", opted_out=True), YES),
+        (Record("user-42", night_consent=True, opted_out=True), YES),
+        (Record("user-42"), YES),
+        (replace(BY_OTHER_MEANS, expires_at=ENDS), YES),
+        (replace(BY_OTHER_MEANS, expires_at=ENDS), replace(YES, expires_at="2020-12-01T00:00:01.000+00:00")),
+    ],
+)
+def test_a_record_of_unknown_date_yields_more_only_to_what_is_said_now(stands: Record, said: Statement) -> None:
+    with pytest.raises(Refused, match="nobody knows since when the record stands"):
+        after(stands, replace(said, made_at=DAY))
+    assert after(stands, said).night_consent == said.night_consent
 
 
 # --- when to notify again
@@ -145,6 +173,32 @@ def test_a_record_made_by_other_means_can_be_changed(dynamodb: Any, settings: Se
     record = read_record(dynamodb, "consent", "user-42")
     assert record == Record("user-42", night_consent=True)
     assert put(dynamodb, Change(record, after(record, OUT), "changed", "080 number"))
+
+
+def test_an_end_of_a_consent_survives_what_does_not_change_it(dynamodb: Any, settings: Settings) -> None:
+    ends_s = int(NIGHT.timestamp()) - 1
+    item = {"recipient_id": {"S": "user-42"}, "night_consent": {"BOOL": True}, "expires": {"N": str(ends_s)}}
+    dynamodb.put_item(TableName="consent", Item=item)
+    record = read_record(dynamodb, "consent", "user-42")
+    assert record is not None
+    assert put(dynamodb, Change(record, renotified(record, None, NIGHT, SEOUL), "renotified", "mail"))
+    assert read_consents(dynamodb, "consent", ["user-42"], NIGHT) == {"user-42": Consent(False)}
+    stored = dynamodb.get_item(TableName="consent", Key={"recipient_id": {"S": "user-42"}})["Item"]
+    assert stored["expires"] == item["expires"]
+
+
+@pytest.mark.parametrize(("expires", "at"), [({"S": "soon"}, "1970-01-01"), ({"N": "1e25"}, "2100-01-01")])
+def test_an_end_that_is_no_time_is_read_as_the_nearest_that_is(expires: dict[str, str], at: str) -> None:
+    assert Record.from_item({"recipient_id": {"S": "a"}, "expires": expires}).expires_at.startswith(at)
+
+
+def test_what_the_history_says_already_is_no_obstacle(dynamodb: Any, settings: Settings) -> None:
+    change = Change(None, after(None, YES), "changed", "web form")
+    assert put(dynamodb, change)
+    dynamodb.delete_item(TableName="consent", Key={"recipient_id": {"S": "user-42"}})
+    assert not put(dynamodb, replace(change, evidence="another form"))
+    assert put(dynamodb, change)
+    assert read_record(dynamodb, "consent", "user-42") == change.after
 
 
 def test_fifty_changes_are_one_transaction(dynamodb: Any, settings: Settings) -> None:
@@ -274,6 +328,9 @@ def test_nobodys_record_is_no_consent(ask: Any) -> None:
         (GRANT | {"changed_at": "2999-01-01T00:00:00Z"}, "changed_at: must lie between 2000-01-01 and now"),
         (GRANT | {"changed_at": "1999-12-31T23:59:59Z"}, "changed_at: must lie between 2000-01-01 and now"),
         (GRANT | {"changed_at": "0001-01-01T00:00:00+09:00"}, "changed_at: must lie between 2000-01-01 and now"),
+        (GRANT | {"expires_at": "soon"}, "expires_at: must be a time with an offset"),
+        (GRANT | {"expires_at": "2100-01-01T00:00:01Z"}, "expires_at: must lie between 2000-01-01 and 2100-01-01"),
+        (GRANT | {"expires_at": "2030-01-01T00:00:00.5Z"}, "expires_at: must lie between 2000-01-01 and 2100-01-01"),
         (GRANT | {"until": "x"}, "until: unknown field"),
         ('{"night_consent": true, "night_consent": false, "opted_out": false, "evidence": "x"}', "request: names a"),
     ],
@@ -285,6 +342,23 @@ def test_a_statement_that_cannot_be_understood_changes_nothing(
     assert status == 400
     assert answer["errors"][0].startswith(error)
     assert dynamodb.scan(TableName="consent")["Items"] == []
+
+
+def test_a_consent_with_an_end_is_shown_as_it_counts(ask: Any) -> None:
+    status, put = ask("PUT", "/consents/user-42", GRANT | {"expires_at": "2099-01-01T00:00:00+09:00"})
+    assert (status, put["night_consent"], put["expires_at"]) == (200, True, "2098-12-31T15:00:00.000+00:00")
+    ended = GRANT | {"expires_at": "2020-11-12T00:00:00Z", "evidence": "trial"}
+    assert ask("PUT", "/consents/user-42", ended)[1]["night_consent"] is False
+    status, got = ask("GET", "/consents/user-42")
+    assert (got["night_consent"], got["expires_at"]) == (False, "2020-11-12T00:00:00.000+00:00")
+    assert [each["expires_at"] for each in got["history"]] == [got["expires_at"], put["expires_at"]]
+    assert ask("PUT", "/consents/user-42", GRANT)[1]["expires_at"] is None
+
+
+def test_an_old_statement_undoes_no_opt_out_that_was_written_by_other_means(ask: Any, dynamodb: Any) -> None:
+    put_consent(dynamodb, "user-42", opted_out=True)
+    assert ask("PUT", "/consents/user-42", GRANT | {"changed_at": "2010-01-01T00:00:00Z"})[0] == 409
+    assert ask("GET", "/consents/user-42")[1]["opted_out"] is True
 
 
 def test_an_older_statement_is_a_conflict(ask: Any) -> None:
@@ -321,6 +395,9 @@ def test_the_list_of_who_is_due_goes_on_where_it_ended(ask: Any, monkeypatch: py
     [
         "",
         "due_before=soon",
+        "due_before=9999-12-31",
+        "due_before=1999-12-31",
+        "due_before=2022-11-13&after=0001-01-01,a",
         "due_before=2022-11-13&after=x",
         "due_before=2022-11-13&after=2022-11-13,a",
         "due_before=2022-11-13&after=2022-13-01,a",

@@ -133,13 +133,18 @@ def test_what_holds_notifications_consents_or_credentials_outlives_the_stack(sta
         ("Held", ["id"]),
     ],
 )
-def test_a_table_is_on_demand_restorable_and_forgets_by_itself(stack: Deployed, name: str, keys: list[str]) -> None:
+def test_a_table_is_on_demand_and_restorable(stack: Deployed, name: str, keys: list[str]) -> None:
     table = stack.table(name)
     assert table["KeySchema"] == _keys(*keys)
     assert {each["AttributeType"] for each in table["AttributeDefinitions"]} == {"S"}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
-    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+
+
+def test_what_is_remembered_of_notifications_is_forgotten_and_what_people_said_never(stack: Deployed) -> None:
+    forgetting = {"AttributeName": "expires", "Enabled": True}
+    found = {name: stack.table(name).get("TimeToLiveSpecification") for name in TABLES}
+    assert found == {"Ledger": forgetting, "Consent": None, "ConsentHistory": None, "Held": forgetting}
 
 
 def test_the_indexes_hold_keys_alone(stack: Deployed) -> None:

@@ -44,7 +44,7 @@ def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str
 def consent_of(item: Mapping[str, Any], now: datetime) -> Consent:
     """Read so that doubt disturbs nobody: only a stored true is a consent, anything but a stored false an opt-out.
 
-    DynamoDB deletes what has expired late, so an expired consent is still read; it does not count. An opt-out stays.
+    A consent that has expired is still stored, and does not count. An opt-out stays.
     """
     expired = "expires" in item and float(item["expires"].get("N", "0")) <= now.timestamp()
     return Consent(

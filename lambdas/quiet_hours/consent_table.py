@@ -53,7 +53,8 @@ class Change:
 
 
 def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Sequence[Change], now: datetime) -> bool:
-    """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none.
+    """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none. An entry
+    of the history that says the same already, since its record was deleted by other means, is no obstacle.
 
     Returns False where a record is not any more as it was read, or another transaction is at work: read again. Raises
     what the client raises.
@@ -62,12 +63,8 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
     puts = []
     for change in changes:
         puts.append({"Put": {"TableName": table, "Item": change.after.to_item(), **_unchanged(change.before)}})
-        entry = {
-            "TableName": history_table,
-            "Item": _history_item(change, now),
-            "ConditionExpression": "attribute_not_exists(recipient_id)",
-        }
-        puts.append({"Put": entry})
+        entry = _history_item(change, now)
+        puts.append({"Put": {"TableName": history_table, "Item": entry, **_new_or_the_same(entry)}})
     try:
         dynamodb.transact_write_items(TransactItems=puts)  # type: ignore[arg-type]
     except ClientError as error:
@@ -92,6 +89,16 @@ def _unchanged(before: Record | None) -> dict[str, Any]:
     return condition | ({"ExpressionAttributeValues": values} if values else {})
 
 
+def _new_or_the_same(entry: Mapping[str, Any]) -> dict[str, Any]:
+    says = [name for name in entry if name != "recorded_at"]
+    same = " AND ".join(f"#{name} = :{name}" for name in says)
+    return {
+        "ConditionExpression": f"attribute_not_exists(recipient_id) OR ({same})",
+        "ExpressionAttributeNames": {f"#{name}": name for name in says},
+        "ExpressionAttributeValues": {f":{name}": entry[name] for name in says},
+    }
+
+
 def _history_item(change: Change, now: datetime) -> dict[str, Any]:
     after = change.after
     texts = {
@@ -100,6 +107,7 @@ def _history_item(change: Change, now: datetime) -> dict[str, Any]:
         "event": change.event,
         "evidence": change.evidence,
         "renotify_due": after.renotify_due,
+        "expires_at": after.expires_at,
         "recorded_at": iso(now),
     }
     item: dict[str, Any] = {name: {"S": value} for name, value in texts.items() if value}
@@ -116,7 +124,10 @@ def history(dynamodb: DynamoDBClient, table: str, recipient_id: str, limit: int)
         ConsistentRead=True,
         Limit=limit,
     )
-    names = ("changed_at", "event", "evidence", "night_consent", "opted_out", "renotify_due", "recorded_at")
+    names = (
+        *("changed_at", "event", "evidence", "night_consent", "opted_out", "expires_at", "renotify_due"),
+        "recorded_at",
+    )
     return [
         {name: next(iter(item[name].values())) if name in item else None for name in names} for item in answer["Items"]
     ]

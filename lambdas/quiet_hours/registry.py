@@ -23,16 +23,21 @@ EVIDENCE_CHARACTERS_MAX = 256
 _words_fault = text_check(EVIDENCE_CHARACTERS_MAX)
 OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 FIRST_DUE = date(OLDEST.year, 1, 1)
-"""No statement is older, so nothing is due before: that bounds the months to look through."""
+DUE_YEARS_AHEAD_MAX = 10
+"""No statement is older, so nothing is due before, and nobody plans for longer: that bounds the months to look
+through."""
 
-STATEMENT_FIELDS = ("night_consent", "opted_out", "evidence", "changed_at")
+LATEST_EXPIRY = datetime(2100, 1, 1, tzinfo=UTC)
+
+STATEMENT_FIELDS = ("night_consent", "opted_out", "evidence", "changed_at", "expires_at")
 RENOTIFICATION_FIELDS = ("evidence", "renotified_at")
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """What stands in the consent table. Instants are ISO 8601 in UTC, to the millisecond, so that they sort as text;
-    `renotify_due` is a date. All of them are empty where a record was made by other means."""
+    `renotify_due` is a date. All of them are empty where a record was made by other means. `expires_at`: until when the
+    night consent counts, empty where it has no end; the table has it as `expires`, in seconds since 1970."""
 
     recipient_id: str
     night_consent: bool = False
@@ -41,25 +46,35 @@ class Record:
     evidence: str = ""
     renotified_at: str = ""
     renotify_due: str = ""
+    expires_at: str = ""
 
     def to_item(self) -> dict[str, Any]:
         item: dict[str, Any] = {name: {"S": value} for name in _TEXTS if (value := getattr(self, name))}
         item |= {name: {"BOOL": getattr(self, name)} for name in ("night_consent", "opted_out")}
         if self.renotify_due:
             item["due_month"] = {"S": self.renotify_due[:7]}
+        if self.expires_at:
+            item["expires"] = {"N": str(int(datetime.fromisoformat(self.expires_at).timestamp()))}
         return item
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Record:
         consent = consent_of(item, OLDEST)  # as it was said: whether it has expired since is the rule's question
         texts = {name: item[name]["S"] for name in _TEXTS if name in item}
-        return cls(**texts, **consent._asdict())
+        return cls(**texts, **consent._asdict(), expires_at=_expiry(item["expires"]) if "expires" in item else "")
 
-    def shown(self) -> dict[str, Any]:
-        """The record as the APIs answer it: what is not known is null."""
-        return {name: getattr(self, name) for name in ("recipient_id", "night_consent", "opted_out")} | {
-            name: getattr(self, name) or None for name in ("changed_at", "evidence", "renotified_at", "renotify_due")
+    def shown(self, now: datetime) -> dict[str, Any]:
+        """The record as the APIs answer it: what counts now, and null for what is not known."""
+        counts = self.night_consent and not (self.expires_at and self.expires_at <= iso(now))
+        return {"recipient_id": self.recipient_id, "night_consent": counts, "opted_out": self.opted_out} | {
+            name: getattr(self, name) or None
+            for name in ("changed_at", "evidence", "renotified_at", "renotify_due", "expires_at")
         }
+
+
+def _expiry(expires: Mapping[str, str]) -> str:
+    """The instant that consent.py judges by: what is no number has expired."""
+    return iso(datetime.fromtimestamp(min(max(float(expires.get("N", "0")), 0), LATEST_EXPIRY.timestamp()), UTC))
 
 
 _TEXTS = ("recipient_id", "changed_at", "evidence", "renotified_at", "renotify_due")
@@ -67,13 +82,14 @@ _TEXTS = ("recipient_id", "changed_at", "evidence", "renotified_at", "renotify_d
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What somebody says of one recipient's consent. `made_at` None means now; `renotified_at` and `renotify_due` come
-    from files only, where an earlier system has kept them."""
+    """What somebody says of one recipient's consent. `made_at` None means now; `expires_at` is as in a record;
+    `renotified_at` and `renotify_due` come from files only, where an earlier system has kept them."""
 
     night_consent: bool
     opted_out: bool
     evidence: str
     made_at: datetime | None = None
+    expires_at: str = ""
     renotified_at: str = ""
     renotify_due: str = ""
 
@@ -83,13 +99,15 @@ class Refused(Exception):
 
 
 def statement(candidate: object, now: datetime) -> Statement:
-    """What a request says: `night_consent`, `opted_out`, `evidence`, and `changed_at` if it was not now.
+    """What a request says: `night_consent`, `opted_out`, `evidence`, `changed_at` if it was not now, and `expires_at`
+    if the night consent has an end.
 
     Raises `Invalid` with every fault found.
     """
     said = _checked(candidate, STATEMENT_FIELDS, now)
     made_at = datetime.fromisoformat(said["changed_at"]) if "changed_at" in said else None
-    return Statement(said["night_consent"], said["opted_out"], said["evidence"], made_at)
+    expires_at = iso(datetime.fromisoformat(said["expires_at"])) if "expires_at" in said else ""
+    return Statement(said["night_consent"], said["opted_out"], said["evidence"], made_at, expires_at)
 
 
 def renotification(candidate: object, now: datetime) -> tuple[str, datetime | None]:
@@ -136,12 +154,35 @@ def instant_fault(value: object, now: datetime) -> str | None:
     return None
 
 
-OPTIONAL_FIELDS = ("changed_at", "renotified_at")
+def _expiry_fault(value: object, now: datetime) -> str | None:
+    if fault := time_fault(value):
+        return fault
+    at = datetime.fromisoformat(str(value))
+    if not OLDEST <= at <= LATEST_EXPIRY or at.microsecond:
+        return f"must lie between {OLDEST:%Y-%m-%d} and {LATEST_EXPIRY:%Y-%m-%d}, in whole seconds"
+    return None
+
+
+def due_fault(value: str, now: datetime) -> str | None:
+    """What is wrong with a date by which somebody must be notified again, if anything."""
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != value:
+        return "must be a date such as 2027-11-01"
+    if day < FIRST_DUE or day.year - now.year > DUE_YEARS_AHEAD_MAX:
+        return f"must not lie before {FIRST_DUE} nor more than {DUE_YEARS_AHEAD_MAX} years ahead"
+    return None
+
+
+OPTIONAL_FIELDS = ("changed_at", "expires_at", "renotified_at")
 _FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
     "night_consent": _flag_fault,
     "opted_out": _flag_fault,
     "evidence": _evidence_fault,
     "changed_at": instant_fault,
+    "expires_at": _expiry_fault,
     "renotified_at": instant_fault,
 }
 
@@ -149,17 +190,20 @@ _FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
 def amended(record: Record | None, recipient_id: str, said: Statement, now: datetime, zone: tzinfo) -> Record:
     """The record once the statement counts; the same one where it says nothing new. Raises `Refused`.
 
-    What is said now always counts: a withdrawal is not refused because two clocks disagree. The date of the next
-    notification goes by the oldest consent that still stands.
+    What is said now always counts: a withdrawal is not refused because two clocks disagree. Where nobody knows since
+    when the record stands, only what is said now may grant more. The date of the next notification goes by the oldest
+    consent that still stands.
     """
     known = record or Record(recipient_id)
-    same = (known.night_consent, known.opted_out, known.evidence) == (said.night_consent, said.opted_out, said.evidence)
+    same = all(getattr(known, name) == getattr(said, name) for name in _SAID)
     if said.made_at is None:
         if record and record.changed_at and same:
             return record
         at = iso(max(now, _after(known.changed_at), _after(known.renotified_at)))
     else:
         at = iso(said.made_at)
+        if record and not record.changed_at and _grants_more(said, record):
+            raise Refused("changed_at: nobody knows since when the record stands; only what is said now may grant more")
         if at == known.changed_at and same:
             return known
         if at <= known.changed_at:
@@ -176,7 +220,17 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
         said.evidence,
         said.renotified_at or known.renotified_at,
         "" if said.opted_out else due,
+        said.expires_at,
     )
+
+
+_SAID = ("night_consent", "opted_out", "evidence", "expires_at")
+
+
+def _grants_more(said: Statement, record: Record) -> bool:
+    longer = said.expires_at == "" or said.expires_at > record.expires_at
+    more_at_night = not record.night_consent or (record.expires_at != "" and longer)
+    return (record.opted_out and not said.opted_out) or (said.night_consent and more_at_night)
 
 
 def renotified(record: Record | None, at: datetime | None, now: datetime, zone: tzinfo) -> Record:

@@ -87,7 +87,7 @@ def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Setti
     word = "hold" if isinstance(decision, Hold) else "send" if isinstance(decision, Send) else decision.reason
     return {
         "rule": {"decision": word, "until": until, "why": decision.why},
-        "consent": record.shown() if record else None,
+        "consent": record.shown(now) if record else None,
     }
 
 
