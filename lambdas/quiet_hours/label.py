@@ -13,9 +13,15 @@ from .settings import Settings
 LABEL = "(광고)"
 OPT_OUT_EXAMPLE = "무료수신거부 080-000-0000"
 
-# The customary phrase, and soon after it a number of seven digits or more, or an address on the web.
+_PHRASE = r"(?:수신\s?거부|무료\s?거부)"
+_FREE_NUMBER = r"(?<![0-9])080[ .)-]{0,3}[0-9]{3,4}[ .-]{0,3}[0-9]{4}(?![0-9])"  # 080 is what costs the caller nothing
+_ON_THE_WEB = r"(?:https?://\S|[a-z0-9-]+\.[a-z]{2,})"
+
+# The customary phrase, and soon after it, or at the beginning of the next line, a free number or an address on the web;
+# or a free number right before the phrase.
 _OPT_OUT = re.compile(
-    r"수신\s?거부[^\n]{0,40}?(\+?[0-9][0-9() -]{5,}[0-9]|https?://|\b[a-z0-9-]+(\.[a-z0-9-]+)*\.[a-z]{2,})"
+    rf"{_PHRASE}(?:[^\n]{{0,40}}?|\W{{0,10}})(?:{_FREE_NUMBER}|{_ON_THE_WEB})|{_FREE_NUMBER}\W{{0,10}}(?:무료\s?)?{_PHRASE}",
+    re.IGNORECASE,
 )
 
 
