@@ -72,7 +72,7 @@ def consume(
         items += found
         arrived.append((record["messageId"], found))
         for misfit in misfits + unlabelled:
-            letter = dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id)
+            letter = dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id, misfit.redriven)
             refused.append((letter, record["messageId"]))
 
     # Where quiet hours do not apply the consumer needs no consent; whether someone opted out the worker asks itself.
@@ -110,12 +110,12 @@ def consume(
 def _labelled(items: Sequence[Item], settings: Settings) -> tuple[list[Item], list[Misfit]]:
     """The items that may be accepted, and those whose advertising is not labelled as the policy asks.
 
-    What a redrive brings back was accepted long ago.
+    Also what a redrive brings back: that it is one is said by a message attribute, which anybody who sends may set.
     """
     fine, misfits = [], []
     for item in items:
-        if item.redriven is None and (faults := label_faults(item.notification, settings)):
-            misfits.append(Misfit(item.text, item.id, faults))
+        if faults := label_faults(item.notification, settings):
+            misfits.append(Misfit(item.text, item.id, faults, item.redriven))
         else:
             fine.append(item)
     return fine, misfits

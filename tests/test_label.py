@@ -118,7 +118,13 @@ def test_by_sqs_what_is_unlabelled_goes_to_dead_letter_alone_with_the_reason(
     assert attributes["reason"] == f"invalid: {BEGIN.format('body')}; {OPT_OUT}"
 
 
-def test_what_a_redrive_brings_back_was_accepted_long_ago(sqs: Any, dynamodb: Any, labelling: Settings) -> None:
-    came_back = record(to_text(notification(id="a")), sent_at=DAY, attributes={"dead_lettered_at": "2020-11-10"})
-    _, counts = consume([came_back], DAY, sqs, dynamodb, labelling, labelling.quiet_hours())
-    assert (counts["now"], counts["refused"]) == (1, 0)
+def test_what_a_redrive_brings_back_is_checked_too_and_can_be_redriven_again(
+    sqs: Any, dynamodb: Any, labelling: Settings
+) -> None:
+    attributes = {"dead_lettered_at": "2020-11-10"}
+    for text in (to_text(notification(id="a")), '{"id": "b"}'):
+        came_back = record(text, sent_at=DAY, attributes=attributes)
+        _, counts = consume([came_back], DAY, sqs, dynamodb, labelling, labelling.quiet_hours())
+        assert (counts["now"], counts["refused"]) == (0, 1)
+        (letter,) = take(sqs, labelling.dead_letter_queue_url)
+        assert text_attributes(letter)["dead_lettered_at"] == "2020-11-10"

@@ -44,11 +44,13 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """What stands in a body but is no notification: its own text, the id it would have had, and its faults."""
+    """What stands in a body but is no notification: its own text, the id it would have had, its faults, and the ending
+    that a redrive wanted to undo."""
 
     text: str
     id: str
     errors: list[str]
+    redriven: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[Misfit]]:
                 [NOT_RAW] if isinstance(requested, dict) and {"TopicArn", "MessageId"} <= requested.keys() else None
             )
             given = requested.get("id") if isinstance(requested, dict) else None
-            misfits.append(Misfit(text, str(given) if is_id(given) else default_id, errors or invalid.errors))
+            misfits.append(Misfit(text, str(given) if is_id(given) else default_id, errors or invalid.errors, redriven))
         else:
             items.append(Item(notification, written, redriven))
     return items, misfits
