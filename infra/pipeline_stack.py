@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from aws_cdk import Acknowledgment, CfnOutput, Duration, RemovalPolicy, SecretValue, Stack, Validations
+from aws_cdk import Acknowledgment, Annotations, CfnOutput, Duration, RemovalPolicy, SecretValue, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -88,6 +88,11 @@ TRIGGER_AGE_MAX = Duration.seconds(60)
 # Goes away with a first deployment that fails; afterwards stays, whatever becomes of the stack.
 KEEP = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
+NO_SENDER_NAME = (
+    "senderName is empty: whether advertising names its sender, as Korean law asks, is not checked. "
+    "Set it with -c senderName=NAME, or say -c advertisingLabel=false where the label is checked elsewhere."
+)
+
 CHANNEL_SECRET_NAME = "quiet-hours/channels"
 
 
@@ -96,6 +101,9 @@ class PipelineStack(Stack):
 
     def __init__(self, scope: Construct, id_: str, config: Config) -> None:
         super().__init__(scope, id_, description="Quiet Hours: holds notifications over night, releases them by day")
+
+        if config.advertising_label and config.policy.name == "korea" and not config.sender_name:
+            Annotations.of(self).add_warning_v2("quiet-hours:senderName", NO_SENDER_NAME)
 
         # Queues
         dead_letter = self._dead_letter_queue(sources=["Notification", "Delivery", "Wait", "Schedule", "Campaign"])

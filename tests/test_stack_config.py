@@ -53,6 +53,22 @@ def test_the_defaults_are_the_functions_own() -> None:
     assert own["release_concurrency"] == DEFAULTS["releaseConcurrency"]
 
 
+@pytest.mark.parametrize(
+    ("context", "warned"),
+    [
+        ({}, True),
+        ({"senderName": "온결"}, False),
+        ({"advertisingLabel": "false"}, False),
+        ({"policy": "strict"}, False),
+    ],
+)
+def test_who_leaves_the_senders_name_unchecked_is_warned(context: dict[str, str], warned: bool) -> None:
+    app = App(context=DEFAULTS | context)
+    stack = pipeline_stack.PipelineStack(app, "QuietHours", Config.from_context(app.node))
+    said = [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
+    assert [text.startswith("senderName is empty") for text in said] == [True] * warned
+
+
 def test_text_from_the_command_line_means_what_a_number_in_cdk_json_means() -> None:
     assert _config(deliveryConcurrency="5") == _config(deliveryConcurrency=5)
 
