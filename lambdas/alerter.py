@@ -14,7 +14,9 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from botocore.config import Config
 
 from .quiet_hours.alerts import read_alert, slack_message
+from .quiet_hours.channels.config import local_use
 from .quiet_hours.channels.http import NoAnswer, NotSent, Poster
+from .quiet_hours.channels.slack import WEBHOOK_HOST
 from .quiet_hours.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,11 +45,12 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """An SNS event in: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
     settings = Settings.from_env()
     for record in event["Records"]:
-        tell(record["Sns"]["Message"], datetime.now(UTC), settings, _slack_url(settings.channel_secret))
+        tell(record["Sns"]["Message"], datetime.now(UTC), settings, _slack_url(settings.channel_secret), local_use())
 
 
-def tell(message: str, now: datetime, settings: Settings, slack_url: str | None) -> None:
-    """Post what one message says. Raises `AlertFailed` when Slack has not taken it."""
+def tell(message: str, now: datetime, settings: Settings, slack_url: str | None, local: bool) -> None:
+    """Post what one message says. `local`: the URL may be on this machine. Raises `AlertFailed` when Slack has not
+    taken it."""
     alert = read_alert(message, now)
     shown = {"alert": alert.name, "over": alert.over}
     if slack_url is None:
@@ -57,7 +60,8 @@ def tell(message: str, now: datetime, settings: Settings, slack_url: str | None)
     if told_at is not None and now - told_at < TOLD_AGAIN_AFTER and not alert.lasting:
         logger.info("told already", extra=shown)
         return
-    _post(slack_url, slack_message(alert, ZoneInfo(settings.timezone), settings.runbook_url, settings.dashboard_url))
+    shown_in_slack = slack_message(alert, ZoneInfo(settings.timezone), settings.runbook_url, settings.dashboard_url)
+    _post(slack_url, shown_in_slack, local)
     _told[alert.name, alert.what] = now
     logger.info("posted", extra=shown)
 
@@ -71,9 +75,9 @@ def _slack_url(secret: str) -> str | None:
         raise AlertFailed(f"secret_unavailable: alerts.slack_url cannot be read ({type(error).__name__})") from None
 
 
-def _post(url: str, message: dict[str, Any]) -> None:
+def _post(url: str, message: dict[str, Any], local: bool) -> None:
     try:
-        poster = Poster(url, POST_DEADLINE_S)
+        poster = Poster(url, POST_DEADLINE_S, WEBHOOK_HOST, local)
     except ValueError as fault:
         raise AlertFailed(f"not_configured: alerts.slack_{fault}") from None
     try:

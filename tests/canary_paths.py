@@ -24,6 +24,7 @@ import boto3
 from moto import mock_aws
 
 from lambdas import alerter, campaign, consumer, producer, registrar, scheduler, worker
+from lambdas.quiet_hours import channels
 from lambdas.quiet_hours.channels.seam import Outcome
 from lambdas.quiet_hours.notification import to_text
 from lambdas.quiet_hours.settings import Settings
@@ -330,6 +331,8 @@ def main() -> None:
         settings = replace(make_deployment(sqs, dynamodb), alert_topic=topic, campaign_queue_url=files)
         paths = Paths(settings, sqs, dynamodb, sns, s3, secrets)
         paths.environment(night=True)
+        for module in (channels, alerter):  # the providers are on this machine
+            mock.patch.object(module, "local_use", return_value=True).start()
         steps: list[Callable[[], None]] = [
             paths.producer, paths.registrar, paths.consumer, paths.scheduler, paths.worker, paths.campaign,
             paths.alerter,

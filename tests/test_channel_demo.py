@@ -74,7 +74,9 @@ def test_every_provider_takes_what_the_evening_has_for_it(lines: list[dict[str, 
     """One of each text for each channel: none is too long, and every signature is right."""
     seen: set[Any] = set()
     with fakes() as running:
-        channels = {name: build(name, config, now, aws_client) for name, config in secret(running.url).items()}
+        channels = {
+            name: build(name, config, now, aws_client, local=True) for name, config in secret(running.url).items()
+        }
         sent = 0
         for number, line in enumerate(lines):
             kind = (of(line).get("channel"), str(of(line).get("source")), len(str(of(line).get("content"))) // 50)
@@ -95,7 +97,9 @@ def test_a_webhook_that_is_signed_with_another_secret_is_refused_by_its_fake(lin
     line = next(of(line) for line in lines if of(line).get("channel") == "webhook" and "id" in of(line))
     with fakes() as running:
         config = secret(running.url)["webhook"] | {"secret": "whsec_b3RoZXI="}
-        (outcome,) = send(build("webhook", config, now, aws_client), accept(line, default_id="n", now=now())[0])
+        (outcome,) = send(
+            build("webhook", config, now, aws_client, local=True), accept(line, default_id="n", now=now())[0]
+        )
     assert (outcome.kind, running.taken) == ("unauthorized", [])
 
 

@@ -92,7 +92,7 @@ def test_the_example_sends_and_understands_its_answers(
 ) -> None:
     given = notification("slack", "a", "#orders", {"body": "안녕하세요"})
     with listening(answering(f"HTTP/1.1 {status} X\r\n{headers}Content-Length: 0\r\n\r\n".encode())) as peer:
-        (outcome,) = send(example.DiscordChannel({"url": peer.url}, now), given)
+        (outcome,) = send(example.DiscordChannel({"url": peer.url}, now, local=True), given)
     assert (outcome.kind, outcome.retry_after_s) == (kind, retry_after_s)
     assert peer.requests[0].endswith('{"content":"안녕하세요"}'.encode())
     assert (outcome == DELIVERED) == (status == 204)

@@ -200,7 +200,7 @@ def test_no_reason_shows_what_was_sent_or_where(slack: Running) -> None:
     ],
 )
 def test_what_is_set_up_wrongly_is_named_and_never_shown(config: dict[str, Any], named: str) -> None:
-    channel = build("slack", config, now, no_clients)
+    channel = build("slack", config, now, no_clients, local=True)
     assert isinstance(channel, NotConfigured)
     (outcome,) = channel.send([order()])
     assert (outcome.kind, "canary" in outcome.reason) == ("rejected", False)

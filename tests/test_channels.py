@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from lambdas.quiet_hours.channels import LONGEST_DEADLINE_S, NotConfigured, build
+from lambdas.quiet_hours.channels.config import local_use
 from lambdas.quiet_hours.channels.seam import DELIVERED, Channel, Outcome
 from lambdas.quiet_hours.channels.webhook import DEADLINE_S, RATE_PER_S, WebhookChannel
 from lambdas.quiet_hours.delivery import LANE_SHARE, TURN_S_MAX
@@ -295,6 +296,31 @@ CONFIGURED: list[tuple[str, dict[str, Any]]] = [
     ("email", {"from": "shop@example.com"}),
     ("push", {}),
 ]
+
+
+@pytest.mark.parametrize(("name", "config"), CONFIGURED[1:])
+def test_no_channel_calls_this_machine_unless_aws_is_on_it(name: str, config: dict[str, Any]) -> None:
+    stand_in = {"url": "http://127.0.0.1:9001/"} if name == "webhook" else {"endpoint_url": "http://127.0.0.1:9001"}
+    assert isinstance(build(name, config | stand_in, lambda: DAY, aws_client, local=False), NotConfigured)
+    assert not isinstance(build(name, config | stand_in, lambda: DAY, aws_client, local=True), NotConfigured)
+
+
+def test_slack_s_webhooks_are_not_on_this_machine_either() -> None:
+    config = {"webhooks": {"#orders": "http://127.0.0.1:9001/"}}
+    assert isinstance(build("slack", config, lambda: DAY, no_clients, local=False), NotConfigured)
+
+
+@pytest.mark.parametrize(
+    ("env", "local"),
+    [
+        ({}, False),
+        ({"AWS_ENDPOINT_URL": ""}, False),
+        ({"AWS_ENDPOINT_URL": "https://vpce-1.sqs.ap-northeast-2.vpce.amazonaws.com"}, False),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}, True),
+    ],
+)
+def test_it_is_local_use_where_aws_itself_is_on_this_machine(env: dict[str, str], local: bool) -> None:
+    assert local_use(env) is local
 
 
 def test_every_channel_keeps_what_the_seam_promises() -> None:

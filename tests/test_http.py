@@ -458,6 +458,7 @@ def test_https_and_this_machine_are_fit(url: str) -> None:
 PRIVATE_ADDRESSES = [
     *("127.0.0.1", "10.1.2.3", "192.168.0.9", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
     *("::1", "::ffff:10.1.2.3", "fd00::1", "fe80::1%lo", "::ffff:169.254.169.254", "2002:a9fe:a9fe::1"),
+    *("fec0::1", "::10.0.0.1", "::ffff:0:127.0.0.1", "64:ff9b:1::a9fe:a9fe", "2001:0:7f00:1::", "240.0.0.1"),
     *("64:ff9b::a9fe:a9fe", "64:ff9b::10.0.0.1", "::", "2001:db8::1", "224.0.0.1", "ff02::1", "ff0e::1"),
 ]
 
@@ -506,6 +507,15 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(monkeypatch: pyt
     with pytest.raises(NotSent, match="ConnectionRefusedError"):
         post("https://hooks.example.com/")
     assert called == [("1.1.1.1", 443)]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9001/", "https://localhost/", "http://[::1]:80/", "https://LOCALHOST/"]
+)
+def test_this_machine_is_not_fit_but_in_local_use(url: str) -> None:
+    Poster(url, 1, only_host="hooks.slack.com", local=True).close()
+    with pytest.raises(ValueError, match="url must not be on this machine"):
+        Poster(url, 1, local=False)
 
 
 def test_only_the_host_that_is_allowed_and_this_machine_are_fit() -> None:

@@ -66,6 +66,7 @@ def env(settings: Settings, secrets: Any, sqs: Any, dynamodb: Any, monkeypatch: 
     for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
     fresh_process(monkeypatch, sqs, dynamodb)
+    monkeypatch.setattr(worker.channels, "local_use", lambda: True)
     return settings
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..notification import Notification
 from . import aws, aws_sms, log, ses, slack, sns, solapi, webhook
+from .config import local_use
 from .seam import Channel, Misconfigured, Outcome
 
 LONGEST_DEADLINE_S = max(module.DEADLINE_S for module in (aws, log, slack, solapi, webhook))
@@ -24,9 +25,16 @@ EXAMPLES = {
 """What the secret needs, at least: said where there is nothing."""
 
 
-def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetime], clients: aws.Clients) -> Channel:
+def build(
+    name: str,
+    config: Mapping[str, Any] | None,
+    now: Callable[[], datetime],
+    clients: aws.Clients,
+    local: bool | None = None,
+) -> Channel:
     """The channel of that name. `config` is its part of the channel secret, None where there is none; `clients` makes
-    the clients of AWS's own channels, when they are first needed.
+    the clients of AWS's own channels, when they are first needed; `local` says whether it may call this machine, which
+    where it is None the environment does (`local_use`).
 
     One that does not exist yet, or lacks what it needs, rejects everything with a reason that says what to set.
     """
@@ -37,12 +45,16 @@ def build(name: str, config: Mapping[str, Any] | None, now: Callable[[], datetim
     if not isinstance(config, Mapping):
         return NotConfigured(f"the channel secret needs {EXAMPLES[name]}")
     try:
-        return _configured(name, config, now, clients)
+        return _configured(name, config, now, clients, local_use() if local is None else local)
     except Misconfigured as fault:
         return NotConfigured(str(fault))
 
 
-def _configured(name: str, config: Mapping[str, Any], now: Callable[[], datetime], clients: aws.Clients) -> Channel:
+def _configured(
+    name: str, config: Mapping[str, Any], now: Callable[[], datetime], clients: aws.Clients, local: bool
+) -> Channel:
+    if "endpoint_url" in config and not local:
+        raise Misconfigured(f"{name}.endpoint_url is for local use only")
     match name, config.get("provider"):
         case "kakao", _:
             return solapi.SolapiChannel("kakao", config, now)
@@ -55,9 +67,9 @@ def _configured(name: str, config: Mapping[str, Any], now: Callable[[], datetime
         case "push", _:
             return sns.SnsChannel(config, clients)
         case "slack", _:
-            return slack.SlackChannel(config, now)
+            return slack.SlackChannel(config, now, local)
         case "webhook", _:
-            return webhook.WebhookChannel(config, now)
+            return webhook.WebhookChannel(config, now, local)
     raise Misconfigured('sms.provider must be "solapi" or "aws"')
 
 

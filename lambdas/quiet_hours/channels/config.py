@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from .http import Poster
+from .http import LOCAL_HOSTS, Poster
 from .seam import Misconfigured
 
 RATE_MAX = 100_000
 
 Config = Mapping[str, Any]
+
+
+def local_use(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether AWS itself is on this machine, as the embedded AWS says to the functions that it runs. Only then may
+    channels call this machine: in a real Lambda, 127.0.0.1 is the API of Lambda's runtime."""
+    return urlsplit(env.get("AWS_ENDPOINT_URL", "")).hostname in LOCAL_HOSTS
 
 
 def required(config: Config, channel: str, name: str) -> str:
@@ -46,10 +54,12 @@ def can_resend(config: Config, channel: str) -> bool:
     return bool(rule == "resend")
 
 
-def poster(url: str, deadline_s: float, channel: str, name: str, only_host: str | None = None) -> Poster:
-    """A connection to a configured URL. Raises `Misconfigured`."""
+def poster(
+    url: str, deadline_s: float, channel: str, name: str, only_host: str | None = None, local: bool = False
+) -> Poster:
+    """A connection to a configured URL, which may be on this machine only where `local`. Raises `Misconfigured`."""
     try:
-        return Poster(url, deadline_s, only_host)
+        return Poster(url, deadline_s, only_host, local)
     except ValueError as fault:
         raise Misconfigured(f"{channel}.{name}: {fault}" if name != "url" else f"{channel}.{fault}") from None
 
@@ -59,11 +69,12 @@ def endpoint(config: Config, channel: str, url: str, deadline_s: float) -> Poste
     same path. Raises `Misconfigured`."""
     stand_in = local_endpoint(config, channel)
     host, _, path = url.removeprefix("https://").partition("/")
-    return poster(f"{stand_in}/{path}" if stand_in else url, deadline_s, channel, "endpoint_url", host)
+    return poster(f"{stand_in}/{path}" if stand_in else url, deadline_s, channel, "endpoint_url", host, local=True)
 
 
 def local_endpoint(config: Config, channel: str) -> str | None:
-    """`endpoint_url`, which only this machine may be: another place would be given the credentials."""
+    """`endpoint_url`, which only this machine may be: another place would be given the credentials. Whether it may be
+    given at all, `channels.build` has decided."""
     url = optional(config, channel, "endpoint_url")
     found = None if url is None else _LOCAL.fullmatch(url)
     if url is not None and (found is None or not 0 < int(found[1]) < 65_536):

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 RESPONSE_BYTES_MAX = 256 * 1024
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""This machine, for trying things out. Any other name must lead to a public address, whatever it resolves to."""
+"""This machine, for local use. Any other name must lead to a public address, whatever it resolves to."""
 
 FAILURES = (OSError, http.client.HTTPException, ValueError)
 """What the standard library raises when a call fails; a name that cannot be looked up may be a ValueError."""
@@ -51,11 +51,11 @@ class Poster:
     """Keeps a connection for each thread to one URL. `deadline_s` bounds a call from its start to the last byte; only
     looking up the name may take longer, and then nothing is sent.
 
-    Raises `ValueError` when the URL is not https, or http to this machine, or carries a user name, or is on another
-    host than `only_host` (this machine is always allowed).
+    Raises `ValueError` when the URL is not https, or carries a user name, or is on another host than `only_host`, or on
+    this machine. Where `local` is true, this machine is allowed, by http too.
     """
 
-    def __init__(self, url: str, deadline_s: float, only_host: str | None = None) -> None:
+    def __init__(self, url: str, deadline_s: float, only_host: str | None = None, local: bool = True) -> None:
         if not re.fullmatch(r"[!-~]+", url):
             raise ValueError("url must be set, in visible ASCII characters")
         try:
@@ -63,12 +63,14 @@ class Poster:
             port = parts.port
         except ValueError:  # its text shows the URL
             raise ValueError("url has a host or a port that cannot be read") from None
-        local = parts.hostname in LOCAL_HOSTS
+        here = parts.hostname in LOCAL_HOSTS
         if parts.hostname is None or parts.username is not None:
             raise ValueError("url must name a host and carry no user name")
-        if parts.scheme != "https" and not (parts.scheme == "http" and local):
+        if here and not local:
+            raise ValueError("url must not be on this machine: that is for local use only")
+        if parts.scheme != "https" and not (parts.scheme == "http" and here):
             raise ValueError("url must begin with https:// (http:// is for this machine only)")
-        if only_host is not None and parts.hostname != only_host and not local:
+        if only_host is not None and parts.hostname != only_host and not here:
             raise ValueError(f"url must be on {only_host}")
         self._host = parts.hostname
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
@@ -218,12 +220,13 @@ def is_public(address: str) -> bool:
     """Whether an IP address is of the public internet, and so is an IPv4 address that is wrapped in it."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address):
-        wrapped = found.ipv4_mapped or found.sixtofour
         if found in _NAT64:
-            wrapped = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if wrapped is not None and not is_public(str(wrapped)):
+            return is_public(str(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)))
+        wrapped = found.ipv4_mapped or found.sixtofour
+        if found.is_site_local or (wrapped is not None and not is_public(str(wrapped))):
             return False
-    return found.is_global and not found.is_multicast
+    # Python calls some reserved addresses global: IPv4 ones written as IPv6 in old ways, and NAT64's local prefix.
+    return found.is_global and not found.is_multicast and not found.is_reserved
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

@@ -40,18 +40,19 @@ _UNAUTHORIZED = (
 
 class SlackChannel:
     """Built from `{"token": "xoxb-…"}` or `{"webhooks": {"#orders": "https://hooks.slack.com/services/…"}}`; optional
-    `rate_per_s`, `unknown_outcome`, `endpoint_url`. Raises `Misconfigured`."""
+    `rate_per_s`, `unknown_outcome`, `endpoint_url`. `local`: the URLs may be on this machine. Raises
+    `Misconfigured`."""
 
     deadline_s = DEADLINE_S
     batch_size = 1
     side_by_side = 10
 
-    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
+    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = True) -> None:
         self.rate_per_s = settings.rate_per_s(config, "slack", RATE_PER_S)
         self.can_resend = settings.can_resend(config, "slack")
         self._now = now
         self._token = settings.optional(config, "slack", "token")
-        self._webhooks = _webhooks(config.get("webhooks", {}))
+        self._webhooks = _webhooks(config.get("webhooks", {}), local)
         if (self._token is None) == (not self._webhooks):
             raise Misconfigured('slack needs "token", or "webhooks" with a URL for each channel, and not both')
         self._api = settings.endpoint(config, "slack", POST_MESSAGE_URL, DEADLINE_S)
@@ -88,7 +89,7 @@ class SlackChannel:
         return _outcome(answer, self._now())
 
 
-def _webhooks(config: object) -> dict[str, Poster]:
+def _webhooks(config: object, local: bool) -> dict[str, Poster]:
     if not isinstance(config, dict):
         raise Misconfigured('slack.webhooks must be an object such as {"#orders": "https://hooks.slack.com/…"}')
     posters = {}
@@ -97,7 +98,7 @@ def _webhooks(config: object) -> dict[str, Poster]:
             address = canonical_address("slack", name)
         except ValueError as fault:
             raise Misconfigured(f"a name in slack.webhooks {fault}") from None
-        posters[address] = settings.poster(str(url), DEADLINE_S, "slack", "webhooks", WEBHOOK_HOST)
+        posters[address] = settings.poster(str(url), DEADLINE_S, "slack", "webhooks", WEBHOOK_HOST, local)
     return posters
 
 

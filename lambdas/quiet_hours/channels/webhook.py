@@ -23,16 +23,17 @@ RATE_PER_S = 200.0
 
 
 class WebhookChannel:
-    """Built from `{"url": …, "secret": …, "rate_per_s": …}`, the last two optional. Raises `Misconfigured`."""
+    """Built from `{"url": …, "secret": …, "rate_per_s": …}`, the last two optional. `local`: the URL may be on this
+    machine. Raises `Misconfigured`."""
 
     deadline_s = DEADLINE_S
     batch_size = 1
     side_by_side = 25
     can_resend = True
 
-    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
+    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = True) -> None:
         self.rate_per_s = settings.rate_per_s(config, "webhook", RATE_PER_S)
-        self._poster = settings.poster(str(config.get("url", "")), DEADLINE_S, "webhook", "url")
+        self._poster = settings.poster(str(config.get("url", "")), DEADLINE_S, "webhook", "url", local=local)
         self._key = _key(config["secret"]) if "secret" in config else None
         self._now = now
 
