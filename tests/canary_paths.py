@@ -3,7 +3,8 @@ own: what it prints is what a function would have logged. Run by tests/test_cana
 
     python -m tests.canary_paths OUT.json
 
-OUT.json gets what else leaves the functions: what came of each path, the attributes of dead letters, the alerts.
+OUT.json gets what else leaves the functions: what came of each path, the attributes of dead letters, the alerts, and
+why a campaign file could not be read.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ class Paths:
         lines = "\n".join(map(to_text, [canary(), *wrong()])) + f"\n{TEXT}\n"
         self.take("campaign: csv", campaign.handler, drop(columns + row + bad, f"{PHONE} {EMAIL}.csv"))
         self.take("campaign: lines", campaign.handler, drop(lines, "a.jsonl"))
-        self.take("campaign: no header", campaign.handler, drop(row, "b.csv"))
+        self.take("campaign: no header", campaign.handler, drop(row.removeprefix("sms,"), "b.csv"))
         full = Faulty(self.sqs, send_message_batch=fail())
         with self.instead(campaign, _clients=lambda: (self.s3, full)):
             self.take("campaign: queue down", campaign.handler, drop(columns + row, "c.csv"))
@@ -341,8 +342,20 @@ def main() -> None:
             step()
         letters = [text_attributes(each) for each in take(sqs, settings.dead_letter_queue_url)]
         alerts = [each["Body"] for each in take(sqs, heard)]
+        written = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
+        reports = [
+            json.load(s3.get_object(Bucket=BUCKET, Key=key)["Body"])["error"]
+            for key in written
+            if key.endswith(campaign.REPORT)
+        ]
         mock.patch.stopall()
-    found = {"outcomes": paths.outcomes, "letters": letters, "alerts": alerts, "slack": paths.slack}
+    found = {
+        "outcomes": paths.outcomes,
+        "letters": letters,
+        "alerts": alerts,
+        "slack": paths.slack,
+        "reports": [error for error in reports if error],
+    }
     Path(sys.argv[1]).write_text(json.dumps(found, ensure_ascii=False, indent=1))
 
 

@@ -98,7 +98,7 @@ def test_no_canary_is_in_what_a_function_prints_or_raises(ran: Ran, canary: str)
 
 
 @pytest.mark.parametrize("canary", CANARIES)
-@pytest.mark.parametrize("place", ["outcomes", "letters", "alerts", "slack"])
+@pytest.mark.parametrize("place", ["outcomes", "letters", "alerts", "slack", "reports"])
 def test_no_canary_is_in_an_error_a_dead_letters_attribute_or_an_alert(ran: Ran, place: str, canary: str) -> None:
     assert ran.found[place]
     assert canary not in json.dumps(ran.found[place], ensure_ascii=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .bundle import Unreadable, unpack
+from .notification import shown_name
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -129,7 +130,8 @@ def _header(first: Line | None) -> list[str]:
         raise BadFile(f"the first line must name the columns; {fault or allowed}")
     for name in found:
         if name not in COLUMNS and not any(name.startswith(group) and name != group for group in GROUPS):
-            raise BadFile(f"the first line must name the columns; {name[:40]!r} is none; {allowed}")
+            asks = "(is that line missing, or are its fields separated by semicolons?)"
+            raise BadFile(f"the first line must name the columns; {shown_name(name)} is none {asks}; {allowed}")
         if found.count(name) > 1:
             raise BadFile(f"the first line names {name} twice")
     if missing := [name for name in REQUIRED if name not in found]:
