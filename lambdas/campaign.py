@@ -8,12 +8,11 @@ is absorbed: a row without an id is known by the file's content and its line.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
 
@@ -25,7 +24,7 @@ from botocore.exceptions import ClientError
 from .quiet_hours.bundle import Item, pack
 from .quiet_hours.discretion import discreet
 from .quiet_hours.label import label_faults
-from .quiet_hours.notification import Invalid, accept, is_id
+from .quiet_hours.notification import NOTIFICATION_BYTES_MAX, Invalid, accept, is_id
 from .quiet_hours.queues import ServiceError, error_code, send
 from .quiet_hours.rows import BadFile, Row, rows
 from .quiet_hours.settings import CAMPAIGN_PROGRESS, Settings
@@ -35,15 +34,19 @@ if TYPE_CHECKING:
 
 REJECTED, REPORT = ".rejected.jsonl", ".report.json"
 
-ROWS_A_BATCH = 1_000
-"""Ten full bundles of short notifications, which are one call."""
+ROWS_A_BATCH, BATCH_BYTES = 1_000, 4 * 1024 * 1024
+"""Ten full bundles of short notifications, which are one call; fewer rows where they are long."""
+
+ROW_SHOWN_CHARACTERS = NOTIFICATION_BYTES_MAX
+"""Of a rejected row: what is longer is no notification, whatever stands at its end."""
 
 PART_BYTES = 8 * 1024 * 1024
 """How many rejected rows are kept in memory: S3 takes parts of an upload from 5 MiB on."""
 
 SAVE_EVERY_ROWS = 100_000
 STOP_BEFORE_S = 30
-AGAIN_AT_ONCE_S, AGAIN_LATER_S = 0, 30
+AGAIN_AT_ONCE_S, AGAIN_LATER_S = 0, 600
+"""Later is where S3 or SQS fails: the file's 150 receives are then a day of outage."""
 
 GONE = ("NoSuchKey", "404", "PreconditionFailed", "412")
 
@@ -153,7 +156,7 @@ class Campaign:
         unsaved = 0
         while True:
             try:
-                batch = list(islice(found, ROWS_A_BATCH))
+                batch = _batch(found, progress.offset)
             except ServiceError as fault:
                 logger.warning("campaign file not read on", extra={"code": error_code(fault)})
                 return AGAIN_LATER_S
@@ -250,6 +253,16 @@ class Campaign:
         self.s3.delete_object(Bucket=self.bucket, Key=self._progress_key)
 
 
+def _batch(found: Iterator[Row], offset: int) -> list[Row]:
+    """The next rows, which begin at `offset`: as many as are worked on at once, none at the end."""
+    batch: list[Row] = []
+    for row in found:
+        batch.append(row)
+        if len(batch) == ROWS_A_BATCH or row.end - offset >= BATCH_BYTES:
+            break
+    return batch
+
+
 def judge(batch: Sequence[Row], etag: str, now: datetime, settings: Settings) -> tuple[list[Item], list[str]]:
     """What of some rows is accepted, and the JSON Lines that say why the others are not."""
     items: list[Item] = []
@@ -259,7 +272,8 @@ def judge(batch: Sequence[Row], etag: str, now: datetime, settings: Settings) ->
             items.append(_accept_row(row, f"campaign:{etag}:{row.line}", now, settings))
         except Invalid as invalid:
             given = row.candidate.get("id") if isinstance(row.candidate, dict) else None
-            shown = {"line": row.line, "id": given if is_id(given) else None, "errors": invalid.errors, "row": row.text}
+            shown = {"line": row.line, "id": given if is_id(given) else None, "errors": invalid.errors}
+            shown["row"] = row.text[:ROW_SHOWN_CHARACTERS]
             rejected.append(json.dumps(shown, ensure_ascii=False) + "\n")
     return items, rejected
 

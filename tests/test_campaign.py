@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas import campaign
 from lambdas.campaign import AGAIN_AT_ONCE_S, AGAIN_LATER_S, Campaign
+from lambdas.quiet_hours.notification import NOTIFICATION_BYTES_MAX, to_text
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_TIMEOUT_S, Settings
 from tests.aws import DAY, Faulty, dynamodb, fail, record, refuse, settings, sqs, take_notifications
 
@@ -185,6 +187,30 @@ def test_a_file_that_cannot_be_read_is_reported_and_not_tried_again(
     assert (report(s3, key)["accepted"], report(s3, key)["rejected"]) == (0, 0)
 
 
+def test_long_rows_need_no_more_memory_than_many_short_ones(
+    s3: Any, drop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three hundred rows of 120 KB, each four times as large in memory as in the file, and all of them rejected."""
+    monkeypatch.setattr(campaign, "ROWS_A_BATCH", 1_000)
+    key = "campaigns/long.jsonl"
+    line = to_text({"channel": "log", "address": "a", "content": {"body": "x" * 120_000 + "😀"}}).encode() + b"\n"
+    chunks = iter([line] * 300)
+
+    def read(real: Any, **call: Any) -> Any:
+        return {"Body": SimpleNamespace(read=lambda size: next(chunks, b""))} if call["Key"] == key else real(**call)
+
+    dropped = replace(drop("{}", key), s3=Faulty(s3, get_object=read), size=300 * len(line))
+    tracemalloc.start()
+    try:
+        assert run(dropped) is None
+        peak_mib = tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+    assert report(s3, key)["rejected"] == 300
+    assert {len(each["row"]) for each in rejected(s3, key)} == {NOTIFICATION_BYTES_MAX}
+    assert peak_mib < 150, peak_mib
+
+
 # --- ids
 
 
@@ -251,6 +277,7 @@ def test_a_crash_at_any_call_loses_no_row_and_leaves_one_report(
     s3: Any, sqs: Any, settings: Settings, drop: Any, monkeypatch: pytest.MonkeyPatch, crashes_at: int, after: bool
 ) -> None:
     monkeypatch.setattr(campaign, "PART_BYTES", 5 * 1024 * 1024)
+    monkeypatch.setattr(campaign, "ROW_SHOWN_CHARACTERS", 50_000)
     monkeypatch.setattr(campaign, "SAVE_EVERY_ROWS", 20)
     bad = f"sms,bad,,{'가' * 40_000}\n"
     dropped = drop(table(30) + bad * 50 + table(5, start=30).partition("\n")[2])
@@ -288,6 +315,7 @@ def test_an_upload_that_another_run_has_ended_is_begun_again(
 ) -> None:
     """S3 may tell of a file twice, and two runs then work on it at once: the slower one starts over and is absorbed."""
     monkeypatch.setattr(campaign, "PART_BYTES", 5 * 1024 * 1024)
+    monkeypatch.setattr(campaign, "ROW_SHOWN_CHARACTERS", 50_000)
     bad = f"sms,bad,{'가' * 40_000}\n"
     dropped = drop("channel,address,body\n" + bad * (50 + rows_after))
     steps = count()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lambdas import campaign
 from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
 from lambdas.quiet_hours.ledger import KEEP
 from lambdas.quiet_hours.notification import LIFE
@@ -145,6 +146,11 @@ def test_what_is_remembered_of_notifications_is_forgotten_and_what_people_said_n
     forgetting = {"AttributeName": "expires", "Enabled": True}
     found = {name: stack.table(name).get("TimeToLiveSpecification") for name in TABLES}
     assert found == {"Ledger": forgetting, "Consent": None, "ConsentHistory": None, "Held": forgetting}
+
+
+def test_an_outage_of_a_day_does_not_use_up_the_receives_of_a_campaign_file(stack: Deployed) -> None:
+    receives: int = stack.queue("Campaign")["RedrivePolicy"]["maxReceiveCount"]
+    assert receives * campaign.AGAIN_LATER_S >= 24 * 3600
 
 
 def test_the_indexes_hold_keys_alone(stack: Deployed) -> None:
