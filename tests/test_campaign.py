@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
@@ -209,6 +211,14 @@ def test_long_rows_need_no_more_memory_than_many_short_ones(
     assert report(s3, key)["rejected"] == 300
     assert {len(each["row"]) for each in rejected(s3, key)} == {NOTIFICATION_BYTES_MAX}
     assert peak_mib < 150, peak_mib
+
+
+def test_the_example_of_the_docs_is_accepted_as_it_stands(s3: Any, sqs: Any, settings: Settings, drop: Any) -> None:
+    doc = (Path(__file__).resolve().parent.parent / "docs" / "campaigns.md").read_text()
+    example = re.findall(r"^    ((?:channel|kakao|sms),.+)$", doc, re.MULTILINE)
+    labelling = replace(settings, advertising_label=True)
+    assert run(replace(drop("\n".join(example)), settings=labelling)) is None
+    assert (len(example), report(s3)["accepted"], report(s3)["rejected"]) == (3, 2, 0)
 
 
 # --- ids

@@ -323,6 +323,12 @@ def test_it_is_local_use_where_aws_itself_is_on_this_machine(env: dict[str, str]
     assert local_use(env) is local
 
 
+def test_a_channel_that_is_slower_than_the_guard_knows_is_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WebhookChannel, "deadline_s", LONGEST_DEADLINE_S + 1)
+    with pytest.raises(AssertionError, match="the guard does not know of webhook's deadline"):
+        build("webhook", {"url": "https://example.com/"}, lambda: DAY, no_clients)
+
+
 def test_every_channel_keeps_what_the_seam_promises() -> None:
     """The guard covers each deadline; a call fits into an invocation; there is always something to do."""
     for channel in every_channel():

@@ -45,9 +45,11 @@ def build(
     if not isinstance(config, Mapping):
         return NotConfigured(f"the channel secret needs {EXAMPLES[name]}")
     try:
-        return _configured(name, config, now, clients, local_use() if local is None else local)
+        channel = _configured(name, config, now, clients, local_use() if local is None else local)
     except Misconfigured as fault:
         return NotConfigured(str(fault))
+    assert channel.deadline_s <= LONGEST_DEADLINE_S, f"the guard does not know of {name}'s deadline"
+    return channel
 
 
 def _configured(
