@@ -56,6 +56,7 @@ class Service:
             raise Misconfigured(f"{channel}.region must be set") from None
         self.region: str = self._client.meta.region_name
         self._name = name
+        # boto3 chose the endpoint: AWS's own, or in local use the embedded AWS's.
         self._poster = settings.poster(self._client.meta.endpoint_url, DEADLINE_S, channel, "endpoint_url", local=True)
         self._host = urlsplit(self._client.meta.endpoint_url).netloc
         self._client.meta.events.register("before-send", self._carry)
