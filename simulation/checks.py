@@ -40,6 +40,9 @@ LANES_SHARE = 0.5
 MARK_CALLS = 4
 """The mark before a call is one transaction or two, each of which takes the latency up to twice."""
 
+MAY_HAVE_IT = "the provider may have it"
+"""What stands in the reason of an ending that is none of the provider's, where a call before it had no answer."""
+
 WITH_LETTER = ("dead_lettered", "unknown")
 QUIET_FROM_HOUR = 21
 FEWEST_FAULTS_TO_EXHAUST = 7
@@ -116,6 +119,8 @@ class Checks:
         """The API has said what came of a cancellation."""
         if outcome == "cancelled":
             self.cancelled.add(id_)
+            if id_ in self.sure and self._is_taken(id_):
+                self._broken("cancelled_is_cancelled", f"{id_} is answered as cancelled, and its provider has it")
         if self.world.note:
             self.world.note(f"the API answers a cancellation: {outcome}", id_)
 
@@ -174,6 +179,8 @@ class Checks:
                 self._broken("conserved", f"{id_} is recorded as delivered and no provider has it")
             elif state == "opted_out" and not self._ever_opted_out(wanted):
                 self._broken("conserved", f"{id_} is recorded as opted out and nobody did")
+            elif state in ("expired", "opted_out") and self._is_taken(id_) and MAY_HAVE_IT not in _reason(ledger[id_]):
+                self._broken("conserved", f"{id_} is {state}, its provider has it, and nothing says that it may")
             elif state == "expired" and not self._has_expired(wanted):
                 self._broken("conserved", f"{id_} is recorded as expired before its time")
         for id_, item in ledger.items():
@@ -205,7 +212,7 @@ class Checks:
         poison = {each.id for each in self.plan.wanted if each.number in self.plan.poison}
         refused = {each.id for each in self.plan.wanted if each.number in self.plan.refused}
         for id_, item in ledger.items():
-            reason = item.get("reason", {}).get("S", "")
+            reason = _reason(item)
             exhausted = reason.startswith("attempts_exhausted")
             if exhausted and id_ not in poison and excuses < FEWEST_FAULTS_TO_EXHAUST:
                 self._broken("blameless", f"{id_} ran out of attempts, though nothing was wrong with it")
@@ -286,12 +293,20 @@ class Checks:
             consent.get("opted_out") for _, consent in self.consents[wanted.recipient]
         )
 
+    def _is_taken(self, id_: str) -> bool:
+        """Whether its provider has it, and nobody has said since that it shall be sent all the same."""
+        return bool(self.acceptances[self.sure[id_].number]) and id_ not in self.reopened
+
     def _has_expired(self, wanted: Wanted) -> bool:
         return wanted.expires is not None and self.world.t >= wanted.expires - self.late_s
 
 
 def _within(times: list[float], begins: float, ends: float) -> int:
     return bisect_right(times, ends) - bisect_left(times, begins)
+
+
+def _reason(item: dict[str, Any]) -> str:
+    return str(item.get("reason", {}).get("S", ""))
 
 
 def _undoes(msg: Msg, item: dict[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from . import clients, topology
 from .checks import Checks, Violation
 from .faults import Faults
 from .functions import Function, Source, Triggers
-from .plan import Plan, draw
+from .plan import Plan, draw, draw_last_seconds
 from .providers import KINDS, Provider
 from .queues import Sqs
 from .tables import DynamoDb, Table
@@ -39,6 +39,9 @@ EVENTS_MAX = 200_000
 """A night has about four thousand. Something that is handed to and fro for ever is not settled."""
 
 NOTIFICATIONS = 40
+
+BEFORE_THE_GUARD_S = (15.5, 25.0)
+"""How long before quiet hours a worker begins on nights with pauses beyond the bound: in time, as far as it knows."""
 
 _policies: dict[Policy, Policy] = {}  # one object for equal policies: the rule remembers windows by it
 
@@ -78,7 +81,7 @@ class Night:
         if plan is None:
             self.plan.record_held = seed % 3 == 0
         if pause_factor > 1:
-            self.plan.longest_pause_s = pause_s * pause_factor
+            draw_last_seconds(self.plan, rng, pause_s * pause_factor, BEFORE_THE_GUARD_S)
         self.world = World(self.plan.start, seed)
         if note:
             self.world.note = lambda text, id_: note(self.world, text, id_)

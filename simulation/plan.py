@@ -293,13 +293,14 @@ def _draw_adversity(plan: Plan, rng: Random, pause_s: float) -> None:
             plan.junk.append((_moment(plan, rng), body))
             plan.letters.append(body)
     if rng.random() < 0.15:
-        _draw_last_seconds(plan, rng, pause_s)
+        draw_last_seconds(plan, rng, pause_s, (9.5, 14.5))
 
 
-def _draw_last_seconds(plan: Plan, rng: Random, pause_s: float) -> None:
-    """What was cleared in time comes to the worker at the last moment, stands still there, and is sent slowly."""
+def draw_last_seconds(plan: Plan, rng: Random, pause_s: float, left_s: tuple[float, float]) -> None:
+    """What was cleared in time comes to the worker at the last moment, `left_s` before quiet hours, stands still there
+    for up to `pause_s`, and is sent slowly."""
     begin = rng.choice(plan.begins)
-    plan.blocked["delivery"] = (begin - 80, begin - rng.uniform(9.5, 14.5))
+    plan.blocked["delivery"] = (begin - 80, begin - rng.uniform(*left_s))
     plan.slow_s, plan.longest_pause_s = 100.0, pause_s
     for index in rng.sample(range(len(plan.requests)), min(5, len(plan.requests))):
         plan.requests[index] = replace(plan.requests[index], at=begin - rng.uniform(17, 70))

@@ -148,6 +148,16 @@ def cancel_is_not_honest() -> list[Patch]:
     return [(status, "cancel", hopeful)]
 
 
+@plant("a call without an answer, and then a cancel or an expiry", "cancelled_is_cancelled", "conserved")
+def forgets_open_calls() -> list[Patch]:
+    released = ledger.released
+
+    def clean(*args: Any, sending: bool = False) -> Any:
+        return released(*args)
+
+    return [(delivery, "released", clean)]
+
+
 @plant("cancels racing with release: no answer is taken for a yes", "cancelled_is_cancelled")
 def cancel_takes_no_answer_for_done() -> list[Patch]:
     cancel = status.cancel

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lambdas.quiet_hours.bundle import REDRIVEN
 from lambdas.quiet_hours.channels.seam import DELIVERED, Outcome
 from lambdas.quiet_hours.delivery import ATTEMPTS_MAX, REST_S
 from lambdas.quiet_hours.ledger import Ledger, released
@@ -142,6 +143,17 @@ def test_a_channel_that_is_not_to_be_asked_twice_any_more_is_not(world: World) -
     world.run()
     assert world.provider.ids == ["a"]
     assert world.states() == {"a": "unknown"}
+
+
+def test_a_redrive_forgets_no_open_call(world: World) -> None:
+    world.provider.answer = lambda _: UNKNOWN if not world.provider.got[1:] else UNAUTHORIZED
+    world.put(accepted("a"))
+    world.run()
+    letter = world.letter()
+    world.clock.sleep(REST_S)
+    world.provider.answer = lambda _: Outcome("unavailable", "http_503: the webhook answered 503")
+    world.receive(letter.body, attributes={REDRIVEN: letter.attributes[REDRIVEN]})
+    assert cancelled(world, "a") == "too_late"
 
 
 def test_giving_a_claim_back_forgets_no_open_call(world: World) -> None:

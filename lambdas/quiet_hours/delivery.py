@@ -79,7 +79,7 @@ class Aftermath:
     def dead_letter(
         self, item: Item, entry: Entry, reason: str, now: datetime, state: Ending = "dead_lettered"
     ) -> None:
-        ending = ended(entry, state, now, reason)
+        ending = ended(entry, state, now, reason, sending=entry.sending)
         self.letters.append((dead_letter(item.text, reason, item.id, ending.ended_at), ending))
         self.counts[state] += 1
 
@@ -308,17 +308,18 @@ class Delivery:
         now = self.now()
         if isinstance(verdict, Outcome) and verdict.kind != "delivered":
             after.counts[f"{verdict.kind}: {name} {verdict.reason.partition(':')[0]}"] += 1
-        is_open = channel.can_resend and (entry.sending or (isinstance(verdict, Outcome) and verdict.kind == "unknown"))
-        but = "; an earlier call had no answer, so that the provider may have it" if is_open else ""
+        is_unknown = isinstance(verdict, Outcome) and verdict.kind == "unknown"
+        entry = replace(entry, sending=channel.can_resend and (entry.sending or is_unknown))
+        but = "; an earlier call had no answer, so that the provider may have it" if entry.sending else ""
         if isinstance(verdict, Hold):
-            after.releases.append(released(entry, sending=is_open))
+            after.releases.append(released(entry, sending=entry.sending))
             after.held.append(item)
             after.counts["held"] += 1
         elif isinstance(verdict, Drop):
             after.endings.append(ended(entry, verdict.reason, now, verdict.why + but))
             after.counts[verdict.reason] += 1
         elif verdict is None or verdict.kind == "unavailable":
-            after.releases.append(released(entry, sending=is_open))
+            after.releases.append(released(entry, sending=entry.sending))
             after.give_back([item], max(1, self._rest_s(name, now)))
         elif verdict.kind == "delivered":
             after.delivered.append(entry)
@@ -333,7 +334,7 @@ class Delivery:
             # After the rest: where only this one is refused, its neighbours have gone before it makes the channel rest.
             delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts + max(0, self._rest_s(name, now)))
             not_before = now + timedelta(seconds=delay_s)
-            after.releases.append(released(entry, entry.attempts + 1, not_before, sending=is_open))
+            after.releases.append(released(entry, entry.attempts + 1, not_before, sending=entry.sending))
             after.give_back([item], delay_s)
 
     def _absorb(self, item: Item, entry: Entry, after: Aftermath) -> None:

@@ -143,7 +143,7 @@ class Ledger:
 
     def _take_over(self, found: Entry, mine: Entry) -> Entry:
         if found.state != "claimed":  # a redrive starts afresh
-            return mine
+            return replace(mine, sending=found.sending)
         if found.owner in (self._owner, ""):
             return replace(mine, attempts=found.attempts, sending=found.sending)
         return replace(mine, attempts=found.attempts + 1, sending=found.sending)
@@ -284,11 +284,11 @@ class _Put:
         return {"Put": put}
 
 
-def ended(entry: Entry, state: Ending, now: datetime, reason: str = "") -> Entry:
-    """The entry as it stands once the notification has ended so."""
-    return Entry(
-        entry.id, state, attempts=entry.attempts, ended_at=now.isoformat(timespec="milliseconds"), reason=reason
-    )
+def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sending: bool = False) -> Entry:
+    """The entry as it stands once the notification has ended so. `sending` where a provider may have got it all the
+    same: a redrive of it must not forget that."""
+    ended_at = now.isoformat(timespec="milliseconds")
+    return Entry(entry.id, state, attempts=entry.attempts, sending=sending, ended_at=ended_at, reason=reason)
 
 
 def released(
