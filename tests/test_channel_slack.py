@@ -31,7 +31,7 @@ def by_token(slack: Running, **config: Any) -> Channel:
 
 
 def by_webhook(url: str, **config: Any) -> Channel:
-    return SlackChannel({"webhooks": {"#orders": url}, **config}, now)
+    return SlackChannel({"webhooks": {"#orders": url}, **config}, now, local=True)
 
 
 def order(id: str = "order-1:paid", address: str = "#orders", **content: str) -> Any:

@@ -33,7 +33,7 @@ def answer(status: int, headers: str = "") -> bytes:
 
 
 def webhook(peer: Peer, **config: Any) -> WebhookChannel:
-    return WebhookChannel({"url": peer.url, **config}, lambda: DAY)
+    return WebhookChannel({"url": peer.url, **config}, lambda: DAY, local=True)
 
 
 def outcome_of(raw: bytes) -> Outcome:
@@ -84,7 +84,7 @@ def test_the_timestamp_is_that_of_the_call() -> None:
     """A receiver refuses old ones: a notification held over night must not carry yesterday's."""
     times = iter([DAY, DAY + timedelta(hours=11), DAY + timedelta(hours=11)])
     with listening(answering(answer(200))) as peer:
-        channel = WebhookChannel({"url": peer.url, "secret": SECRET}, lambda: next(times))
+        channel = WebhookChannel({"url": peer.url, "secret": SECRET}, lambda: next(times), local=True)
         next(times)
         channel.send([accepted()])
         channel.close()
@@ -175,7 +175,7 @@ def test_how_long_to_leave_it_alone_is_what_the_answer_asks(status: int, header:
 def test_without_a_connection_nothing_was_sent_and_the_channel_is_to_blame() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/canary-7"
-    (outcome,) = WebhookChannel({"url": url}, lambda: DAY).send([accepted()])
+    (outcome,) = WebhookChannel({"url": url}, lambda: DAY, local=True).send([accepted()])
     assert outcome.kind == "unavailable"
     assert outcome.reason == "not_connected: no connection to the webhook (ConnectionRefusedError)"
 
@@ -193,7 +193,7 @@ def test_no_reason_shows_what_was_sent_or_where() -> None:
     reasons = []
     for raw in (answer(400), answer(500, "X-Echo: canary-answer\r\n"), answer(302), answer(429), b"canary-answer", b""):
         with listening(once(raw)) as peer:
-            channel = WebhookChannel({"url": f"{peer.url}&key=canary-key", "secret": SECRET}, lambda: DAY)
+            channel = WebhookChannel({"url": f"{peer.url}&key=canary-key", "secret": SECRET}, lambda: DAY, local=True)
             reasons += [outcome.reason for outcome in channel.send([notification])]
             channel.close()
     assert len(reasons) == 6

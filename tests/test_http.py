@@ -57,7 +57,7 @@ def open_sockets() -> int:
 
 
 def post(url: str, body: bytes = b"{}", deadline_s: float = DEADLINE_S) -> Answer:
-    poster = Poster(url, deadline_s)
+    poster = Poster(url, deadline_s, local=True)
     try:
         return poster.post({"content-type": "application/json"}, body)
     finally:
@@ -65,7 +65,7 @@ def post(url: str, body: bytes = b"{}", deadline_s: float = DEADLINE_S) -> Answe
 
 
 def ends_in_time(url: str, error: type[Exception], body: bytes = b"{}", deadline_s: float = DEADLINE_S) -> None:
-    poster = Poster(url, deadline_s)
+    poster = Poster(url, deadline_s, local=True)
     started = time.monotonic()
     with pytest.raises(error):
         poster.post({}, body)
@@ -270,7 +270,7 @@ def test_an_interim_answer_is_none_and_the_one_that_follows_is_not_the_next_requ
             connection.sendall(f"HTTP/1.1 {200 + len(peer.requests)} OK\r\nContent-Length: 0\r\n\r\n".encode())
 
     with listening(talk) as peer:
-        poster = Poster(peer.url, 5)
+        poster = Poster(peer.url, 5, local=True)
         for _ in range(2):
             with pytest.raises(NoAnswer):
                 poster.post({}, b"{}")
@@ -283,7 +283,7 @@ def test_an_interim_answer_is_none_and_the_one_that_follows_is_not_the_next_requ
 
 def test_a_connection_is_used_again() -> None:
     with listening(answering(OK)) as peer:
-        poster = Poster(peer.url, 5)
+        poster = Poster(peer.url, 5, local=True)
         assert [poster.post({}, b"{}")[0] for _ in range(3)] == [200] * 3
         poster.close()
     assert (peer.connections, len(peer.requests)) == (1, 3)
@@ -292,7 +292,7 @@ def test_a_connection_is_used_again() -> None:
 @pytest.mark.parametrize("answer", [OK, LAST_OK])
 def test_a_peer_that_has_hung_up_meanwhile_is_called_anew(answer: bytes) -> None:
     with listening(once(answer)) as peer:
-        poster = Poster(peer.url, 5)
+        poster = Poster(peer.url, 5, local=True)
         for _ in range(3):
             assert poster.post({}, b"{}")[0] == 200
             time.sleep(0.05)
@@ -312,7 +312,7 @@ def test_after_a_failure_the_next_call_begins_with_a_connection_of_its_own() -> 
             connection.sendall(OK)
 
     with listening(talk) as peer:
-        poster = Poster(peer.url, DEADLINE_S)
+        poster = Poster(peer.url, DEADLINE_S, local=True)
         with pytest.raises(NoAnswer):
             poster.post({}, b"{}")
         time.sleep(0.2)
@@ -322,7 +322,7 @@ def test_after_a_failure_the_next_call_begins_with_a_connection_of_its_own() -> 
 
 def test_each_call_has_a_deadline_of_its_own() -> None:
     with listening(answering(OK)) as peer:
-        poster = Poster(peer.url, DEADLINE_S)
+        poster = Poster(peer.url, DEADLINE_S, local=True)
         for _ in range(3):
             assert poster.post({}, b"{}")[0] == 200
             time.sleep(DEADLINE_S / 2)
@@ -341,7 +341,7 @@ def test_of_a_large_answer_only_the_beginning_is_read() -> None:
             sent[-1] += 65_536
 
     with listening(talk) as peer:
-        poster = Poster(peer.url, 5)
+        poster = Poster(peer.url, 5, local=True)
         assert [poster.post({}, b"{}")[0] for _ in range(2)] == [200, 200]
         poster.close()
     assert peer.connections == 2
@@ -357,7 +357,7 @@ def test_what_is_left_unread_is_not_the_next_answer() -> None:
             connection.sendall(head + b"x" * RESPONSE_BYTES_MAX)
 
     with listening(talk) as peer:
-        poster = Poster(peer.url, 5)
+        poster = Poster(peer.url, 5, local=True)
         assert [poster.post({}, b"{}")[0] for _ in range(2)] == [200, 200]
         poster.close()
     assert peer.connections == 2
@@ -371,7 +371,7 @@ def test_a_closed_poster_can_be_used_and_closed_again() -> None:
         hung_up.release()
 
     with listening(talk) as peer:
-        poster = Poster(peer.url, 5)
+        poster = Poster(peer.url, 5, local=True)
         for _ in range(2):
             assert poster.post({}, b"{}")[0] == 200
             poster.close()
@@ -386,7 +386,7 @@ def test_twenty_five_threads_each_get_their_own_answers() -> None:
 
     wrong: list[str] = []
     with listening(talk) as peer:
-        poster = Poster(peer.url, 10)
+        poster = Poster(peer.url, 10, local=True)
 
         def run(thread: int) -> None:
             for n in range(4):
@@ -451,8 +451,8 @@ def test_a_url_that_is_not_fit_is_refused_without_being_shown(url: str) -> None:
         "http://[::1]:80/",
     ],
 )
-def test_https_and_this_machine_are_fit(url: str) -> None:
-    Poster(url, 1).close()
+def test_https_and_in_local_use_this_machine_are_fit(url: str) -> None:
+    Poster(url, 1, local=True).close()
 
 
 PRIVATE_ADDRESSES = [
@@ -515,20 +515,20 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(monkeypatch: pyt
 def test_this_machine_is_not_fit_but_in_local_use(url: str) -> None:
     Poster(url, 1, only_host="hooks.slack.com", local=True).close()
     with pytest.raises(ValueError, match="url must not be on this machine"):
-        Poster(url, 1, local=False)
+        Poster(url, 1)
 
 
 def test_only_the_host_that_is_allowed_and_this_machine_are_fit() -> None:
     for url in ("https://hooks.slack.com/services/T/B/x", "http://127.0.0.1:80/", "https://localhost/"):
-        Poster(url, 1, only_host="hooks.slack.com").close()
+        Poster(url, 1, only_host="hooks.slack.com", local=True).close()
     for url in ("https://hooks.slack.com.example.com/", "https://example.com/?hooks.slack.com", "https://slack.com/"):
         with pytest.raises(ValueError, match=r"^url must be on hooks\.slack\.com$"):
-            Poster(url, 1, only_host="hooks.slack.com")
+            Poster(url, 1, only_host="hooks.slack.com", local=True)
 
 
 def test_another_path_on_the_host_can_be_asked_and_the_answer_s_body_comes_back() -> None:
     with listening(answering(OK)) as peer:
-        poster = Poster(peer.url, 5)
+        poster = Poster(peer.url, 5, local=True)
         assert poster.post({}, b"{}", "/v2/other?a=b").body == b"ok"
         poster.close()
     assert peer.requests[0].startswith(b"POST /v2/other?a=b HTTP/1.1\r\n")
@@ -575,7 +575,7 @@ def test_a_trusted_certificate_is_accepted_and_its_connection_used_again(
     context, trusted = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     with listening(answering(OK, LAST_OK), context) as peer:
-        poster = Poster(f"https://localhost:{peer.port}/", 5)
+        poster = Poster(f"https://localhost:{peer.port}/", 5, local=True)
         assert [poster.post({}, b"{}" * 20_000)[0] for _ in range(2)] == [200, 200]
         poster.close()
     assert (peer.connections, len(peer.requests)) == (1, 2)

@@ -55,7 +55,7 @@ class Poster:
     this machine. Where `local` is true, this machine is allowed, by http too.
     """
 
-    def __init__(self, url: str, deadline_s: float, only_host: str | None = None, local: bool = True) -> None:
+    def __init__(self, url: str, deadline_s: float, only_host: str | None = None, local: bool = False) -> None:
         if not re.fullmatch(r"[!-~]+", url):
             raise ValueError("url must be set, in visible ASCII characters")
         try:

@@ -47,7 +47,7 @@ class SlackChannel:
     batch_size = 1
     side_by_side = 10
 
-    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = True) -> None:
+    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = False) -> None:
         self.rate_per_s = settings.rate_per_s(config, "slack", RATE_PER_S)
         self.can_resend = settings.can_resend(config, "slack")
         self._now = now

@@ -31,7 +31,7 @@ class WebhookChannel:
     side_by_side = 25
     can_resend = True
 
-    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = True) -> None:
+    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = False) -> None:
         self.rate_per_s = settings.rate_per_s(config, "webhook", RATE_PER_S)
         self._poster = settings.poster(str(config.get("url", "")), DEADLINE_S, "webhook", "url", local=local)
         self._key = _key(config["secret"]) if "secret" in config else None
