@@ -37,8 +37,9 @@ REJECTED, REPORT = ".rejected.jsonl", ".report.json"
 ROWS_A_BATCH, BATCH_BYTES = 1_000, 4 * 1024 * 1024
 """Ten full bundles of short notifications, which are one call; fewer rows where they are long."""
 
-ROW_SHOWN_CHARACTERS = NOTIFICATION_BYTES_MAX
-"""Of a rejected row: what is longer is no notification, whatever stands at its end."""
+ROW_SHOWN_CHARACTERS = 3 * NOTIFICATION_BYTES_MAX
+"""Of a rejected row: what is longer is no notification, even with each letter of two bytes or more written as an escape
+of six characters."""
 
 PART_BYTES = 8 * 1024 * 1024
 """How many rejected rows are kept in memory: S3 takes parts of an upload from 5 MiB on."""

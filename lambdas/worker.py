@@ -36,6 +36,7 @@ class BundleFailed(Exception):
 
 logger = Logger()
 _resting: dict[str, datetime] = {}
+_served: dict[str, datetime] = {}
 _channels: dict[str, tuple[Any, Channel]] = {}
 
 
@@ -68,6 +69,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             sleep=time.sleep,
             side_by_side=in_threads,
             resting=_resting,
+            served=_served,
         )
         try:
             settled, counts = delivery.deliver(record)
@@ -77,11 +79,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             logger.error("bundle failed", extra={"error": type(error).__name__, "at": at})
             raise BundleFailed(type(error).__name__) from None
         # What a provider did not take now, whatever it said: of this and of the counts, metrics are made.
-        refusals = [name for name in counts if name.startswith(("unavailable: ", "unauthorized: "))]
+        refusals = [name for name in counts if name.startswith(("unavailable: ", "unauthorized: ", "forbidden: "))]
         unavailable = sum(counts[name] for name in refusals)
         shown = {"lane": delivery.lane(record), "settled": settled, "unavailable": unavailable, **counts}
         logger.info("bundle", extra=shown)
-        if any(name.startswith("unauthorized: ") for name in refusals):
+        if any(not name.startswith("unavailable: ") for name in refusals):
             # The credentials may have been changed: the next bundle reads them again.
             _clients()[2].clear_cache()  # type: ignore[no-untyped-call]
         if not settled:

@@ -24,6 +24,8 @@ the effect, answered after seconds."""
 PROVIDER_FAULTS = (
     "provider_refused",
     "provider_throttled",
+    "provider_unauthorized",
+    "provider_forbidden",
     "provider_error",
     "provider_timeout_before",
     "provider_timeout_after",

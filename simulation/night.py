@@ -171,7 +171,8 @@ class Night:
                 remaining_s=process.remaining_s,
                 sleep=process.pause,
                 side_by_side=process.side_by_side,
-                resting=memory,
+                resting=memory.setdefault("resting", {}),
+                served=memory.setdefault("served", {}),
             )
             settled, _ = delivery.deliver(record)
             if not settled:

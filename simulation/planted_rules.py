@@ -165,7 +165,7 @@ def worker_caches_consents() -> list[Patch]:
     return [(delivery, "read_consents", cached)]
 
 
-@plant("consent: TTL deletes late; expired items are still read", "never_early")
+@plant("expired items are still read", "never_early")
 def counts_an_expired_consent() -> list[Patch]:
     right = consent.consent_of
     return [(consent, "consent_of", lambda item, now: right({k: v for k, v in item.items() if k != "expires"}, now))]

@@ -108,6 +108,12 @@ class FakeChannel:
         if fault == "provider_throttled":
             process.pause(rng.random() * 0.1)
             return [Outcome("unavailable", "http_429: too many", rng.choice((1.0, 5.0, 40.0)))] * len(notifications)
+        if fault == "provider_unauthorized":
+            process.pause(rng.random() * 0.1)
+            return [Outcome("unauthorized", "http_401: credentials refused")] * len(notifications)
+        if fault == "provider_forbidden":
+            process.pause(rng.random() * 0.1)
+            return [Outcome("forbidden", "http_403: not allowed")] * len(notifications)
         if fault == "provider_error":
             process.pause(rng.random() * 0.1)
             return [Outcome("retry", "http_500: a fault")] * len(notifications)

@@ -20,6 +20,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+STOP_ASKED_EVERY_S = 47.0
+"""Not a minute: whatever happens once a minute would be under way each time."""
+
+
 class Died(GreenletExit):  # type: ignore[misc]
     """Thrown into every greenlet of a process that has died: no production `except` catches it."""
 
@@ -63,13 +67,13 @@ class World:
         heappush(self._heap, (t, self._order, function, args))
 
     def run(self, until: float, stop: Callable[[], bool]) -> None:
-        """Let time pass until then, or until `stop` says so at a whole minute."""
+        """Let time pass until then, or until `stop` says so, which is asked now and then."""
         heap, check_at = self._heap, self.t
         while heap and heap[0][0] <= until:
             if heap[0][0] >= check_at:
                 if stop():
                     break
-                check_at += 60
+                check_at += STOP_ASKED_EVERY_S
             self.t, _, function, args = heappop(heap)
             function(*args)
 

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas import campaign
 from lambdas.campaign import AGAIN_AT_ONCE_S, AGAIN_LATER_S, Campaign
-from lambdas.quiet_hours.notification import NOTIFICATION_BYTES_MAX, to_text
+from lambdas.quiet_hours.notification import to_text
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_TIMEOUT_S, Settings
 from tests.aws import DAY, Faulty, dynamodb, fail, record, refuse, settings, sqs, take_notifications
 
@@ -209,7 +209,7 @@ def test_long_rows_need_no_more_memory_than_many_short_ones(
     finally:
         tracemalloc.stop()
     assert report(s3, key)["rejected"] == 300
-    assert {len(each["row"]) for each in rejected(s3, key)} == {NOTIFICATION_BYTES_MAX}
+    assert {len(each["row"]) for each in rejected(s3, key)} == {campaign.ROW_SHOWN_CHARACTERS}
     assert peak_mib < 150, peak_mib
 
 
@@ -287,7 +287,6 @@ def test_a_crash_at_any_call_loses_no_row_and_leaves_one_report(
     s3: Any, sqs: Any, settings: Settings, drop: Any, monkeypatch: pytest.MonkeyPatch, crashes_at: int, after: bool
 ) -> None:
     monkeypatch.setattr(campaign, "PART_BYTES", 5 * 1024 * 1024)
-    monkeypatch.setattr(campaign, "ROW_SHOWN_CHARACTERS", 50_000)
     monkeypatch.setattr(campaign, "SAVE_EVERY_ROWS", 20)
     bad = f"sms,bad,,{'가' * 40_000}\n"
     dropped = drop(table(30) + bad * 50 + table(5, start=30).partition("\n")[2])
@@ -325,7 +324,6 @@ def test_an_upload_that_another_run_has_ended_is_begun_again(
 ) -> None:
     """S3 may tell of a file twice, and two runs then work on it at once: the slower one starts over and is absorbed."""
     monkeypatch.setattr(campaign, "PART_BYTES", 5 * 1024 * 1024)
-    monkeypatch.setattr(campaign, "ROW_SHOWN_CHARACTERS", 50_000)
     bad = f"sms,bad,{'가' * 40_000}\n"
     dropped = drop("channel,address,body\n" + bad * (50 + rows_after))
     steps = count()

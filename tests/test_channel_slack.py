@@ -85,7 +85,7 @@ def test_a_token_that_is_refused_is_the_channel_s_fault(slack: Running) -> None:
     (outcome,) = send(by_token(slack, token="xoxb-revoked"), order())
     assert (outcome.kind, outcome.reason.partition(":")[0]) == ("unauthorized", "slack_invalid_auth")
     (outcome,) = send(by_webhook(slack.url + "/services/T0DEMO/B0DEMO/gone"), order())
-    assert (outcome.kind, outcome.reason.partition(":")[0]) == ("unauthorized", "slack_invalid_token")
+    assert (outcome.kind, outcome.reason.partition(":")[0]) == ("forbidden", "slack_invalid_token")
     assert "gone" not in outcome.reason
 
 
@@ -138,7 +138,7 @@ def test_without_a_connection_nothing_was_sent() -> None:
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", "unknown"),
         (b"HTTP/1.1 500 X\r\nContent-Length: 12\r\n\r\nrollup_error", "unknown"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 17\r\n\r\nchannel_not_found", "rejected"),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\n\r\nno_service", "unauthorized"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 10\r\n\r\nno_service", "forbidden"),
         (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 15\r\n\r\ninvalid_payload", "rejected"),
     ],
 )

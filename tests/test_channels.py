@@ -118,7 +118,7 @@ def test_the_prefix_of_a_secret_may_be_left_out() -> None:
         (307, "rejected"),
         (400, "rejected"),
         (401, "unauthorized"),
-        (403, "unauthorized"),
+        (403, "forbidden"),
         (404, "rejected"),
         (408, "retry"),
         (409, "rejected"),

@@ -89,7 +89,8 @@ class Delivery:
     """One invocation of the worker, with everything that it uses.
 
     `channel` gives the channel of a name as configured now. `resting` maps a channel to the instant until which it is
-    left alone; it outlives the invocation, so that the next bundle does not have to find out again.
+    left alone, `served` to that of its last delivery, by which what is forbidden to one notification is told from what
+    is forbidden to all. Both outlive the invocation, so that the next bundle does not have to find out again.
     """
 
     sqs: SQSClient
@@ -103,6 +104,7 @@ class Delivery:
     sleep: Callable[[float], None]
     side_by_side: SideBySide
     resting: MutableMapping[str, datetime]
+    served: MutableMapping[str, datetime] = field(default_factory=dict)
 
     def deliver(self, record: Mapping[str, Any]) -> tuple[bool, Counter[str]]:
         """Settle one SQS record. Returns whether it may be acknowledged, and what happened to how many items."""
@@ -294,10 +296,14 @@ class Delivery:
 
     def _rest(self, name: str, outcomes: Sequence[Outcome]) -> None:
         """Leave the channel alone after an answer that need not be a notification's fault, for as long as it asks."""
+        now = self.now()
+        if any(outcome.kind == "delivered" for outcome in outcomes):
+            self.served[name] = now
+        serves = name in self.served and now - self.served[name] <= timedelta(seconds=REST_S)
         for outcome in outcomes:
-            if outcome.kind in ("unavailable", "unauthorized"):
+            if outcome.kind in ("unavailable", "unauthorized") or (outcome.kind == "forbidden" and not serves):
                 rest_s = REST_S if outcome.retry_after_s is None else outcome.retry_after_s
-                until = self.now() + timedelta(seconds=min(DELAY_S_MAX, max(1, rest_s)))
+                until = now + timedelta(seconds=min(DELAY_S_MAX, max(1, rest_s)))
                 self.resting[name] = max(until, self.resting.get(name, until))
 
     def _file(self, name: str, channel: Channel, item: Item, entry: Entry, verdict: Verdict, after: Aftermath) -> None:
@@ -318,7 +324,7 @@ class Delivery:
         elif isinstance(verdict, Drop):
             after.endings.append(ended(entry, verdict.reason, now, verdict.why + but))
             after.counts[verdict.reason] += 1
-        elif verdict is None or verdict.kind == "unavailable":
+        elif verdict is None or verdict.kind in ("unavailable", "unauthorized"):
             after.releases.append(released(entry, sending=entry.sending))
             after.give_back([item], max(1, self._rest_s(name, now)))
         elif verdict.kind == "delivered":
@@ -331,7 +337,7 @@ class Delivery:
         elif entry.attempts + 1 >= ATTEMPTS_MAX:
             after.dead_letter(item, entry, f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}{but}", now)
         else:
-            # After the rest: where only this one is refused, its neighbours have gone before it makes the channel rest.
+            # After the rest: where only this one is forbidden, its neighbours have gone before it is tried again.
             delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts + max(0, self._rest_s(name, now)))
             not_before = now + timedelta(seconds=delay_s)
             after.releases.append(released(entry, entry.attempts + 1, not_before, sending=entry.sending))
@@ -399,4 +405,4 @@ def _batch_size(channel: Channel, interval_s: float) -> int:
 
 
 def _misfit_letter(misfit: Misfit) -> Message:
-    return dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id)
+    return dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id, misfit.redriven)

@@ -55,7 +55,7 @@ def build(
 def _configured(
     name: str, config: Mapping[str, Any], now: Callable[[], datetime], clients: aws.Clients, local: bool
 ) -> Channel:
-    if "endpoint_url" in config and not local:
+    if config.get("endpoint_url") is not None and not local:
         raise Misconfigured(f"{name}.endpoint_url is for local use only")
     match name, config.get("provider"):
         case "kakao", _:

@@ -23,9 +23,15 @@ def failed(fault: Exception, provider: str, deadline_s: float) -> Outcome:
     return Outcome("unknown", f"no_answer: {provider} did not answer within {deadline_s:g} s ({fault})")
 
 
-def unauthorized(reason: str) -> Outcome:
-    """Refused credentials, which may be right in a minute. `reason` is a code, then what was answered."""
-    return Outcome("unauthorized", f"{reason}; check its credentials in the channel secret")
+def unauthorized(reason: str, check: str = "its credentials in the channel secret") -> Outcome:
+    """Refused credentials, which may be right in a minute. `reason` is a code, then what was answered; `check` is what
+    to look at."""
+    return Outcome("unauthorized", f"{reason}; check {check}")
+
+
+def forbidden(reason: str, check: str = "its credentials in the channel secret") -> Outcome:
+    """Refused for want of a permission, which may be this notification's alone. The arguments are as above."""
+    return Outcome("forbidden", f"{reason}; check {check}")
 
 
 def unfit(fault: Unfit) -> Outcome:

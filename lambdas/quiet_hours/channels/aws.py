@@ -23,21 +23,24 @@ from botocore.exceptions import (
 )
 
 from . import config as settings
-from .answers import FAILURES, failed, unauthorized
+from .answers import FAILURES, failed, forbidden, unauthorized
 from .http import NotSent
 from .seam import DELIVERED, Misconfigured, Outcome
 
 DEADLINE_S = 10.0
+ROLE = "the worker's role, and what the address names"
 
 Clients = Callable[[str, str | None, str | None], Any]
 """Makes a boto3 client that tries once: of a service, in a region (None: this function's), at an endpoint (None: AWS's
 own)."""
 
+_FORBIDDEN = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "PlatformApplicationDisabled")
+"""Not allowed on what the notification names: its device, its sender's identity, one push application of several."""
+
 _REFUSED = (
-    *("AccessDenied", "AccessDeniedException", "AuthorizationError", "InvalidSecurity", "IncompleteSignature"),
+    *("InvalidSecurity", "IncompleteSignature"),
     *("ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"),
     *("SignatureDoesNotMatch", "InvalidSignatureException", "MissingAuthenticationToken"),
-    "PlatformApplicationDisabled",  # one application's of many that push may have
 )
 _THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded")
 
@@ -70,7 +73,7 @@ class Service:
         except ClientError as error:
             return self._outcome(error.response, unavailable)
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
-            return unauthorized(f"aws_{type(error).__name__}: no AWS credentials")
+            return unauthorized(f"aws_{type(error).__name__}: no AWS credentials", ROLE)
         except ParamValidationError:
             return Outcome("rejected", f"invalid: {self._name} has no such request; check id, address and content")
         except Exception as error:  # an answer that botocore cannot read raises one of many
@@ -98,8 +101,10 @@ class Service:
         cause = _word(response.get("Reason"))
         shown = f"{self._name} answered {status} {code} {cause}".rstrip()
         reason = f"aws_{code or status}: {shown}"
+        if code in _FORBIDDEN:
+            return forbidden(reason, ROLE)
         if code in _REFUSED:
-            return unauthorized(reason)
+            return unauthorized(reason, ROLE)
         if status in (429, 503) or code in (*unavailable, *_THROTTLED) or "Throttl" in code:
             return Outcome("unavailable", reason)
         if status >= 500:

@@ -21,14 +21,15 @@ class Outcome:
     - `rejected`: it never will; the notification goes to dead-letter.
     - `retry`: not now, and it is the notification's fault or nobody's: costs an attempt.
     - `unavailable`: not now, and it is the channel's fault: costs no attempt, the channel rests `retry_after_s`.
-    - `unauthorized`: not now, for want of a permission: the channel's, or only one that this notification needs. So it
-      costs an attempt and the channel rests, and the secret is read again.
+    - `unauthorized`: the same, for credentials that are refused: the secret is read again as well.
+    - `forbidden`: not now, for want of a permission: the channel's, or only one that this notification needs. So it
+      costs an attempt, and the channel rests only where it delivers nothing else. The secret is read again.
     - `unknown`: the provider may have it. Channels that can be asked twice are; others dead-letter it.
 
     `reason` is a code, then a sentence; it never shows a notification's data.
     """
 
-    kind: Literal["delivered", "rejected", "retry", "unavailable", "unauthorized", "unknown"]
+    kind: Literal["delivered", "rejected", "retry", "unavailable", "unauthorized", "forbidden", "unknown"]
     reason: str = ""
     retry_after_s: float | None = None
 

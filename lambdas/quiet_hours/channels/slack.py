@@ -15,7 +15,7 @@ from typing import Any
 
 from ..notification import Notification, canonical_address, to_text
 from . import config as settings
-from .answers import FAILURES, Unfit, body_of, failed, seconds, unauthorized, unfit
+from .answers import FAILURES, Unfit, body_of, failed, forbidden, seconds, unauthorized, unfit
 from .http import Answer, Poster
 from .seam import DELIVERED, Misconfigured, Outcome
 
@@ -33,9 +33,11 @@ _UNAUTHORIZED = (
     *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope"),
     *("no_permission", "not_allowed_token_type", "ekm_access_denied", "access_denied", "accesslimited"),
     *("org_login_required", "two_factor_setup_required", "enterprise_is_restricted", "team_access_not_granted"),
-    *("no_service", "no_active_hooks", "invalid_token", "action_prohibited", "no_team", "team_disabled"),
 )
-"""Errors of the token or the webhook, whoever the message is for."""
+"""Errors of the token, whoever the message is for."""
+
+_FORBIDDEN = ("no_service", "no_active_hooks", "invalid_token", "action_prohibited", "no_team", "team_disabled")
+"""Errors of one incoming webhook, of several that there may be."""
 
 
 class SlackChannel:
@@ -132,6 +134,8 @@ def _outcome(answer: Answer, now: datetime) -> Outcome:
     reason = f"slack_{said or status}: {shown}"
     if status == 429 or said in ("ratelimited", "rate_limited", "message_limit_exceeded"):
         return Outcome("unavailable", reason, seconds(answer.headers.get("retry-after", ""), now))
+    if said in _FORBIDDEN:
+        return forbidden(reason)
     if status in (401, 403) or said in _UNAUTHORIZED:
         return unauthorized(reason)
     if status == 503 or said in ("service_unavailable", "request_timeout"):

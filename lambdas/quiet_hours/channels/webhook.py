@@ -15,7 +15,7 @@ from typing import Any
 
 from ..notification import Notification, to_text
 from . import config as settings
-from .answers import FAILURES, failed, seconds, unauthorized
+from .answers import FAILURES, failed, forbidden, seconds, unauthorized
 from .seam import DELIVERED, Misconfigured, Outcome
 
 DEADLINE_S = 10.0
@@ -62,8 +62,10 @@ def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
     reason = f"http_{status}: the webhook answered {status}"
     if 200 <= status < 300:
         return DELIVERED
-    if status in (401, 403):
+    if status == 401:
         return unauthorized(reason)
+    if status == 403:  # the receiver does not want us, or its firewall this one text
+        return forbidden(reason)
     if status in (429, 503):  # nothing that is wrong with this notification alone
         return Outcome("unavailable", reason, seconds(retry_after, now))
     if status in (408, 425) or status >= 500:
