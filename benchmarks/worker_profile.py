@@ -56,7 +56,7 @@ class Noting(WebhookChannel):
     """The webhook channel, with a note of when each call began and ended."""
 
     def __init__(self, url: str) -> None:
-        super().__init__({"url": url, "rate_per_s": 100_000}, utc_now)
+        super().__init__({"url": url, "rate_per_s": 100_000}, utc_now, local=True)
         self.noted: list[tuple[float, float]] = []
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:

@@ -233,7 +233,15 @@ class Night:
             world.at(at, self.queues["notification"].put, body, {})
         self.triggers.begin(plan.ends)
 
-        over = max([plan.ends[-1], plan.faults_until, *(request.again_at or 0 for request in plan.requests)])
+        over = max(
+            plan.ends[-1],
+            plan.faults_until,
+            *(max(request.at, request.again_at or 0) for request in plan.requests),
+            *(each[0] for each in plan.consents),
+            *(at for at, _ in plan.cancels),
+            *(at for at, _ in plan.redrives),
+            *(at for at, _ in plan.junk),
+        )
         world.run(over + SETTLED_WITHIN_S, lambda: self._may_stop(over))
         if self._found():
             return self._result()
