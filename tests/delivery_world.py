@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas.quiet_hours.channels.seam import DELIVERED, Outcome
 from lambdas.quiet_hours.delivery import Delivery
@@ -35,6 +35,11 @@ SETTINGS = Settings(
     channel_secret="quiet-hours/channels",
 )
 DEAD_LETTER_BYTES_MAX, QUEUE_BYTES_MAX = 1024 * 1024, 64 * 1024
+
+REJECTED = Outcome("rejected", "http_400: the webhook answered 400")
+RETRY = Outcome("retry", "http_500: the webhook answered 500")
+UNAVAILABLE = Outcome("unavailable", "http_503: the webhook answered 503")
+UNKNOWN = Outcome("unknown", "no_answer: the webhook did not answer")
 
 
 class Killed(BaseException):
@@ -292,3 +297,11 @@ def world(dynamodb: Any) -> World:
     make_tables(dynamodb)
     clock = Clock()
     return World(dynamodb, clock, Queues(clock), Provider(clock), SETTINGS.quiet_hours())
+
+
+def answers(**by_id: Outcome) -> Callable[[dict[str, Any]], Outcome]:
+    return lambda notification: by_id.get(notification["id"], DELIVERED)
+
+
+def down(*_: Any, **__: Any) -> Any:
+    raise ReadTimeoutError(endpoint_url="dynamodb")

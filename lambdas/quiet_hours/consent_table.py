@@ -90,9 +90,8 @@ def _unchanged(before: Record | None) -> dict[str, Any]:
 
 
 def _new_or_the_same(entry: Mapping[str, Any]) -> dict[str, Any]:
-    says = [
-        name for name in entry if name not in ("recorded_at", "renotify_due")
-    ]  # the second hangs on what came before
+    """`recorded_at` may differ, and `renotify_due`, which hangs on the record that was there before."""
+    says = [name for name in entry if name not in ("recorded_at", "renotify_due")]
     same = " AND ".join(f"#{name} = :{name}" for name in says)
     return {
         "ConditionExpression": f"attribute_not_exists(recipient_id) OR ({same})",
