@@ -27,7 +27,7 @@ help: ## list these commands
 # --- what users run ---------------------------------------------------------------------------------------------------
 
 demo: setup ## play an evening through a quiet window on the embedded AWS, counted at the receiver (CHANNELS=all)
-	@python -m local.demo
+	@python -m demo.run
 
 test: setup .venv-sam/.filled ## run every test
 	@# What shares a stack is one group and stays in one process (tests/embedded/conftest.py). Three, because two of them
@@ -51,13 +51,13 @@ local-stop: ## end what `make local` started
 	@if [ -x .venv/bin/python ]; then python -m local.stop; else echo "nothing is running"; fi
 
 redrive: setup ## dead-letter back to notification (OUTPUTS=… and AWS credentials for an account; RESEND_UNKNOWN=1)
-	@python -m local.redrive
+	@python -m operators.redrive
 
 consents-import: setup ## let a CSV file of consents count (FILE=…, OUTPUTS=… for an account; docs/consent.md)
-	@python -m local.consents import $(FILE)
+	@python -m operators.consents import $(FILE)
 
 consents-export: setup ## write every consent into a CSV file (FILE=…, OUTPUTS=… for an account)
-	@python -m local.consents export $(FILE)
+	@python -m operators.consents export $(FILE)
 
 bootstrap: setup ## cdk bootstrap, once for an AWS account and region
 	cdk bootstrap $(CONTEXT)
@@ -78,14 +78,14 @@ sam-env: setup .venv-sam/.filled ## what `sam local invoke` needs, from the runn
 
 # --- what developers run ----------------------------------------------------------------------------------------------
 
-evening: setup ## make examples/evening.jsonl and examples/consents.jsonl again from their seed
-	python -m examples.evening
+evening: setup ## make demo/evening.jsonl and demo/consents.jsonl again from their seed
+	python -m demo.evening
 
 openapi: setup ## make docs/openapi.json again from what validates
-	@python -m local.openapi
+	@python -m tools.openapi
 
 events: setup ## make events/ again from the project's own formats
-	@python -m local.events
+	@python -m tools.events
 
 lock: .venv/bin/uv ## resolve requirements*.in and package.json again, with hashes
 	@for lock in requirements lambdas/requirements requirements/dev requirements/ministack requirements/sam \

@@ -21,8 +21,8 @@ from typing import Any
 
 from rich.console import Console
 
-from local import BUILD, ROOT, LocalError
-from local.start import explained
+from local import BUILD, ROOT, CommandError
+from local.command import run_command
 
 from . import cold_start, functions, isolation, release, report, whole_path, worker
 from .world import embedded
@@ -117,7 +117,7 @@ def main() -> None:
             family_began = time.monotonic()
             try:
                 result |= measure(say)
-            except (RuntimeError, LocalError) as fault:  # the others are worth having all the same
+            except (RuntimeError, CommandError) as fault:  # the others are worth having all the same
                 failed[name] = str(fault)
                 continue
             took_s[name] = round(time.monotonic() - family_began, 1)
@@ -130,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explained(main)
+    run_command(main)

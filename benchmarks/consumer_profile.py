@@ -7,7 +7,7 @@ import pstats
 from typing import Any
 
 from lambdas.consumer import consume
-from lambdas.quiet_hours.bundle import pack
+from lambdas.quiet_hours.notification.bundle import pack
 from lambdas.quiet_hours.settings import Settings
 
 from .functions import NOTIFICATIONS, NoCost

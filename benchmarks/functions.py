@@ -16,9 +16,10 @@ from typing import Any
 
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
-from lambdas.quiet_hours.bundle import pack, read
-from lambdas.quiet_hours.notification import accept, to_text
-from lambdas.quiet_hours.policy import decide
+from lambdas.quiet_hours.notification.bundle import pack, read
+from lambdas.quiet_hours.notification.json_text import to_text
+from lambdas.quiet_hours.notification.notification import accept
+from lambdas.quiet_hours.rule.policy import decide
 
 from .measure import cpu_s, spread
 from .world import EVENING, MORNING, World, candidates, items, record

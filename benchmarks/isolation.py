@@ -17,7 +17,7 @@ from statistics import median, quantiles
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from lambdas.quiet_hours.bundle import pack
+from lambdas.quiet_hours.notification.bundle import pack
 from local import aws, status
 
 from .measure import headline

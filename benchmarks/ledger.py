@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, NamedTuple
 
-from lambdas.quiet_hours.ledger import Entry, Ledger, ended
-from lambdas.quiet_hours.settings import LEASE_S
+from lambdas.quiet_hours.stores.ledger import Entry, Ledger, ended
+from lambdas.quiet_hours.timings import LEASE_S
 
 from .world import embedded
 

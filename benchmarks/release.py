@@ -15,9 +15,9 @@ from itertools import islice
 from statistics import median
 from typing import Any
 
-from lambdas.quiet_hours.bundle import Item, Message, pack
-from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
+from lambdas.quiet_hours.notification.bundle import Item, Message, pack
 from lambdas.quiet_hours.side_by_side import in_threads
+from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import DRAINERS, STOP_BEFORE_S, release
 
 from .measure import CALL_S, UNIT_BYTES, Call, counted, headline, spread

@@ -21,7 +21,7 @@ from botocore.signers import RequestSigner
 from botocore.useragent import UserAgentString
 from botocore.validate import ParamValidationDecorator
 
-from lambdas.quiet_hours.bundle import pack
+from lambdas.quiet_hours.notification.bundle import pack
 
 from . import measure, release
 from .measure import Call, Spent, counted, spent, spread

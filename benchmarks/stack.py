@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from lambdas.quiet_hours.notification import accept
+from fakes.process import Provider
+from lambdas.quiet_hours.notification.notification import accept
 from local import BUILD, aws, deploy, server
-from local.provider import Provider
 
 ARRIVES_WITHIN_S = 60
 

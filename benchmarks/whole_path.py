@@ -21,9 +21,9 @@ from typing import Any
 
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
-from lambdas.quiet_hours.bundle import Message
-from lambdas.quiet_hours.queues import BATCH_MESSAGES_MAX
-from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
+from lambdas.quiet_hours.notification.bundle import Message
+from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
+from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 
 from .measure import Call, counted
 from .release import scheduler

@@ -29,15 +29,16 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-from lambdas.quiet_hours.bundle import Message, pack
-from lambdas.quiet_hours.channels.http import Poster
-from lambdas.quiet_hours.channels.seam import DELIVERED, Channel, Outcome
+from lambdas.quiet_hours.channels.channel import DELIVERED, Channel, Outcome
+from lambdas.quiet_hours.channels.http import PostClient
 from lambdas.quiet_hours.channels.webhook import DEADLINE_S, WebhookChannel
-from lambdas.quiet_hours.delivery import Delivery
-from lambdas.quiet_hours.ledger import Ledger
-from lambdas.quiet_hours.notification import Notification, to_text
-from lambdas.quiet_hours.settings import LEASE_S
+from lambdas.quiet_hours.delivery.delivery import Delivery
+from lambdas.quiet_hours.notification.bundle import Message, pack
+from lambdas.quiet_hours.notification.json_text import to_text
+from lambdas.quiet_hours.notification.notification import Notification
 from lambdas.quiet_hours.side_by_side import SideBySide, in_threads
+from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.timings import LEASE_S
 from local import ROOT, processes
 
 from .measure import counted, headline, spent, spread
@@ -58,7 +59,7 @@ class ManyACall:
     can_resend = True
 
     def __init__(self, url: str) -> None:
-        self._poster = Poster(url, DEADLINE_S, local=True)
+        self._poster = PostClient(url, DEADLINE_S, local=True)
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
         answer = self._poster.post({"content-type": "application/json"}, to_text(list(notifications)).encode())

@@ -17,10 +17,10 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from lambdas.quiet_hours.bundle import pack
-from lambdas.quiet_hours.channels.seam import Outcome
+from lambdas.quiet_hours.channels.channel import Outcome
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
-from lambdas.quiet_hours.notification import Notification
+from lambdas.quiet_hours.notification.bundle import pack
+from lambdas.quiet_hours.notification.notification import Notification
 from lambdas.quiet_hours.side_by_side import in_threads
 from local.aws import client
 

@@ -12,10 +12,11 @@ from typing import Any
 from uuid import uuid4
 
 from lambdas import worker
-from lambdas.quiet_hours.bundle import Item, Message
-from lambdas.quiet_hours.notification import accept
-from lambdas.quiet_hours.queues import send
-from lambdas.quiet_hours.settings import LANE_VISIBILITY_S, WAIT_VISIBILITY_S, Settings
+from lambdas.quiet_hours.notification.bundle import Item, Message
+from lambdas.quiet_hours.notification.notification import accept
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.queues import send
+from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, WAIT_VISIBILITY_S
 from local import server
 from local.aws import client
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from constructs import Node
 
-from lambdas.quiet_hours import policy
-from lambdas.quiet_hours.policy import Policy
+from lambdas.quiet_hours.rule.policies import named_policy
+from lambdas.quiet_hours.rule.policy import Policy
 
 CONCURRENCY_RANGE = (2, 1000)
 """What an SQS event source takes as its MaximumConcurrency."""
@@ -78,7 +78,7 @@ def _policy(node: Node) -> Policy:
         str(_value(node, key)) for key in ("policy", "quietHoursStart", "quietHoursEnd", "timezone")
     )
     try:
-        return policy.stock(name, start, end, zone)
+        return named_policy(name, start, end, zone)
     except ValueError as error:
         given = f"policy {name}, quietHoursStart {start}, quietHoursEnd {end}, timezone {zone}"
         raise ValueError(f"context {given}: {error}") from None

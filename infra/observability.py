@@ -19,7 +19,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_sqs as sqs
 
-from lambdas.quiet_hours.policy import Policy
+from lambdas.quiet_hours.rule.policy import Policy
 
 _MINUTE = Duration.minutes(1)
 

@@ -31,11 +31,12 @@ from infra.campaigns import acknowledge_objects, campaign_bucket, work_on
 from infra.config import Config
 from infra.function import ONE_CORE_MB, may, pipeline_function
 from infra.observability import alert_topic, dashboard_url, tell, watch
-from lambdas.quiet_hours.bundle import BUNDLE_BYTES_MAX
-from lambdas.quiet_hours.consent_table import DUE_INDEX
-from lambdas.quiet_hours.held import SOURCE_INDEX
-from lambdas.quiet_hours.policy import Policy
-from lambdas.quiet_hours.settings import (
+from lambdas.quiet_hours.notification.bundle import BUNDLE_BYTES_MAX
+from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.consents import DUE_INDEX
+from lambdas.quiet_hours.stores.held import SOURCE_INDEX
+from lambdas.quiet_hours.timings import (
     ALERTER_TIMEOUT_S,
     CAMPAIGN_TIMEOUT_S,
     CONSUMER_TIMEOUT_S,
@@ -45,7 +46,6 @@ from lambdas.quiet_hours.settings import (
     SCHEDULER_TIMEOUT_S,
     WAIT_VISIBILITY_S,
     WORKER_TIMEOUT_S,
-    Settings,
 )
 
 # What each use needs and no more. A transaction is authorised as the puts that it is made of.

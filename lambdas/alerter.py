@@ -14,9 +14,10 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from botocore.config import Config
 
 from .quiet_hours.alerts import read_alert, slack_message
-from .quiet_hours.channels.config import local_use
-from .quiet_hours.channels.http import NoAnswer, NotSent, Poster
+from .quiet_hours.channels.configuration import local_use
+from .quiet_hours.channels.http import PostClient
 from .quiet_hours.channels.slack import WEBHOOK_HOST
+from .quiet_hours.errors import NoAnswer, NotSent
 from .quiet_hours.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,14 +78,14 @@ def _slack_url(secret: str) -> str | None:
 
 def _post(url: str, message: dict[str, Any], local: bool) -> None:
     try:
-        poster = Poster(url, POST_DEADLINE_S, WEBHOOK_HOST, local)
+        client = PostClient(url, POST_DEADLINE_S, WEBHOOK_HOST, local)
     except ValueError as fault:
         raise AlertFailed(f"not_configured: alerts.slack_{fault}") from None
     try:
-        status = poster.post({"content-type": "application/json"}, json.dumps(message).encode())[0]
+        status = client.post({"content-type": "application/json"}, json.dumps(message).encode())[0]
     except (NotSent, NoAnswer) as fault:  # posted twice is better than not at all
         raise AlertFailed(f"no_answer: Slack did not answer within {POST_DEADLINE_S:g} s ({fault})") from None
     finally:
-        poster.close()
+        client.close()
     if not 200 <= status < 300:
         raise AlertFailed(f"http_{status}: Slack answered {status}")

@@ -21,13 +21,16 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from .quiet_hours.bundle import Item, pack
-from .quiet_hours.discretion import discreet
-from .quiet_hours.label import label_faults
-from .quiet_hours.notification import NOTIFICATION_BYTES_MAX, Invalid, accept, is_id
-from .quiet_hours.queues import ServiceError, error_code, send
-from .quiet_hours.rows import BadFile, Row, rows
+from .quiet_hours.errors import Invalid, UnreadableFile
+from .quiet_hours.files.rows import Row, rows
+from .quiet_hours.notification.bundle import Item, pack
+from .quiet_hours.notification.fields import is_id
+from .quiet_hours.notification.label import label_faults
+from .quiet_hours.notification.notification import NOTIFICATION_BYTES_MAX, accept
+from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import CAMPAIGN_PROGRESS, Settings
+from .quiet_hours.stores.clients import SERVICE_ERRORS, error_code
+from .quiet_hours.stores.queues import send
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -76,7 +79,7 @@ def _clients() -> tuple[Any, Any]:
     return boto3.client("s3", config=config), boto3.client("sqs", config=config)
 
 
-@discreet(logger)
+@redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """An SQS event whose messages are S3's, the partial batch response out. What is not done yet comes again."""
     s3, sqs = _clients()
@@ -132,7 +135,7 @@ class Campaign:
         error = again_s = None
         try:
             again_s = self._accept(progress, now, remaining_s)
-        except BadFile as fault:
+        except UnreadableFile as fault:
             error = str(fault)
         except ClientError as fault:
             if error_code(fault) not in GONE:
@@ -158,7 +161,7 @@ class Campaign:
         while True:
             try:
                 batch = _batch(found, progress.offset)
-            except ServiceError as fault:
+            except SERVICE_ERRORS as fault:
                 logger.warning("campaign file not read on", extra={"code": error_code(fault)})
                 return AGAIN_LATER_S
             if not batch:

@@ -12,15 +12,16 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.config import Config
 
-from .quiet_hours.bundle import Item, Message, Misfit, Unreadable, dead_letter, pack, read
-from .quiet_hours.consent import read_consents
-from .quiet_hours.discretion import discreet
-from .quiet_hours.held import held_record, record_held
-from .quiet_hours.label import asks_for_label, label_faults
-from .quiet_hours.notification import recipient_of
-from .quiet_hours.policy import Hold, Policy, decide, may_be_held, quiet_until
-from .quiet_hours.queues import send
+from .quiet_hours.errors import Unreadable
+from .quiet_hours.notification.bundle import InvalidItem, Item, Message, dead_letter, pack, read
+from .quiet_hours.notification.label import asks_for_label, label_faults
+from .quiet_hours.notification.notification import recipient_of
+from .quiet_hours.redaction import redact_errors
+from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.settings import Settings
+from .quiet_hours.stores.consents import read_consents
+from .quiet_hours.stores.held import held_record, record_held
+from .quiet_hours.stores.queues import send
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -35,7 +36,7 @@ def _clients() -> tuple[SQSClient, DynamoDBClient]:
     return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
-@discreet(logger)
+@redact_errors(logger)
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """An SQS event in, the partial batch response out: `{"batchItemFailures": [{"itemIdentifier": message id}]}`."""
     sqs, dynamodb = _clients()
@@ -107,7 +108,7 @@ def consume(
     return sorted(failed), counts
 
 
-def _labelled(items: Sequence[Item], settings: Settings) -> tuple[list[Item], list[Misfit]]:
+def _labelled(items: Sequence[Item], settings: Settings) -> tuple[list[Item], list[InvalidItem]]:
     """The items that may be accepted, and those whose advertising is not labelled as the policy asks.
 
     Also what a redrive brings back: that it is one is said by a message attribute, which anybody who sends may set.
@@ -115,7 +116,7 @@ def _labelled(items: Sequence[Item], settings: Settings) -> tuple[list[Item], li
     fine, misfits = [], []
     for item in items:
         if faults := label_faults(item.notification, settings):
-            misfits.append(Misfit(item.text, item.id, faults, item.redriven))
+            misfits.append(InvalidItem(item.text, item.id, faults, item.redriven))
         else:
             fine.append(item)
     return fine, misfits

@@ -17,17 +17,22 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from botocore.config import Config
 
-from .quiet_hours import web
-from .quiet_hours.bundle import Item, Unreadable, pack, unpack
-from .quiet_hours.consent import ConsentUnavailable, read_consents
-from .quiet_hours.discretion import discreet
-from .quiet_hours.label import label_faults
-from .quiet_hours.ledger import Ledger
-from .quiet_hours.notification import ID_FAULT, Invalid, RepeatedKeys, accept, is_id, recipient_of, to_text
-from .quiet_hours.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
-from .quiet_hours.queues import ServiceError, error_code, send
-from .quiet_hours.settings import LEASE_S, Settings
-from .quiet_hours.status import cancel, cancel_source, look_up, requested_cancels
+from .quiet_hours.api import web
+from .quiet_hours.api.status import cancel, cancel_source, look_up, requested_cancels
+from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
+from .quiet_hours.notification.bundle import Item, pack
+from .quiet_hours.notification.fields import ID_FAULT, is_id
+from .quiet_hours.notification.json_text import RepeatedKeys, to_text, unpack
+from .quiet_hours.notification.label import label_faults
+from .quiet_hours.notification.notification import accept, recipient_of
+from .quiet_hours.redaction import redact_errors
+from .quiet_hours.rule.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
+from .quiet_hours.settings import Settings
+from .quiet_hours.stores.clients import SERVICE_ERRORS, error_code
+from .quiet_hours.stores.consents import read_consents
+from .quiet_hours.stores.ledger import Ledger
+from .quiet_hours.stores.queues import send
+from .quiet_hours.timings import LEASE_S
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -47,7 +52,7 @@ def _clients() -> tuple[SQSClient, DynamoDBClient]:
     return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
-@discreet(logger)
+@redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """`{"notifications": [...]}` or one notification in, `{"accepted": [...], "rejected": [...]}` out; or the same
     through the Function URL as `POST /notifications`, answered with 202, 400 or 503, beside its other paths."""
@@ -92,7 +97,7 @@ def post_cancel() -> Response[str]:
         return web.errors(400, f"request: {fault}")
     except Invalid as invalid:
         return web.errors(400, *invalid.errors)
-    except ServiceError as error:
+    except SERVICE_ERRORS as error:
         return _no_answer(error)
     logger.info("cancel", extra=Counter(result["outcome"] for result in answer.get("results", ())))
     return web.json_answer(status, answer)
@@ -104,7 +109,7 @@ def _about_one(answer: Callable[[str, datetime], tuple[int, dict[str, Any]]]) ->
         return web.errors(400, f"id: {ID_FAULT}")
     try:
         return web.json_answer(*answer(id, datetime.now(UTC)))
-    except (*ServiceError, ConsentUnavailable) as error:
+    except (*SERVICE_ERRORS, ConsentUnavailable) as error:
         return _no_answer(error)
 
 
@@ -207,7 +212,7 @@ def _forecast(
     if quiet_until(now, policy) is not None:
         try:
             consents = read_consents(dynamodb, settings.consent_table, asks, now)
-        except (*ServiceError, ConsentUnavailable) as error:
+        except (*SERVICE_ERRORS, ConsentUnavailable) as error:
             logger.warning("forecast without consents", extra={"code": error_code(error)})
     forecasts = []
     for item in items:

@@ -17,14 +17,16 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from botocore.config import Config
 
-from .quiet_hours import web
-from .quiet_hours.bundle import Unreadable
-from .quiet_hours.consent_table import ROUNDS_MAX, Change, due, history, read_record, write
-from .quiet_hours.discretion import discreet
-from .quiet_hours.notification import Invalid, canonical_recipient, text_check
-from .quiet_hours.queues import ServiceError, error_code
-from .quiet_hours.registry import Record, Refused, amended, due_fault, renotification, renotified, statement
+from .quiet_hours.api import web
+from .quiet_hours.consents.record import Record, amended, renotified
+from .quiet_hours.consents.statement import due_fault, renotification, statement
+from .quiet_hours.errors import Invalid, StatementRefused, Unreadable
+from .quiet_hours.notification.addresses import canonical_recipient
+from .quiet_hours.notification.fields import text_check
+from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import Settings
+from .quiet_hours.stores.clients import SERVICE_ERRORS, error_code
+from .quiet_hours.stores.consents import ROUNDS_MAX, Change, due, history, read_record, write
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -48,7 +50,7 @@ def _client() -> DynamoDBClient:
     return dynamodb
 
 
-@discreet(logger)
+@redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """A request to the Function URL in, its answer out."""
     if not isinstance(event, dict) or "requestContext" not in event:
@@ -124,9 +126,9 @@ def _answered(answer: Callable[[], Answer]) -> Response[str]:
         return web.errors(400, f"request: {fault}")
     except Invalid as invalid:
         return web.errors(400, *invalid.errors)
-    except Refused as refused:
+    except StatementRefused as refused:
         return web.errors(409, str(refused))
-    except ServiceError as error:
+    except SERVICE_ERRORS as error:
         logger.warning("not answered", extra={"code": error_code(error)})
         return web.errors(503, "request: the consent table does not answer; ask again")
     logger.info("answered", extra={"status": status})

@@ -18,12 +18,13 @@ from aws_lambda_powertools import Logger
 from botocore.config import Config
 
 from .quiet_hours.alerts import release_stopped
-from .quiet_hours.bundle import REDRIVEN, Message
-from .quiet_hours.discretion import discreet
-from .quiet_hours.policy import Policy, quiet_ended, quiet_until
-from .quiet_hours.queues import BATCH_MESSAGES_MAX, ServiceError, delete, error_code, send
+from .quiet_hours.notification.bundle import REDRIVEN, Message
+from .quiet_hours.redaction import redact_errors
+from .quiet_hours.rule.policy import Policy, quiet_ended, quiet_until
 from .quiet_hours.settings import Settings
 from .quiet_hours.side_by_side import SideBySide, in_threads
+from .quiet_hours.stores.clients import SERVICE_ERRORS, error_code
+from .quiet_hours.stores.queues import BATCH_MESSAGES_MAX, delete, send
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -60,7 +61,7 @@ def _sns() -> Any:
     return boto3.client("sns", config=_CONFIG)  # made only when there is something to tell
 
 
-@discreet(logger)
+@redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Any event in; out comes `{"released": n, "messages": m, "remaining": bool}` or `{"skipped": why}`."""
     settings = Settings.from_env()
@@ -143,7 +144,7 @@ def release(
                 handles = [received[index]["ReceiptHandle"] for index in taken]
                 if handles and delete(sqs, settings.wait_queue_url, handles) < len(handles):
                     logger.warning("moved but not deleted: comes again and is absorbed")
-            except ServiceError as error:  # what was not deleted comes again; the next minute's run goes on
+            except SERVICE_ERRORS as error:  # what was not deleted comes again; the next minute's run goes on
                 stopped_by.append(error_code(error))
             else:
                 stopped_by.extend(not_taken.values())

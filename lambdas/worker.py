@@ -18,11 +18,12 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from botocore.config import Config
 
 from .quiet_hours import channels
-from .quiet_hours.channels.seam import Channel
-from .quiet_hours.delivery import Delivery
-from .quiet_hours.ledger import Ledger
-from .quiet_hours.settings import LEASE_S, Settings
+from .quiet_hours.channels.channel import Channel
+from .quiet_hours.delivery.delivery import Delivery
+from .quiet_hours.settings import Settings
 from .quiet_hours.side_by_side import in_threads
+from .quiet_hours.stores.ledger import Ledger
+from .quiet_hours.timings import LEASE_S
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 SECRET_AGE_S = 60
 
 
-class BundleFailed(Exception):
+class HandlerFailed(Exception):
     """Raised when a fault in the code ended a bundle: it comes again. The text is the type of what was raised."""
 
 
@@ -77,7 +78,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             # Lambda prints what is raised, and an exception's text may show somebody's data: only where it was stays.
             at = [f"{frame.name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]
             logger.error("bundle failed", extra={"error": type(error).__name__, "at": at})
-            raise BundleFailed(type(error).__name__) from None
+            raise HandlerFailed(type(error).__name__) from None
         # What a provider did not take now, whatever it said: of this and of the counts, metrics are made.
         refusals = [name for name in counts if name.startswith(("unavailable: ", "unauthorized: ", "forbidden: "))]
         unavailable = sum(counts[name] for name in refusals)

@@ -10,5 +10,5 @@ BUILD = Path(os.environ.get("QUIET_HOURS_BUILD", ROOT / "build"))
 """Where everything goes that is made here; tests that run side by side give each its own."""
 
 
-class LocalError(Exception):
+class CommandError(Exception):
     """Raised when something on this machine is in the way; the text is the sentence that the user gets."""

@@ -26,7 +26,7 @@ def deploy(endpoint: str, directory: Path, context: Sequence[str]) -> dict[str, 
     quiet = ["--no-notices", "--no-color"]
 
     # Bootstrapping needs no synthesised app (--app ''), so both go at once; the deployment reads what synth wrote.
-    bootstrap = [_CDK, "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "", *quiet]
+    bootstrap: list[str | Path] = [_CDK, "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "", *quiet]
     with processes.running(bootstrap, env=env, log=directory / "bootstrap.log") as bootstrapping:
         processes.run(
             [_CDK, "synth", STACK, "--quiet", "-o", assembly, *quiet, *context], env=env, log=log, timeout_s=_COMMAND_S
@@ -39,9 +39,10 @@ def deploy(endpoint: str, directory: Path, context: Sequence[str]) -> dict[str, 
         log=log,
         timeout_s=_COMMAND_S,
     )
-    return json.loads(outputs.read_text())[STACK]
+    return read_outputs(outputs)
 
 
 def read_outputs(path: Path) -> dict[str, str]:
     """The outputs in a CDK outputs file."""
-    return json.loads(path.read_text())[STACK]
+    found: dict[str, str] = json.loads(path.read_text())[STACK]
+    return found

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from . import ROOT, LocalError
+from . import ROOT, CommandError
 
 _TETHER = Path(__file__).with_name("tethered.py")
 _GONE_WITHIN_S = 10
@@ -63,9 +63,9 @@ def finish(process: subprocess.Popen[bytes], *, log: Path, timeout_s: float) -> 
     try:
         status = process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        raise LocalError(f"`{name}` did not finish within {timeout_s:.0f} s. Its output ends:\n{tail(log)}") from None
+        raise CommandError(f"`{name}` did not finish within {timeout_s:.0f} s. Its output ends:\n{tail(log)}") from None
     if status != 0:
-        raise LocalError(f"`{name}` failed. Its output ends:\n{tail(log)}")
+        raise CommandError(f"`{name}` failed. Its output ends:\n{tail(log)}")
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:

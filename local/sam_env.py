@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from lambdas.quiet_hours.settings import Settings
 
-from . import BUILD, ROOT, LocalError, deploy, server
+from . import BUILD, ROOT, CommandError, deploy, server
 from .aws import client
-from .start import OUTPUTS, explained
+from .command import run_command
+from .start import OUTPUTS
 
 FILE = BUILD / "sam-env.json"
 HOST = "host.docker.internal"
@@ -44,7 +45,7 @@ def main() -> None:
     """Write the file. Raises `LocalError` unless `make local` runs."""
     found = server.running_in_background()
     if found is None or not OUTPUTS.exists():
-        raise LocalError("Nothing is running: `make local` starts it.")
+        raise CommandError("Nothing is running: `make local` starts it.")
     port = found[1]
     # Every function has the same settings; any of them will do.
     function_name = deploy.read_outputs(OUTPUTS)["ProducerFunctionName"]
@@ -55,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explained(main)
+    run_command(main)

@@ -15,7 +15,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import BUILD, ROOT, LocalError, processes
+from . import BUILD, ROOT, CommandError, processes
 from .aws import ACCESS_KEY, REGION
 
 DEFAULT_PORT = 4566
@@ -38,7 +38,7 @@ def check_port_is_free(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            raise LocalError(
+            raise CommandError(
                 f"Port {port} of this machine is already in use: end what listens there, or take another with PORT="
                 f"{port + 1}."
             ) from None
@@ -128,7 +128,7 @@ def stop_in_background() -> int | None:
 
 def _prepare(port: int, directory: Path) -> tuple[dict[str, str], Path]:
     if not _PYTHON.exists():
-        raise LocalError("The embedded AWS is not installed: `make setup` does it.")
+        raise CommandError("The embedded AWS is not installed: `make setup` does it.")
     check_port_is_free(port)
     shutil.rmtree(directory, ignore_errors=True)
     scratch = directory / "tmp"
@@ -161,12 +161,12 @@ def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) ->
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise LocalError(f"The embedded AWS ended at once. Its output ends:\n{processes.tail(log)}")
+            raise CommandError(f"The embedded AWS ended at once. Its output ends:\n{processes.tail(log)}")
         try:
             with opener.open(f"http://127.0.0.1:{port}/_ministack/ready", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
-    raise LocalError(
+    raise CommandError(
         f"The embedded AWS was not ready within {_READY_WITHIN_S} s. Its output ends:\n{processes.tail(log)}"
     )

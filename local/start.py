@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 
-from . import BUILD, ROOT, LocalError, deploy, server
+from . import BUILD, ROOT, CommandError, deploy, server
 from .aws import shell_environment
-from .processes import stop_on_signals
+from .command import run_command
 from .status import print_status
 
 OUTPUTS = BUILD / "outputs.json"
@@ -66,7 +65,7 @@ def requested_port() -> int | None:
     if not port:
         return None
     if not port.isascii() or not port.isdigit() or not 1024 <= int(port) <= 65535:
-        raise LocalError(f"PORT must be a number from 1024 to 65535, not {port!r}.")
+        raise CommandError(f"PORT must be a number from 1024 to 65535, not {port!r}.")
     return int(port)
 
 
@@ -75,14 +74,5 @@ def context() -> list[str]:
     return shlex.split(os.environ.get("CONTEXT", ""))
 
 
-def explained(command: object) -> None:
-    """Run a command's `main`, and end with the one sentence of a `LocalError` instead of a traceback."""
-    stop_on_signals()
-    try:
-        command()  # type: ignore[operator]
-    except LocalError as error:
-        sys.exit(str(error))
-
-
 if __name__ == "__main__":
-    explained(main)
+    run_command(main)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import BUILD, LocalError, deploy, server
+from . import BUILD, CommandError, deploy, server
 from .aws import client
+from .command import run_command
 
 QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 
@@ -43,11 +44,9 @@ def main() -> None:
     """Show what `make local` runs. Raises `LocalError` if it does not."""
     found = server.running_in_background()
     if found is None:
-        raise LocalError("Nothing is running: `make local` starts it.")
+        raise CommandError("Nothing is running: `make local` starts it.")
     print_status(f"http://127.0.0.1:{found[1]}", deploy.read_outputs(BUILD / "outputs.json"))
 
 
 if __name__ == "__main__":
-    from .start import explained
-
-    explained(main)
+    run_command(main)

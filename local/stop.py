@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import server
-from .start import ENVIRONMENT, OUTPUTS, explained
+from .command import run_command
+from .start import ENVIRONMENT, OUTPUTS
 
 
 def main() -> None:
@@ -15,4 +16,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    explained(main)
+    run_command(main)

@@ -14,7 +14,7 @@ from datetime import timedelta
 from math import inf
 from typing import Any
 
-from lambdas.quiet_hours.settings import WAIT_VISIBILITY_S
+from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 from .calls import SLOW_CALL_S
 from .faults import Faults

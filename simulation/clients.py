@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from lambdas.quiet_hours import status
-from lambdas.quiet_hours.ledger import Ledger, LedgerUnavailable
-from lambdas.quiet_hours.queues import ServiceError
+from lambdas.quiet_hours.api import status
+from lambdas.quiet_hours.errors import LedgerUnavailable
+from lambdas.quiet_hours.stores.clients import SERVICE_ERRORS
+from lambdas.quiet_hours.stores.ledger import Ledger
 
 from .plan import Request, Wanted
 from .world import Process
@@ -144,7 +145,7 @@ def _client(night: Night, name: str, function: Callable[[Process], Any]) -> None
     def run() -> Any:
         try:
             return function(process)
-        except (*ServiceError, LedgerUnavailable):
+        except (*SERVICE_ERRORS, LedgerUnavailable):
             return None
 
     process.start(run, lambda result: None)

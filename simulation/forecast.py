@@ -13,11 +13,11 @@ import argparse
 from math import ceil
 from typing import NamedTuple
 
-from lambdas.quiet_hours.bundle import BUNDLE_ITEMS_MAX
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
-from lambdas.quiet_hours.delivery import LANE_SHARE
-from lambdas.quiet_hours.queues import BATCH_MESSAGES_MAX
-from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
+from lambdas.quiet_hours.delivery.delivery import LANE_SHARE
+from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX
+from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
+from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import DRAINERS, STOP_BEFORE_S
 
 MINUTE_S = 60.0

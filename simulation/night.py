@@ -15,11 +15,11 @@ from random import Random
 from typing import Any
 
 from lambdas import consumer, producer, scheduler
-from lambdas.quiet_hours import delivery as worker
-from lambdas.quiet_hours import ledger as ledger_module
-from lambdas.quiet_hours import settings as production
-from lambdas.quiet_hours.channels.seam import Channel
-from lambdas.quiet_hours.policy import Policy
+from lambdas.quiet_hours import timings
+from lambdas.quiet_hours.channels.channel import Channel
+from lambdas.quiet_hours.delivery import delivery as worker
+from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.stores import ledger as ledger_module
 
 from . import clients, topology
 from .checks import Checks, Violation
@@ -75,8 +75,8 @@ class Night:
         stop_at: Collection[str] = (),
     ) -> None:
         rng = Random(seed)
-        pause_s = production.LONGEST_PAUSE.total_seconds()
-        skew_s = production.CLOCK_SKEW.total_seconds()
+        pause_s = timings.LONGEST_PAUSE.total_seconds()
+        skew_s = timings.CLOCK_SKEW.total_seconds()
         self.plan = plan or draw(rng, notifications, pause_s, skew_s)
         if plan is None:
             self.plan.record_held = seed % 3 == 0
@@ -108,10 +108,10 @@ class Night:
         self.policy = _policies.setdefault(policy := self.settings.quiet_hours(), policy)
         self.providers = {name: self._provider(name) for name in KINDS}
 
-        self.producer = self._function("producer", production.PRODUCER_TIMEOUT_S, self._produce)
-        self.consumer = self._function("consumer", production.CONSUMER_TIMEOUT_S, self._consume)
-        self.scheduler = self._function("scheduler", production.SCHEDULER_TIMEOUT_S, self._release)
-        self.worker = self._function("worker", production.WORKER_TIMEOUT_S, self._deliver)
+        self.producer = self._function("producer", timings.PRODUCER_TIMEOUT_S, self._produce)
+        self.consumer = self._function("consumer", timings.CONSUMER_TIMEOUT_S, self._consume)
+        self.scheduler = self._function("scheduler", timings.SCHEDULER_TIMEOUT_S, self._release)
+        self.worker = self._function("worker", timings.WORKER_TIMEOUT_S, self._deliver)
         self.entry = self._source("notification", self.consumer, topology.CONSUMER_BATCH, topology.CONSUMER_CONCURRENCY)
         self.lanes = [
             self._source("delivery", self.worker, 1, self.settings.delivery_concurrency),
@@ -156,7 +156,7 @@ class Night:
 
     def _deliver(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
         dynamodb = self.dynamodb(process)
-        lease = timedelta(seconds=production.LEASE_S)
+        lease = timedelta(seconds=timings.LEASE_S)
         failed = []
         for record in event["Records"]:
             lane = record["eventSourceARN"].rpartition(":")[2]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lambdas.quiet_hours.bundle import Unreadable
-from lambdas.quiet_hours.channels.seam import Outcome
-from lambdas.quiet_hours.delivery import Delivery
-from lambdas.quiet_hours.ledger import Ledger
-from lambdas.quiet_hours.pacing import Pacer
+from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.delivery.delivery import Delivery
+from lambdas.quiet_hours.delivery.pacing import Pacer
+from lambdas.quiet_hours.errors import Unreadable
+from lambdas.quiet_hours.stores.ledger import Ledger
 
 from . import topology
 from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings, status

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from lambdas.quiet_hours import consent
-from lambdas.quiet_hours.channels import config
+from lambdas.quiet_hours.channels import configuration as config
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
-from lambdas.quiet_hours.policy import Consent, Drop, Send
+from lambdas.quiet_hours.consents.record import consent_of
+from lambdas.quiet_hours.rule.policy import Consent, Drop, Send
+from lambdas.quiet_hours.stores import consents as consent
 
 from . import functions
 from .planting import Patch, blind, consumer, delivery, plant, producer, scheduler, settings
@@ -167,7 +168,7 @@ def worker_caches_consents() -> list[Patch]:
 
 @plant("expired items are still read", "never_early")
 def counts_an_expired_consent() -> list[Patch]:
-    right = consent.consent_of
+    right = consent_of
     return [(consent, "consent_of", lambda item, now: right({k: v for k, v in item.items() if k != "expires"}, now))]
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from lambdas import consumer as consumer_module
 from lambdas import producer as producer_module
 from lambdas import scheduler as scheduler_module
-from lambdas.quiet_hours import delivery as delivery_module
-from lambdas.quiet_hours import ledger as ledger_module
 from lambdas.quiet_hours import settings as settings_module
-from lambdas.quiet_hours import status as status_module
+from lambdas.quiet_hours.api import status as status_module
+from lambdas.quiet_hours.delivery import delivery as delivery_module
+from lambdas.quiet_hours.stores import ledger as ledger_module
 
 # What is patched is no module's interface, and is not meant to be.
 consumer: Any = consumer_module

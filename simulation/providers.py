@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lambdas.quiet_hours.channels import config
-from lambdas.quiet_hours.channels.seam import DELIVERED, Outcome
+from lambdas.quiet_hours.channels import configuration as config
+from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 
 from .faults import Faults

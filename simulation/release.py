@@ -17,7 +17,8 @@ from math import inf
 from typing import Any, NamedTuple
 
 from lambdas import scheduler
-from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S, WAIT_VISIBILITY_S, Settings
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S, WAIT_VISIBILITY_S
 
 from .forecast import CALLS_A_ROUND, MINUTE_S, Forecast, Release, arguments, duration, forecast
 from .night import without_logs

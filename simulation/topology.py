@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from lambdas.quiet_hours import settings as production
+from lambdas.quiet_hours import timings
+from lambdas.quiet_hours.settings import Settings
 
 from .faults import Faults
 from .queues import Queue
@@ -32,10 +33,10 @@ class QueueFigures:
 def queue_figures() -> list[QueueFigures]:
     """The four working queues; read at run time, so that a planted bug may change the figures."""
     return [
-        QueueFigures("notification", 6 * production.CONSUMER_TIMEOUT_S, ENTRY_RECEIVES_MAX),
-        QueueFigures("delivery", production.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
-        QueueFigures("wait", production.WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
-        QueueFigures("schedule", production.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
+        QueueFigures("notification", 6 * timings.CONSUMER_TIMEOUT_S, ENTRY_RECEIVES_MAX),
+        QueueFigures("delivery", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
+        QueueFigures("wait", timings.WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
+        QueueFigures("schedule", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
     ]
 
 
@@ -60,7 +61,7 @@ def build_queues(world: World, faults: Faults, in_flight_max: int) -> dict[str, 
 
 def settings_for(queues: dict[str, Queue], zone: str, policy: str, end_hour: int, record_held: bool) -> Any:
     """The settings that the functions of this deployment get."""
-    return production.Settings(
+    return Settings(
         notification_queue_url=queues["notification"].url,
         delivery_queue_url=queues["delivery"].url,
         wait_queue_url=queues["wait"].url,

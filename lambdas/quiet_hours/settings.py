@@ -8,31 +8,9 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
-from .channels import LONGEST_DEADLINE_S
-from .policy import Policy, stock
-
-PRODUCER_TIMEOUT_S = 30
-REGISTRAR_TIMEOUT_S = 30
-CONSUMER_TIMEOUT_S = 30
-SCHEDULER_TIMEOUT_S = 300
-WORKER_TIMEOUT_S = 60
-ALERTER_TIMEOUT_S = 30
-CAMPAIGN_TIMEOUT_S = 300
-
-LEASE_S = 120
-"""How long a claim in the ledger holds: longer than the worker can live, shorter than its bundle stays invisible."""
-
-LANE_VISIBILITY_S = 6 * WORKER_TIMEOUT_S
-"""AWS asks for six times the function's timeout, so that a throttled invoke is not overtaken by a second one."""
-
-WAIT_VISIBILITY_S = 60
-"""No event source reads the wait queue: this bounds only the send and the delete of one drained batch."""
-
-CLOCK_SKEW = timedelta(seconds=2)
-"""How far two functions' clocks may disagree. Lambda's are kept within milliseconds; this is the stated bound."""
-
-LONGEST_PAUSE = timedelta(seconds=3)
-"""How long a process may stand still between its judgement and the provider call (garbage, CPU steal, a freeze)."""
+from .rule.policies import named_policy
+from .rule.policy import Policy
+from .timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE
 
 CAMPAIGN_UPLOADS = "campaigns/"
 """Where campaign files are dropped, and where what came of them is written beside them."""
@@ -93,5 +71,5 @@ class Settings:
 
         Raises `ValueError` that names the setting at fault.
         """
-        guard = timedelta(seconds=LONGEST_DEADLINE_S) + CLOCK_SKEW + LONGEST_PAUSE
-        return stock(self.policy, self.start, self.end, self.timezone, guard, CLOCK_SKEW)
+        guard = timedelta(seconds=CHANNEL_DEADLINE_MAX_S) + CLOCK_SKEW + LONGEST_PAUSE
+        return named_policy(self.policy, self.start, self.end, self.timezone, guard, CLOCK_SKEW)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from fakes.process import Provider
 from local import deploy, server
-from local.provider import Provider
-from tests.embedded.pipeline import Pipeline
+from tests.helpers.pipeline import Pipeline
 
 HERE = Path(__file__).parent
 

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from lambdas.quiet_hours.settings import LEASE_S
+from lambdas.quiet_hours.timings import LEASE_S
 from local import ROOT
 from local.aws import child_environment
-from tests.embedded.notifications import advertising, order
-from tests.embedded.pipeline import Pipeline
+from tests.helpers.notifications import advertising, order
+from tests.helpers.pipeline import Pipeline
 
 SIDE_BY_SIDE = 25
 """How many calls the webhook channel has under way at once."""

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from local.aws import client
-from tests.embedded.notifications import advertising
-from tests.embedded.pipeline import Pipeline
-from tests.http_peer import Peer, answering, listening
+from tests.helpers.http_peer import Peer, answering, listening
+from tests.helpers.notifications import advertising
+from tests.helpers.pipeline import Pipeline
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

@@ -14,8 +14,8 @@ from botocore.credentials import Credentials
 from urllib3 import PoolManager
 
 from local.aws import ACCESS_KEY, REGION
-from tests.embedded.notifications import advertising
-from tests.embedded.pipeline import Pipeline
+from tests.helpers.notifications import advertising
+from tests.helpers.pipeline import Pipeline
 
 SWITCH = "QUIET_HOURS_RECORD_HELD"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from local.aws import client
-from tests.embedded.pipeline import Pipeline
+from tests.helpers.pipeline import Pipeline
 
 
 @pytest.mark.parametrize("name", ["봄 세일 1+1.csv", "orders.jsonl"])

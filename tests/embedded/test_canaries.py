@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from local.aws import client
-from tests.canary_paths import CANARIES, EMAIL, PHONE, TEXT, canary
-from tests.embedded.pipeline import Pipeline
+from tests.helpers.canary_paths import CANARIES, EMAIL, PHONE, TEXT, canary
+from tests.helpers.pipeline import Pipeline
 
 
 def log_lines(pipeline: Pipeline) -> Iterator[str]:

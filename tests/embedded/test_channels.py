@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from lambdas.quiet_hours.channels.seam import DELIVERED
+from lambdas.quiet_hours.channels.channel import DELIVERED
 from lambdas.quiet_hours.channels.ses import SesChannel
 from lambdas.quiet_hours.channels.sns import SnsChannel
 from local import server
 from local.aws import client
-from tests.fake_providers import aws_client, notification, send
+from tests.helpers.fake_providers import aws_client, notification, send
 
 
 @pytest.fixture(scope="module")

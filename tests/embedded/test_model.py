@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from local import server
-from tests.agreement import (
+from tests.helpers.agreement import (
     BATCHES,
     MORE_WRITES,
     SEQUENCES,

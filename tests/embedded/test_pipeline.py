@@ -12,9 +12,9 @@ from botocore.credentials import Credentials
 from urllib3 import PoolManager
 
 from local.aws import ACCESS_KEY, REGION, client
-from local.redrive import redrive
-from tests.embedded.notifications import advertising, order
-from tests.embedded.pipeline import Pipeline
+from operators.redrive import redrive
+from tests.helpers.notifications import advertising, order
+from tests.helpers.pipeline import Pipeline
 
 
 def sqs_record(body: str, queue_url: str, message_id: str = "5f5c0e1e-0000-4000-8000-000000000001") -> dict[str, Any]:

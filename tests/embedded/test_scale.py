@@ -11,15 +11,15 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from lambdas.quiet_hours.bundle import Message
-from lambdas.quiet_hours.delivery import LANE_SHARE
-from lambdas.quiet_hours.notification import accept
-from lambdas.quiet_hours.queues import send
-from lambdas.quiet_hours.settings import SCHEDULER_TIMEOUT_S
+from lambdas.quiet_hours.delivery.delivery import LANE_SHARE
+from lambdas.quiet_hours.notification.bundle import Message
+from lambdas.quiet_hours.notification.notification import accept
+from lambdas.quiet_hours.stores.queues import send
+from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import STOP_BEFORE_S
 from local.aws import client
-from tests.embedded.notifications import advertising, order
-from tests.embedded.pipeline import Pipeline
+from tests.helpers.notifications import advertising, order
+from tests.helpers.pipeline import Pipeline
 
 FIRST_HELD = 1500
 RUNS_AT_ONCE = 3

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..notification import Notification
+from ..errors import Misconfigured
+from ..notification.notification import Notification
+from ..timings import CHANNEL_DEADLINE_MAX_S
 from . import aws, aws_sms, log, ses, slack, sns, solapi, webhook
-from .config import local_use
-from .seam import Channel, Misconfigured, Outcome
-
-LONGEST_DEADLINE_S = max(module.DEADLINE_S for module in (aws, log, slack, solapi, webhook))
-"""The longest that any channel's call can be in flight: what the guard before quiet hours has to cover."""
+from .channel import Channel, Outcome
+from .configuration import local_use
 
 EXAMPLES = {
     "kakao": '{"kakao": {"api_key": …, "api_secret": …, "pf_id": …}}',
@@ -48,7 +47,7 @@ def build(
         channel = _configured(name, config, now, clients, local_use() if local is None else local)
     except Misconfigured as fault:
         return NotConfigured(str(fault))
-    assert channel.deadline_s <= LONGEST_DEADLINE_S, f"the guard does not know of {name}'s deadline"
+    assert channel.deadline_s <= CHANNEL_DEADLINE_MAX_S, f"the guard does not know of {name}'s deadline"
     return channel
 
 

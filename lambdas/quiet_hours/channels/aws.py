@@ -22,10 +22,10 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from . import config as settings
-from .answers import FAILURES, failed, forbidden, unauthorized
-from .http import NotSent
-from .seam import DELIVERED, Misconfigured, Outcome
+from ..errors import CallFailed, Misconfigured, NotSent
+from . import configuration
+from .channel import DELIVERED, Outcome
+from .outcomes import call_failed, forbidden, unauthorized
 
 DEADLINE_S = 10.0
 ROLE = "the worker's role, and what the address names"
@@ -49,18 +49,20 @@ class Service:
     """One AWS service. `name` is what reasons call it.
     Raises `Misconfigured`."""
 
-    def __init__(self, clients: Clients, service: str, config: settings.Config, channel: str, name: str) -> None:
-        region = settings.optional(config, channel, "region")
+    def __init__(self, clients: Clients, service: str, config: configuration.Config, channel: str, name: str) -> None:
+        region = configuration.optional(config, channel, "region")
         if region is not None and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]{1,2}", region):
             raise Misconfigured(f"{channel}.region must be an AWS region such as ap-northeast-2")
         try:
-            self._client = clients(service, region, settings.local_endpoint(config, channel))
+            self._client = clients(service, region, configuration.local_endpoint(config, channel))
         except NoRegionError:
             raise Misconfigured(f"{channel}.region must be set") from None
         self.region: str = self._client.meta.region_name
         self._name = name
         # boto3 chose the endpoint: AWS's own, or in local use the embedded AWS's.
-        self._poster = settings.poster(self._client.meta.endpoint_url, DEADLINE_S, channel, "endpoint_url", local=True)
+        self._http = configuration.post_client(
+            self._client.meta.endpoint_url, DEADLINE_S, channel, "endpoint_url", local=True
+        )
         self._host = urlsplit(self._client.meta.endpoint_url).netloc
         self._client.meta.events.register("before-send", self._carry)
 
@@ -68,8 +70,8 @@ class Service:
         """Call once. `unavailable`: the error codes that blame no notification."""
         try:
             answer = getattr(self._client, operation)(**parameters)
-        except FAILURES as fault:
-            return failed(fault, self._name, DEADLINE_S)
+        except CallFailed as fault:
+            return call_failed(fault, self._name, DEADLINE_S)
         except ClientError as error:
             return self._outcome(error.response, unavailable)
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
@@ -83,7 +85,7 @@ class Service:
         )
 
     def close(self) -> None:
-        self._poster.close()
+        self._http.close()
 
     def _carry(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
         parts = urlsplit(request.url)
@@ -91,7 +93,7 @@ class Service:
             raise NotSent("another host than the client's own")
         headers = {name: _text(value) for name, value in request.headers.items()}
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        answer = self._poster.post(headers, _bytes(request.body), target)
+        answer = self._http.post(headers, _bytes(request.body), target)
         received: Any = HeadersDict(answer.headers)
         return AWSResponse(request.url, answer.status, received, _Body(answer.body))
 

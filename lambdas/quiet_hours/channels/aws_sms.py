@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..notification import Notification
-from . import config as settings
-from .answers import Unfit, body_of, unfit
+from ..errors import Unfit
+from ..notification.notification import Notification
+from . import configuration
 from .aws import DEADLINE_S, Clients, Service
-from .seam import Outcome
+from .channel import Outcome
+from .outcomes import body_of, unfit
 
 RATE_PER_S = 1.0
 """The least that AWS gives a number: https://docs.aws.amazon.com/sms-voice/latest/userguide/sms-limitations-mps.html"""
@@ -45,10 +46,10 @@ class AwsSmsChannel:
     side_by_side = 25
 
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], clients: Clients) -> None:
-        self.rate_per_s = settings.rate_per_s(config, "sms", RATE_PER_S)
-        self.can_resend = settings.can_resend(config, "sms")
-        self._common = {"OriginationIdentity": settings.required(config, "sms", "from")}
-        if name := settings.optional(config, "sms", "configuration_set"):
+        self.rate_per_s = configuration.rate_per_s(config, "sms", RATE_PER_S)
+        self.can_resend = configuration.can_resend(config, "sms")
+        self._common = {"OriginationIdentity": configuration.required(config, "sms", "from")}
+        if name := configuration.optional(config, "sms", "configuration_set"):
             self._common["ConfigurationSetName"] = name
         self._service = Service(clients, "pinpoint-sms-voice-v2", config, "sms", "AWS End User Messaging")
         self._now = now

@@ -19,20 +19,14 @@ from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from ..errors import NoAnswer, NotSent
+
 RESPONSE_BYTES_MAX = 256 * 1024
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 """This machine, for local use. Any other name must lead to a public address, whatever it resolves to."""
 
-FAILURES = (OSError, http.client.HTTPException, ValueError)
+_LIBRARY_ERRORS = (OSError, http.client.HTTPException, ValueError)
 """What the standard library raises when a call fails; a name that cannot be looked up may be a ValueError."""
-
-
-class NotSent(Exception):
-    """Raised when the request certainly did not reach the provider: no connection could be made."""
-
-
-class NoAnswer(Exception):
-    """Raised when the request may have reached the provider and no whole answer came back."""
 
 
 class NotPublic(OSError):
@@ -47,7 +41,7 @@ class Answer(NamedTuple):
     body: bytes
 
 
-class Poster:
+class PostClient:
     """Keeps a connection for each thread to one URL. `deadline_s` bounds a call from its start to the last byte; only
     looking up the name may take longer, and then nothing is sent.
 
@@ -87,7 +81,7 @@ class Poster:
         connection.deadline = deadline
         try:
             connection.ready()
-        except FAILURES as error:
+        except _LIBRARY_ERRORS as error:
             connection.close()
             raise NotSent(type(error).__name__) from None
         try:
@@ -99,7 +93,7 @@ class Poster:
                     raise http.client.ResponseNotReady
                 if not response.isclosed():  # what is left unread would be taken for the next answer
                     connection.close()
-        except FAILURES as error:
+        except _LIBRARY_ERRORS as error:
             connection.close()
             raise NoAnswer(type(error).__name__) from None
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from ..notification import Notification, to_text
-from .seam import DELIVERED, Outcome
+from ..notification.json_text import to_text
+from ..notification.notification import Notification
+from .channel import DELIVERED, Outcome
 
 DEADLINE_S = 1.0
 

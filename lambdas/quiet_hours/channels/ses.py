@@ -12,11 +12,12 @@ from email.utils import formataddr, parseaddr
 from typing import Any
 from urllib.parse import quote
 
-from ..notification import Notification
-from . import config as settings
-from .answers import Unfit, body_of, unfit
+from ..errors import Misconfigured, Unfit
+from ..notification.notification import Notification
+from . import configuration
 from .aws import DEADLINE_S, Clients, Service
-from .seam import Misconfigured, Outcome
+from .channel import Outcome
+from .outcomes import body_of, unfit
 
 RATE_PER_S = 1.0
 """The sandbox's. An account's own is its MaxSendRate: https://docs.aws.amazon.com/ses/latest/dg/quotas.html"""
@@ -41,12 +42,12 @@ class SesChannel:
     side_by_side = 25
 
     def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
-        self.rate_per_s = settings.rate_per_s(config, "email", RATE_PER_S)
-        self.can_resend = settings.can_resend(config, "email")
+        self.rate_per_s = configuration.rate_per_s(config, "email", RATE_PER_S)
+        self.can_resend = configuration.can_resend(config, "email")
         self._common = {"FromEmailAddress": _sender(config.get("from"))}
-        if name := settings.optional(config, "email", "configuration_set"):
+        if name := configuration.optional(config, "email", "configuration_set"):
             self._common["ConfigurationSetName"] = name
-        self._unsubscribe_url = settings.optional(config, "email", "unsubscribe_url")
+        self._unsubscribe_url = configuration.optional(config, "email", "unsubscribe_url")
         if self._unsubscribe_url and not re.fullmatch(r"https://[^<>{}]+\{id\}[^<>{}]*", self._unsubscribe_url):
             raise Misconfigured("email.unsubscribe_url must begin with https:// and have {id} where the id belongs")
         self._service = Service(clients, "sesv2", config, "email", "SES")

@@ -13,11 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..notification import Notification, canonical_address, to_text
-from . import config as settings
-from .answers import FAILURES, Unfit, body_of, failed, forbidden, seconds, unauthorized, unfit
-from .http import Answer, Poster
-from .seam import DELIVERED, Misconfigured, Outcome
+from ..errors import CallFailed, Misconfigured, Unfit
+from ..notification.addresses import canonical_address
+from ..notification.json_text import to_text
+from ..notification.notification import Notification
+from . import configuration
+from .channel import DELIVERED, Outcome
+from .http import Answer, PostClient
+from .outcomes import body_of, call_failed, forbidden, retry_after_s, unauthorized, unfit
 
 DEADLINE_S = 8.0
 RATE_PER_S = 1.0
@@ -50,28 +53,28 @@ class SlackChannel:
     side_by_side = 10
 
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = False) -> None:
-        self.rate_per_s = settings.rate_per_s(config, "slack", RATE_PER_S)
-        self.can_resend = settings.can_resend(config, "slack")
+        self.rate_per_s = configuration.rate_per_s(config, "slack", RATE_PER_S)
+        self.can_resend = configuration.can_resend(config, "slack")
         self._now = now
-        self._token = settings.optional(config, "slack", "token")
+        self._token = configuration.optional(config, "slack", "token")
         self._webhooks = _webhooks(config.get("webhooks", {}), local)
         if (self._token is None) == (not self._webhooks):
             raise Misconfigured('slack needs "token", or "webhooks" with a URL for each channel, and not both')
-        self._api = settings.endpoint(config, "slack", POST_MESSAGE_URL, DEADLINE_S)
+        self._api = configuration.endpoint(config, "slack", POST_MESSAGE_URL, DEADLINE_S)
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
         return [self._post(notification) for notification in notifications]
 
     def close(self) -> None:
-        for poster in (self._api, *self._webhooks.values()):
-            poster.close()
+        for client in (self._api, *self._webhooks.values()):
+            client.close()
 
     def _post(self, notification: Notification) -> Outcome:
         headers = {"content-type": "application/json; charset=utf-8"}
         try:
             message = _message(notification)
             if self._token is not None:
-                poster = self._api
+                client = self._api
                 headers["authorization"] = f"Bearer {self._token}"
                 payload = {"notification_id": notification["id"]}
                 message |= {
@@ -79,29 +82,29 @@ class SlackChannel:
                     "metadata": {"event_type": "quiet_hours", "event_payload": payload},
                 }
             elif notification["address"] in self._webhooks:
-                poster = self._webhooks[notification["address"]]
+                client = self._webhooks[notification["address"]]
             else:
                 raise Unfit("address has no URL under slack.webhooks in the channel secret")
         except Unfit as fault:
             return unfit(fault)
         try:
-            answer = poster.post(headers, to_text(message).encode())
-        except FAILURES as fault:
-            return failed(fault, "Slack", DEADLINE_S)
+            answer = client.post(headers, to_text(message).encode())
+        except CallFailed as fault:
+            return call_failed(fault, "Slack", DEADLINE_S)
         return _outcome(answer, self._now())
 
 
-def _webhooks(config: object, local: bool) -> dict[str, Poster]:
+def _webhooks(config: object, local: bool) -> dict[str, PostClient]:
     if not isinstance(config, dict):
         raise Misconfigured('slack.webhooks must be an object such as {"#orders": "https://hooks.slack.com/…"}')
-    posters = {}
+    clients = {}
     for name, url in config.items():
         try:
             address = canonical_address("slack", name)
         except ValueError as fault:
             raise Misconfigured(f"a name in slack.webhooks {fault}") from None
-        posters[address] = settings.poster(str(url), DEADLINE_S, "slack", "webhooks", WEBHOOK_HOST, local)
-    return posters
+        clients[address] = configuration.post_client(str(url), DEADLINE_S, "slack", "webhooks", WEBHOOK_HOST, local)
+    return clients
 
 
 def _message(notification: Notification) -> dict[str, Any]:
@@ -133,7 +136,7 @@ def _outcome(answer: Answer, now: datetime) -> Outcome:
     shown = f"Slack answered {status} {said}".rstrip()
     reason = f"slack_{said or status}: {shown}"
     if status == 429 or said in ("ratelimited", "rate_limited", "message_limit_exceeded"):
-        return Outcome("unavailable", reason, seconds(answer.headers.get("retry-after", ""), now))
+        return Outcome("unavailable", reason, retry_after_s(answer.headers.get("retry-after", ""), now))
     if said in _FORBIDDEN:
         return forbidden(reason)
     if status in (401, 403) or said in _UNAUTHORIZED:

@@ -11,11 +11,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..notification import Notification, to_text
-from . import config as settings
-from .answers import Unfit, body_of, unfit
+from ..errors import Unfit
+from ..notification.json_text import to_text
+from ..notification.notification import Notification
+from . import configuration
 from .aws import DEADLINE_S, Clients, Service
-from .seam import Outcome
+from .channel import Outcome
+from .outcomes import body_of, unfit
 
 RATE_PER_S = 300.0
 """The least that any region gives an account: https://docs.aws.amazon.com/general/latest/gr/sns.html"""
@@ -40,8 +42,8 @@ class SnsChannel:
     side_by_side = 25
 
     def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
-        self.rate_per_s = settings.rate_per_s(config, "push", RATE_PER_S)
-        self.can_resend = settings.can_resend(config, "push")
+        self.rate_per_s = configuration.rate_per_s(config, "push", RATE_PER_S)
+        self.can_resend = configuration.can_resend(config, "push")
         self._service = Service(clients, "sns", config, "push", "SNS")
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:

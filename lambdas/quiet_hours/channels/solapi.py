@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ..notification import Notification, to_text
-from . import config as settings
-from .answers import FAILURES, Unfit, failed, seconds, unauthorized, unfit
+from ..errors import CallFailed, Misconfigured, Unfit
+from ..notification.json_text import to_text
+from ..notification.notification import Notification
+from . import configuration
+from .channel import DELIVERED, Outcome
 from .http import Answer
-from .seam import DELIVERED, Misconfigured, Outcome
+from .outcomes import call_failed, retry_after_s, unauthorized, unfit
 from .solapi_messages import PLACE, Sender, kakao_message, sms_message
 
 DEADLINE_S = 10.0
@@ -51,19 +53,19 @@ class SolapiChannel:
     side_by_side = 2
 
     def __init__(self, name: str, config: Mapping[str, Any], now: Callable[[], datetime]) -> None:
-        self.rate_per_s = settings.rate_per_s(config, name, RATE_PER_S)
-        self.can_resend = settings.can_resend(config, name)
-        self._key = settings.required(config, name, "api_key")
-        self._secret = settings.required(config, name, "api_secret").encode()
+        self.rate_per_s = configuration.rate_per_s(config, name, RATE_PER_S)
+        self.can_resend = configuration.can_resend(config, name)
+        self._key = configuration.required(config, name, "api_key")
+        self._secret = configuration.required(config, name, "api_secret").encode()
         targeting = config.get("targeting", "I")
         if targeting not in ("I", "M", "N"):
             raise Misconfigured(f"{name}.targeting must be I, M or N")
         if name == "kakao":
-            self._sender = Sender(settings.required(config, name, "pf_id"), targeting)
+            self._sender = Sender(configuration.required(config, name, "pf_id"), targeting)
         else:
-            self._sender = Sender(settings.required(config, name, "from"))
+            self._sender = Sender(configuration.required(config, name, "from"))
         self._message = kakao_message if name == "kakao" else sms_message
-        self._poster = settings.endpoint(config, name, SEND_URL, DEADLINE_S)
+        self._http = configuration.endpoint(config, name, SEND_URL, DEADLINE_S)
         self._now = now
         self._alone_until: datetime | None = None
 
@@ -85,7 +87,7 @@ class SolapiChannel:
         return [outcomes[place] for place in range(len(notifications))]
 
     def close(self) -> None:
-        self._poster.close()
+        self._http.close()
 
     def _call(self, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
         """One call with all messages; what came of each, by its place."""
@@ -94,9 +96,9 @@ class SolapiChannel:
         body = to_text({"messages": messages, "allowDuplicates": True}).encode()
         headers = {"content-type": "application/json", "authorization": self._authorization(body)}
         try:
-            answer = self._poster.post(headers, body)
-        except FAILURES as fault:
-            return dict.fromkeys(places, failed(fault, "Solapi", DEADLINE_S))
+            answer = self._http.post(headers, body)
+        except CallFailed as fault:
+            return dict.fromkeys(places, call_failed(fault, "Solapi", DEADLINE_S))
         if answer.status == 200:
             return _outcomes(answer, messages)
         outcome = self._refusal(answer)
@@ -120,7 +122,7 @@ class SolapiChannel:
         if status in (401, 403):
             return unauthorized(reason)
         if status in (402, 429, 503) or code in ("NotEnoughBalance", "TooManyRequests"):
-            return Outcome("unavailable", reason, seconds(answer.headers.get("retry-after", ""), self._now()))
+            return Outcome("unavailable", reason, retry_after_s(answer.headers.get("retry-after", ""), self._now()))
         if status >= 500 or 200 < status < 300:
             return Outcome("unknown", reason)
         return Outcome("rejected", reason)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..notification import Notification
-from .answers import Unfit, body_of
+from ..errors import Unfit
+from ..notification.notification import Notification
+from .outcomes import body_of
 
 SMS_BYTES_MAX = 90
 LMS_BYTES_MAX = 2000

@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from ..notification import Notification, to_text
-from . import config as settings
-from .answers import FAILURES, failed, forbidden, seconds, unauthorized
-from .seam import DELIVERED, Misconfigured, Outcome
+from ..errors import CallFailed, Misconfigured
+from ..notification.json_text import to_text
+from ..notification.notification import Notification
+from . import configuration
+from .channel import DELIVERED, Outcome
+from .outcomes import call_failed, forbidden, retry_after_s, unauthorized
 
 DEADLINE_S = 10.0
 RATE_PER_S = 200.0
@@ -32,8 +34,8 @@ class WebhookChannel:
     can_resend = True
 
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], local: bool = False) -> None:
-        self.rate_per_s = settings.rate_per_s(config, "webhook", RATE_PER_S)
-        self._poster = settings.poster(str(config.get("url", "")), DEADLINE_S, "webhook", "url", local=local)
+        self.rate_per_s = configuration.rate_per_s(config, "webhook", RATE_PER_S)
+        self._http = configuration.post_client(str(config.get("url", "")), DEADLINE_S, "webhook", "url", local=local)
         self._key = _key(config["secret"]) if "secret" in config else None
         self._now = now
 
@@ -41,7 +43,7 @@ class WebhookChannel:
         return [self._post(notification) for notification in notifications]
 
     def close(self) -> None:
-        self._poster.close()
+        self._http.close()
 
     def _post(self, notification: Notification) -> Outcome:
         body = to_text(notification).encode()
@@ -52,9 +54,9 @@ class WebhookChannel:
             signature = base64.b64encode(hmac.digest(self._key, signed, hashlib.sha256)).decode()
             headers |= {"webhook-timestamp": timestamp, "webhook-signature": f"v1,{signature}"}
         try:
-            answer = self._poster.post(headers, body)
-        except FAILURES as fault:
-            return failed(fault, "the webhook", DEADLINE_S)
+            answer = self._http.post(headers, body)
+        except CallFailed as fault:
+            return call_failed(fault, "the webhook", DEADLINE_S)
         return _outcome(answer.status, answer.headers.get("retry-after", ""), self._now())
 
 
@@ -67,7 +69,7 @@ def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
     if status == 403:  # the receiver does not want us, or its firewall this one text
         return forbidden(reason)
     if status in (429, 503):  # nothing that is wrong with this notification alone
-        return Outcome("unavailable", reason, seconds(retry_after, now))
+        return Outcome("unavailable", reason, retry_after_s(retry_after, now))
     if status in (408, 425) or status >= 500:
         return Outcome("retry", reason)
     if 300 <= status < 400:

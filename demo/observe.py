@@ -1,0 +1,66 @@
+"""Looks at a running deployment from outside, changing nothing: no message is received, no function called."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from local.aws import client, peek
+from local.status import QUEUES, Depth, depth
+
+
+class Observer:
+    """What has been seen of one deployment on the embedded AWS so far; `look` looks again."""
+
+    def __init__(self, endpoint: str, outputs: dict[str, str]) -> None:
+        self._endpoint = endpoint
+        self._outputs = outputs
+        self._sqs, self._dynamodb = client(endpoint, "sqs"), client(endpoint, "dynamodb")
+        self._read: dict[str, list[str]] = {}
+        self.depths: dict[str, Depth] = dict.fromkeys(QUEUES, Depth(0, 0, 0))
+        self.held: set[str] = set()
+        self.waiting: set[str] = set()
+        self.dead_letters: list[dict[str, Any]] = []
+
+    def look(self) -> None:
+        """Take the depth of every queue and note which notifications are held.
+
+        Held is what is seen on wait, or on schedule, where nothing comes from but wait: nothing leaves wait within
+        quiet hours, and a bundle on schedule is seen for as long as the worker works on it.
+        """
+        self.depths = {name: depth(self._sqs, self._outputs[f"{name}QueueUrl"]) for name in QUEUES}
+        self.waiting = self._ids("WaitQueueUrl")
+        self.held |= self.waiting | self._ids("ScheduleQueueUrl")
+        self.dead_letters = peek(self._endpoint, self._outputs["DeadLetterQueueUrl"])
+
+    def idle(self) -> bool:
+        """Whether no queue but dead-letter holds anything."""
+        return not any(depth.total for name, depth in self.depths.items() if name != "DeadLetter")
+
+    def ledger(self) -> dict[str, str]:
+        """The state of every id that has one."""
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._outputs["LedgerTableName"],
+            ProjectionExpression="#id, #state",
+            ExpressionAttributeNames={"#id": "id", "#state": "state"},
+            ConsistentRead=True,
+        )
+        return {item["id"]["S"]: item["state"]["S"] for page in pages for item in page["Items"]}
+
+    def _ids(self, queue: str) -> set[str]:
+        found: set[str] = set()
+        for message in peek(self._endpoint, self._outputs[queue]):
+            if message["MessageId"] not in self._read:
+                parsed = json.loads(message["Body"])
+                items = parsed if isinstance(parsed, list) else [parsed]
+                self._read[message["MessageId"]] = [item["id"] for item in items]
+            found.update(self._read[message["MessageId"]])
+        return found
+
+
+def dead_letter_ids(letters: list[dict[str, Any]], bodies: dict[str, str]) -> set[str]:
+    """The ids on dead-letter. What could not be read has none of its own there: `bodies` tells whose body it was."""
+    return {
+        letter["MessageAttributes"].get("notification_id", {}).get("StringValue") or bodies.get(letter["Body"], "")
+        for letter in letters
+    } - {""}

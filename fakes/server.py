@@ -1,0 +1,78 @@
+"""All fakes behind one port of 127.0.0.1: the path and the headers say which provider is asked.
+
+    python -m fakes.server FILE [PORT]
+
+Prints its port. Every notification in a POST becomes one JSON line in FILE: `provider`, `id`, `at` (UTC, when it
+arrived), `status` (200 where the provider has taken it), `body`. `PUT /rules` sets how they answer from then on, as for
+`fakes.receiver`, with one more key: `"refuse": true` refuses the notification for good in the provider's own way.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+from .aws import EndUserMessaging, Ses, Sns
+from .provider import Fake, Reply, Request
+from .receiver import Handler, Receiver
+from .slack import Slack
+from .solapi import Solapi
+from .webhook import Webhook
+
+
+class Fakes(Receiver):
+    """Listens on 127.0.0.1; `port` 0 takes a free one. Writes to `book`."""
+
+    def __init__(self, port: int, book: TextIO) -> None:
+        super().__init__(port, book, FakesHandler)
+        self.fakes: Sequence[Fake] = (Solapi(), EndUserMessaging(), Ses(), Sns(), Slack(), Webhook())
+
+    def answer(self, request: Request) -> tuple[Reply, bool]:
+        """The answer, when it is due, and whether it gets lost on its way. What was decided is in the book."""
+        fake = next((fake for fake in self.fakes if fake.is_for(request)), None)
+        if fake is None:
+            return Reply(404), False
+        rules = {id: self.rule_for(id) for id in fake.ids(request)}
+        whole = next((rule for rule in rules.values() if rule and "refuse" not in rule), {})
+        if "status" in whole:
+            reply = fake.fault(whole["status"])
+            wait = {"Retry-After": str(whole["retry_after_s"])} if "retry_after_s" in whole else {}
+            reply = Reply(reply.status, reply.body, {**reply.headers, **wait}, refused=list(rules))
+        else:
+            reply = fake.answer(request, [id for id, rule in rules.items() if rule.get("refuse")])
+        time.sleep(whole.get("delay_s", 0))
+        for status, ids in ((200, reply.taken), (reply.status if reply.status != 200 else 400, reply.refused)):
+            for id in ids:
+                self.write_down(id, request.at, status, request.body, fake.name)
+        return reply, bool(whole.get("hang_up"))
+
+
+class FakesHandler(Handler):
+    """One connection, kept open for many requests."""
+
+    server: Fakes
+
+    def do_POST(self) -> None:
+        at = datetime.now(UTC)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        reply, lost = self.server.answer(Request(self.path, headers, self._body(), at))
+        if lost:
+            self.close_connection = True
+            return
+        self._answer(reply.status, dict(reply.headers), reply.body)
+
+
+def main() -> None:
+    """Serve until ended."""
+    path, port = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    with path.open("a", encoding="utf-8") as book, Fakes(port, book) as fakes:
+        print(fakes.server_address[1], flush=True)
+        fakes.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

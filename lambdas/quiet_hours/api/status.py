@@ -1,0 +1,154 @@
+"""What is known of one notification, and taking notifications back: the answers of the producer's API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Invalid, LedgerUnavailable
+from ..notification.fields import ID_FAULT, is_id, text_check, time_fault
+from ..notification.json_text import RepeatedKeys
+from ..rule.policy import Hold, Policy, Send, decide
+from ..settings import Settings
+from ..stores.clients import SERVICE_ERRORS
+from ..stores.consents import read_consents, read_record
+from ..stores.held import Held, held_of, read_held
+from ..stores.ledger import ENDINGS, TRANSACTION_ITEMS_MAX, Entry, Ledger
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+CANCELS_MAX = 1000
+"""In one request: ten transactions, and about a hundred kilobytes of answer."""
+
+_source_fault = text_check(128)
+
+Answer = tuple[int, dict[str, Any]]
+
+_CANNOT_BE_SEEN = (
+    "nothing is recorded of this id: it was accepted and no worker has claimed it yet, or it was never accepted"
+)
+_NOR_IF_HELD = "; what is held is recorded only where recordHeld is on"
+
+
+def look_up(
+    id: str, now: datetime, dynamodb: DynamoDBClient, ledger: Ledger, settings: Settings, policy: Policy
+) -> Answer:
+    """The state of a notification and why it is so: 200, or 404 where nothing is recorded of it.
+
+    The ledger's word goes first: a record of what was held stays when it has been released. Raises what the client
+    raises.
+    """
+    entry = ledger.read(id)
+    kept = read_held(dynamodb, settings.held_table, id) if settings.record_held else None
+    answer: dict[str, Any] = {"id": id, "state": "not_recorded", "why": "", "until": None, "attempts": 0}
+    if entry is not None:
+        answer |= _of_ledger(entry, now)
+    elif kept is not None:
+        answer |= _of_held(kept, now)
+    else:
+        answer["why"] = _CANNOT_BE_SEEN + ("" if settings.record_held else _NOR_IF_HELD)
+        return 404, answer
+    if kept is not None:
+        answer |= {"held_at": kept.held_at, "source": kept.source or None}
+        if answer["state"] not in ENDINGS:
+            answer |= _judged(kept, now, dynamodb, settings, policy)
+    return 200, answer
+
+
+def _of_ledger(entry: Entry, now: datetime) -> dict[str, Any]:
+    found: dict[str, Any] = {"state": entry.state, "attempts": entry.attempts}
+    if entry.state != "claimed":
+        return found | {"why": entry.reason or f"it is {entry.state}", "ended_at": entry.ended_at}
+    live = entry.lease_until_ms > now.timestamp() * 1000
+    if entry.owner:
+        why = "a worker has it now" if live else "its worker has not come back: the next one takes it over"
+        return found | {"why": why}
+    until = datetime.fromtimestamp(entry.lease_until_ms / 1000, now.tzinfo).isoformat(timespec="seconds")
+    why = "a worker has given it back: it is tried again later, or held for the night"
+    if entry.sending:
+        why += "; a call for it had no answer, so that its provider may have it"
+    return found | {"state": "waiting", "until": until if live else None, "why": why}
+
+
+def _of_held(kept: Held, now: datetime) -> dict[str, Any]:
+    if now < datetime.fromisoformat(kept.until):
+        return {"state": "held", "why": kept.why, "until": kept.until}
+    return {"state": "released", "why": "its quiet hours are over: it is on its way to a worker", "until": kept.until}
+
+
+def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy) -> dict[str, Any]:
+    """What the rule says of it at this moment, and the consent that the rule was given."""
+    record = read_record(dynamodb, settings.consent_table, kept.recipient_id)
+    notification = {"category": kept.category, "channel": kept.channel, "expires_at": kept.expires_at}
+    consents = read_consents(dynamodb, settings.consent_table, [kept.recipient_id], now)
+    decision = decide(notification, consents.get(kept.recipient_id), now, policy)
+    until = decision.until.isoformat(timespec="seconds") if isinstance(decision, Hold) else None
+    word = "hold" if isinstance(decision, Hold) else "send" if isinstance(decision, Send) else decision.reason
+    return {
+        "rule": {"decision": word, "until": until, "why": decision.why},
+        "consent": record.shown(now) if record else None,
+    }
+
+
+def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] | None]:
+    """What a request wants to take back: some ids, or a source and where to go on. Raises `Invalid`."""
+    if not isinstance(request, dict) or isinstance(request, RepeatedKeys):
+        raise Invalid(['request: must be {"ids": [...]} or {"source": "..."} as a JSON object'])
+    if request.keys() == {"ids"}:
+        ids = request["ids"]
+        if not isinstance(ids, list) or not 1 <= len(ids) <= CANCELS_MAX:
+            raise Invalid([f"ids: must be an array of 1 to {CANCELS_MAX} ids"])
+        if wrong := [index for index, id in enumerate(ids) if not is_id(id)]:
+            raise Invalid([f"ids: number {wrong[0]} {ID_FAULT}"])
+        return ids
+    if "source" not in request or not request.keys() <= {"source", "after"}:
+        raise Invalid(["request: must have ids alone, or source, and after where an earlier answer gave a next"])
+    if fault := _source_fault(request["source"]):
+        raise Invalid([f"source: {fault}"])
+    after = request.get("after")
+    if after is None:
+        return request["source"], None
+    until, _, id = after.partition(",") if isinstance(after, str) else ("", "", "")
+    if time_fault(until) or not is_id(id):
+        raise Invalid(["after: must be what an answer gave as next"])
+    return request["source"], {"until": until, "id": id}
+
+
+def cancel(ids: Iterable[str], now: datetime, ledger: Ledger) -> list[dict[str, Any]]:
+    """Take notifications back: for each id what came of it, in the order given.
+
+    `{"id", "outcome", "state"}`: `cancelled`, and no provider has it or will get it; `too_late`, a worker has it now,
+    or a call for it had no answer; `ended` before, in that state; `not_known`, the ledger gave no answer: ask again.
+    An id that was never seen is cancelled ahead of its arrival.
+    """
+    unique = list(dict.fromkeys(ids))
+    states: dict[str, str] = {}
+    for start in range(0, len(unique), TRANSACTION_ITEMS_MAX):
+        part = unique[start : start + TRANSACTION_ITEMS_MAX]
+        try:
+            states |= ledger.cancel_all(part, now)
+        except (*SERVICE_ERRORS, LedgerUnavailable):
+            states |= dict.fromkeys(part, "")
+    outcomes = {"cancelled": "cancelled", "claimed": "too_late", "": "not_known"}
+    return [{"id": id, "outcome": outcomes.get(states[id], "ended"), "state": states[id] or None} for id in unique]
+
+
+def cancel_source(
+    source: str,
+    after: dict[str, str] | None,
+    now: datetime,
+    dynamodb: DynamoDBClient,
+    ledger: Ledger,
+    settings: Settings,
+) -> Answer:
+    """Take back what is held of one source, up to `CANCELS_MAX` at a time; `next` is where to go on, or None.
+
+    409 where what is held is not recorded. Raises what the client raises.
+    """
+    if not settings.record_held:
+        return 409, {"errors": ["source: what is held is not recorded; set recordHeld to true, or cancel by ids"]}
+    page = held_of(dynamodb, settings.held_table, source, CANCELS_MAX, after)
+    last = f"{page.after['until']},{page.after['id']}" if page.after else None
+    return 200, {"results": cancel(page.ids, now, ledger), "next": last}

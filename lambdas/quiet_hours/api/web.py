@@ -1,0 +1,42 @@
+"""What the functions behind a Function URL share: the id in a path, a JSON body, a JSON answer."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import unquote
+
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+
+from ..errors import Unreadable
+from ..notification.json_text import to_text, unpack
+
+ANY = "(?s:.+)"
+"""An id in a route, slashes and all."""
+
+
+def json_answer(status: int, body: object) -> Response[str]:
+    """An answer as both APIs give it."""
+    return Response(status, content_type="application/json", body=to_text(body))
+
+
+def errors(status: int, *texts: str) -> Response[str]:
+    """What is wrong: one `field: fault` each."""
+    return json_answer(status, {"errors": list(texts)})
+
+
+def path_id(api: LambdaFunctionUrlResolver, prefix: str, suffix: str = "") -> str:
+    """The one part of the path that is not fixed, decoded. It may hold slashes, encoded or not.
+
+    AWS does not say whether it decodes a path before it hands it over, so what was decoded already must come out the
+    same: no id may hold a percent sign.
+    """
+    return unquote(api.current_event.path.removeprefix(prefix).removesuffix(suffix))
+
+
+def json_body(api: LambdaFunctionUrlResolver) -> Any:
+    """The body as one JSON value. Raises `Unreadable`."""
+    try:
+        parts, is_array = unpack(api.current_event.decoded_body or "")
+    except ValueError:  # not UTF-8, or not what base64 makes
+        raise Unreadable("not text in UTF-8") from None
+    return [value for value, _ in parts] if is_array else parts[0][0]

@@ -1,0 +1,129 @@
+"""Statements: what somebody says of one recipient's consent, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from ..errors import Invalid
+from ..notification.fields import UNKNOWN_FIELDS_NAMED_MAX, shown_name, text_check, time_fault
+from ..notification.json_text import RepeatedKeys
+from .times import FIRST_DUE, LATEST_EXPIRY, OLDEST, iso
+
+EVIDENCE_CHARACTERS_MAX = 256
+
+_words_fault = text_check(EVIDENCE_CHARACTERS_MAX)
+
+DUE_YEARS_AHEAD_MAX = 10
+"""No statement is older, so nothing is due before, and nobody plans for longer: that bounds the months to look
+through."""
+
+STATEMENT_FIELDS = ("night_consent", "opted_out", "evidence", "changed_at", "expires_at")
+
+RENOTIFICATION_FIELDS = ("evidence", "renotified_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What somebody says of one recipient's consent. `made_at` None means now; `expires_at` is as in a record;
+    `renotified_at` and `renotify_due` come from files only, where an earlier system has kept them."""
+
+    night_consent: bool
+    opted_out: bool
+    evidence: str
+    made_at: datetime | None = None
+    expires_at: str = ""
+    renotified_at: str = ""
+    renotify_due: str = ""
+
+
+def statement(candidate: object, now: datetime) -> Statement:
+    """What a request says: `night_consent`, `opted_out`, `evidence`, `changed_at` if it was not now, and `expires_at`
+    if the night consent has an end.
+
+    Raises `Invalid` with every fault found.
+    """
+    said = _checked(candidate, STATEMENT_FIELDS, now)
+    made_at = datetime.fromisoformat(said["changed_at"]) if "changed_at" in said else None
+    expires_at = iso(datetime.fromisoformat(said["expires_at"])) if "expires_at" in said else ""
+    return Statement(said["night_consent"], said["opted_out"], said["evidence"], made_at, expires_at)
+
+
+def renotification(candidate: object, now: datetime) -> tuple[str, datetime | None]:
+    """What a request says of a renotification: `evidence`, and `renotified_at` if it was not now.
+
+    Raises `Invalid` with every fault found.
+    """
+    said = _checked(candidate, RENOTIFICATION_FIELDS, now)
+    return said["evidence"], datetime.fromisoformat(said["renotified_at"]) if "renotified_at" in said else None
+
+
+def _checked(candidate: object, fields: tuple[str, ...], now: datetime) -> dict[str, Any]:
+    if not isinstance(candidate, dict):
+        raise Invalid(["request: must be a JSON object"])
+    unknown = sorted(candidate.keys() - set(fields))[:UNKNOWN_FIELDS_NAMED_MAX]
+    errors = [f"{shown_name(name)}: unknown field; allowed are {', '.join(fields)}" for name in unknown]
+    if isinstance(candidate, RepeatedKeys):
+        errors.append("request: names a field twice")
+    for name in fields:
+        if name in candidate:
+            fault = _FAULTS[name](candidate[name], now)
+        else:
+            fault = None if name in OPTIONAL_FIELDS else "is required"
+        errors += [f"{name}: {fault}"] if fault else []
+    if errors:
+        raise Invalid(errors)
+    return candidate
+
+
+def _flag_fault(value: object, now: datetime) -> str | None:
+    return None if isinstance(value, bool) else "must be true or false"
+
+
+def _evidence_fault(value: object, now: datetime) -> str | None:
+    return _words_fault(value)
+
+
+def instant_fault(value: object, now: datetime) -> str | None:
+    """What is wrong with the time at which something was said, if anything."""
+    if fault := time_fault(value):
+        return fault
+    if not OLDEST <= datetime.fromisoformat(str(value)) <= now:
+        return f"must lie between {OLDEST:%Y-%m-%d} and now"
+    return None
+
+
+def _expiry_fault(value: object, now: datetime) -> str | None:
+    if fault := time_fault(value):
+        return fault
+    at = datetime.fromisoformat(str(value))
+    if not OLDEST <= at <= LATEST_EXPIRY or at.microsecond:
+        return f"must lie between {OLDEST:%Y-%m-%d} and {LATEST_EXPIRY:%Y-%m-%d}, in whole seconds"
+    return None
+
+
+def due_fault(value: str, now: datetime) -> str | None:
+    """What is wrong with a date by which somebody must be notified again, if anything."""
+    try:
+        day = date.fromisoformat(value)
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != value:
+        return "must be a date such as 2027-11-01"
+    if day < FIRST_DUE or day.year - now.year > DUE_YEARS_AHEAD_MAX:
+        return f"must not lie before {FIRST_DUE} nor more than {DUE_YEARS_AHEAD_MAX} years ahead"
+    return None
+
+
+OPTIONAL_FIELDS = ("changed_at", "expires_at", "renotified_at")
+
+_FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
+    "night_consent": _flag_fault,
+    "opted_out": _flag_fault,
+    "evidence": _evidence_fault,
+    "changed_at": instant_fault,
+    "expires_at": _expiry_fault,
+    "renotified_at": instant_fault,
+}

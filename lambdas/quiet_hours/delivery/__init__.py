@@ -1,0 +1,1 @@
+"""Delivery: what the worker does with one bundle."""

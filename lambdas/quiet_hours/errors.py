@@ -1,0 +1,96 @@
+"""Every error that the project raises, as one tree.
+
+    QuietHoursError
+    ├── InputError
+    │   ├── Invalid
+    │   ├── Unreadable
+    │   ├── UnreadableFile
+    │   └── StatementRefused
+    ├── StoreUnavailable
+    │   ├── ConsentUnavailable
+    │   └── LedgerUnavailable
+    ├── ChannelError
+    │   ├── Misconfigured
+    │   ├── Unfit
+    │   └── CallFailed
+    │       ├── NotSent
+    │       └── NoAnswer
+    ├── AlertFailed
+    └── HandlerFailed
+
+No text of an error shows what somebody sent: it may be anybody's data.
+"""
+
+from __future__ import annotations
+
+
+class QuietHoursError(Exception):
+    """Raised as one of its subclasses only."""
+
+
+class InputError(QuietHoursError):
+    """Raised as one of its subclasses, when what somebody sent cannot be accepted."""
+
+
+class Invalid(InputError):
+    """Raised when a notification, a request or a statement has faults. `errors`: one `field: fault` each, no value."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("; ".join(errors))
+        self.errors = errors
+
+
+class Unreadable(InputError):
+    """Raised when a body is not JSON, or is an empty array. The text says why, never what stood there."""
+
+
+class UnreadableFile(InputError):
+    """Raised when a file as a whole cannot be read. The text says why and what to do."""
+
+
+class StatementRefused(InputError):
+    """Raised when a statement cannot count because a newer one stands, or because it is about nothing that exists."""
+
+
+class StoreUnavailable(QuietHoursError):
+    """Raised as one of its subclasses, when a table gives no answer: try later, do not guess."""
+
+
+class ConsentUnavailable(StoreUnavailable):
+    """Raised when DynamoDB keeps leaving consent keys unprocessed."""
+
+
+class LedgerUnavailable(StoreUnavailable):
+    """Raised when DynamoDB does not settle a write to the ledger: the write may not have happened."""
+
+
+class ChannelError(QuietHoursError):
+    """Raised as one of its subclasses, by a channel."""
+
+
+class Misconfigured(ChannelError):
+    """Raised when a channel's settings cannot be used. The text says what to set, never what was set."""
+
+
+class Unfit(ChannelError):
+    """Raised when a channel cannot carry a notification. The text names the field and the limit, never the value."""
+
+
+class CallFailed(ChannelError):
+    """Raised as one of its subclasses, when a call to a provider brought no answer."""
+
+
+class NotSent(CallFailed):
+    """Raised when the request certainly did not reach the provider, because no connection could be made."""
+
+
+class NoAnswer(CallFailed):
+    """Raised when the request may have reached the provider, but no whole answer came back."""
+
+
+class AlertFailed(QuietHoursError):
+    """Raised when an alert did not reach Slack. The text is a code and a sentence, without the URL."""
+
+
+class HandlerFailed(QuietHoursError):
+    """Raised in place of whatever a handler raised. The text is the error's type, or the service's error code."""

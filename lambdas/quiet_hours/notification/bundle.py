@@ -1,0 +1,146 @@
+"""The message body on every queue: one notification, or a bundle of them, and how each is read and written.
+
+A 64 KiB bundle is one SQS billing unit and holds about 160 short notifications: moving a night's messages then costs
+a few calls, not one for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ..errors import Invalid
+from .fields import is_id
+from .json_text import unpack
+from .notification import Notification, accept
+
+BUNDLE_BYTES_MAX = 64 * 1024
+BUNDLE_ITEMS_MAX = 100
+
+REASON_CHARACTERS_MAX = 1024
+
+NOT_RAW = "notification: is in an SNS envelope; switch on raw message delivery for the topic's subscription"
+
+REDRIVEN = "dead_lettered_at"
+"""The message attribute of a dead letter that lets its notification be claimed again: the ending that it undoes."""
+
+
+class Item(NamedTuple):
+    """A notification on its way: `text` is its JSON as it travels, `redriven` the ending that a redrive undoes."""
+
+    notification: Notification
+    text: str
+    redriven: str | None = None
+
+    @property
+    def id(self) -> str:
+        return self.notification["id"]
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidItem:
+    """What stands in a body but is no notification: its own text, the id it would have had, its faults, and the ending
+    that a redrive wanted to undo."""
+
+    text: str
+    id: str
+    errors: list[str]
+    redriven: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is put on a queue: a body, its text attributes, and the items that travel in it."""
+
+    body: str
+    items: tuple[Item, ...] = ()
+    attributes: Mapping[str, str] | None = None
+
+
+def read(record: Mapping[str, Any]) -> tuple[list[Item], list[InvalidItem]]:
+    """Everything in one SQS record as Lambda gets it. Raises `Unreadable`.
+
+    What lacks an id gets one from what redelivery keeps: the event's id, or the message's and the place in the bundle.
+    """
+    redriven = _attribute(record, REDRIVEN)
+    sent_at = datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
+    items: list[Item] = []
+    misfits: list[InvalidItem] = []
+    parts, is_array = unpack(record["body"])
+    message_id = f"sqs:{record['messageId']}"
+    for index, (candidate, text) in enumerate(parts):
+        default_id = f"{message_id}:{index}" if is_array else message_id
+        requested = candidate
+        if isinstance(candidate, dict) and candidate.get("detail-type") == "NotificationRequested":
+            requested, event_id = candidate.get("detail"), candidate.get("id")
+            if is_id(event_id) and is_id(f"event:{event_id}"):
+                default_id = f"event:{event_id}"
+        try:
+            notification, written = accept(
+                requested,
+                default_id=default_id,
+                now=sent_at,
+                keep_accepted_at=True,
+                text=text if requested is candidate else None,
+            )
+        except Invalid as invalid:
+            errors = (
+                [NOT_RAW] if isinstance(requested, dict) and {"TopicArn", "MessageId"} <= requested.keys() else None
+            )
+            given = requested.get("id") if isinstance(requested, dict) else None
+            misfits.append(
+                InvalidItem(text, str(given) if is_id(given) else default_id, errors or invalid.errors, redriven)
+            )
+        else:
+            items.append(Item(notification, written, redriven))
+    return items, misfits
+
+
+def _attribute(record: Mapping[str, Any], name: str) -> str | None:
+    attribute = record.get("messageAttributes", {}).get(name, {})
+    value = attribute.get("stringValue")
+    return value if isinstance(value, str) else None
+
+
+def dead_letter(text: str, reason: str, id: str | None = None, ended_at: str | None = None) -> Message:
+    """What is put on dead-letter: the text unchanged, and why. `reason` is a code, then a sentence.
+
+    `ended_at` is the ledger's instant of this ending, by which a redrive may claim the id again.
+    """
+    attributes = {"reason": reason[:REASON_CHARACTERS_MAX]}
+    if id is not None:
+        attributes["notification_id"] = id
+    if ended_at is not None:
+        attributes[REDRIVEN] = ended_at
+    return Message(text, attributes=attributes)
+
+
+def pack(items: Iterable[Item]) -> list[Message]:
+    """Bundles of one channel each, within the bounds of size and number, in the order given.
+
+    A redriven item travels alone, since its message says so for all that is in it.
+    """
+    messages: list[Message] = []
+    open_bundles: dict[str, list[Item]] = {}
+    room_bytes: dict[str, int] = {}
+    for item in items:
+        if item.redriven is not None:
+            messages.append(Message(item.text, (item,), {REDRIVEN: item.redriven}))
+            continue
+        channel = item.notification["channel"]
+        size_bytes = len(item.text.encode()) + 1  # the comma, or the closing bracket
+        bundle = open_bundles.get(channel)
+        if bundle is None or len(bundle) == BUNDLE_ITEMS_MAX or size_bytes > room_bytes[channel]:
+            if bundle is not None:
+                messages.append(_bundle(bundle))
+            bundle = open_bundles[channel] = []
+            room_bytes[channel] = BUNDLE_BYTES_MAX - 1
+        bundle.append(item)
+        room_bytes[channel] -= size_bytes
+    return messages + [_bundle(bundle) for bundle in open_bundles.values()]
+
+
+def _bundle(items: list[Item]) -> Message:
+    return Message("[" + ",".join(item.text for item in items) + "]", tuple(items))

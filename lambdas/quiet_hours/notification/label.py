@@ -1,0 +1,54 @@
+"""The label of Korean advertising: that it is advertising, from whom it is, and how to be rid of it at no cost.
+
+Network Act art. 50(4) and table 6 of its Enforcement Decree, by secondary sources; not legal advice.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..settings import Settings
+from .notification import Notification
+
+LABEL = "(광고)"
+OPT_OUT_EXAMPLE = "무료수신거부 080-000-0000"
+
+_PHRASE = r"(?:수신\s?거부|무료\s?거부)"
+_FREE_NUMBER = r"(?<![0-9])080[ .)-]{0,3}[0-9]{3,4}[ .-]{0,3}[0-9]{4}(?![0-9])"  # 080 is what costs the caller nothing
+_ON_THE_WEB = r"(?:https?://\S|[a-z0-9-]+\.[a-z]{2,})"
+
+# The customary phrase, and soon after it, or at the beginning of the next line, a free number or an address on the web;
+# or a free number right before the phrase.
+_OPT_OUT = re.compile(
+    rf"{_PHRASE}(?:[^\n]{{0,40}}?|\W{{0,10}})(?:{_FREE_NUMBER}|{_ON_THE_WEB})|{_FREE_NUMBER}\W{{0,10}}(?:무료\s?)?{_PHRASE}",
+    re.IGNORECASE,
+)
+
+
+def asks_for_label(settings: Settings) -> bool:
+    """Whether advertising has to carry a label in this deployment."""
+    return settings.advertising_label and settings.policy == "korea"
+
+
+def label_faults(notification: Notification, settings: Settings) -> list[str]:
+    """What advertising lacks before it may be accepted: one `field: fault` each, none where no label is asked for.
+
+    The text that people see first must begin with the label: the title where there is one, else the body. Name and
+    opt-out may stand in either. A template's own text is the provider's: of a notification without a body only the
+    title is checked.
+    """
+    if notification["category"] != "advertising" or not asks_for_label(settings):
+        return []
+    content = notification["content"]
+    title, body = content.get("title"), content.get("body")
+    first, name = (body, "body") if title is None else (title, "title")
+    faults = []
+    if first is not None and not first.startswith(LABEL):
+        faults.append(f"content: {name} of advertising must begin with {LABEL}")
+    if body is not None:
+        texts = (body,) if title is None else (body, title)
+        if settings.sender_name and not any(settings.sender_name in text for text in texts):
+            faults.append(f"content: advertising must name its sender, {settings.sender_name}")
+        if not any(map(_OPT_OUT.search, texts)):
+            faults.append(f"content: advertising must say how to opt out free of charge, such as {OPT_OUT_EXAMPLE}")
+    return faults

@@ -1,0 +1,44 @@
+"""The policies that come with the project."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from .policy import CATEGORIES, Policy
+
+
+def named_policy(
+    name: str,
+    start: str = "21:00",
+    end: str = "08:00",
+    timezone: str = "Asia/Seoul",
+    guard: timedelta = timedelta(0),
+    skew: timedelta = timedelta(0),
+) -> Policy:
+    """One of the two policies that come with the project.
+
+    `korea`: advertising only, e-mail exempt (Network Act art. 50(3), Enforcement Decree art. 61(2)).
+    `strict`: every category but `critical`, on every channel.
+    Raises `ValueError` with a sentence that names the fault and what is allowed.
+    """
+    if name == "korea":
+        held, exempt = frozenset({"advertising"}), frozenset({"email"})
+    elif name == "strict":
+        held, exempt = frozenset(CATEGORIES) - {"critical"}, frozenset[str]()
+    else:
+        raise ValueError(f"policy must be korea or strict, not {name!r}")
+    try:
+        zone = ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}") from None
+    return Policy(name, _wall_time("start", start), _wall_time("end", end), zone, held, exempt, guard, skew)
+
+
+def _wall_time(field: str, text: str) -> time:
+    try:
+        if len(text) != len("21:00"):
+            raise ValueError
+        return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  a time of day has no offset
+    except ValueError:
+        raise ValueError(f"{field} must be HH:MM between 00:00 and 23:59, not {text!r}") from None

@@ -1,0 +1,154 @@
+"""The rule: may this notification go out now, is it held, or has it ended? No clock, no AWS, no environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Literal, NamedTuple
+from zoneinfo import ZoneInfo
+
+CATEGORIES = ("advertising", "informational", "critical")
+SPANS_KEPT = 4
+
+
+class Consent(NamedTuple):
+    """What a recipient has agreed to. No record means the default: no night consent."""
+
+    night_consent: bool = False
+    opted_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Who is held and when. Quiet hours are `[start, end)` of each day in `zone` and may cross midnight.
+
+    `guard`: nothing starts so shortly before quiet hours that it could still be in flight when they begin.
+    `skew`: how far this clock may run ahead of the true time; quiet hours are kept that much longer.
+    Raises `ValueError` when the window is empty or leaves no time to send.
+    """
+
+    name: str
+    start: time
+    end: time
+    zone: ZoneInfo
+    held_categories: frozenset[str]
+    exempt_channels: frozenset[str] = frozenset()
+    guard: timedelta = timedelta(0)
+    skew: timedelta = timedelta(0)
+    spans_seen: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What the rule has found out before: one span lasts for hours, and is asked for with every notification."""
+
+    def __post_init__(self) -> None:
+        if self.start == self.end:
+            raise ValueError(f"quiet hours must not start and end at the same time ({self.start:%H:%M})")
+        quiet = (datetime.combine(date.min, self.end) - datetime.combine(date.min, self.start)) % timedelta(days=1)
+        if quiet + self.guard + self.skew >= timedelta(days=1):
+            raise ValueError(
+                f"quiet hours {self.start:%H:%M} to {self.end:%H:%M} with their guard leave no time to send"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """It may go out now."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """It waits for the end of quiet hours, at `until`."""
+
+    until: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """It has ended without being sent."""
+
+    reason: Literal["expired", "opted_out"]
+    why: str
+
+
+Decision = Send | Hold | Drop
+
+
+def decide(notification: Mapping[str, Any], consent: Consent | None, now: datetime, policy: Policy) -> Decision:
+    """Judge one accepted notification at one instant. `consent` None means that the recipient has no record."""
+    if datetime.fromisoformat(notification["expires_at"]) <= now:
+        return Drop("expired", f"expired at {notification['expires_at']}")
+    category = notification["category"]
+    if category == "advertising" and consent is not None and consent.opted_out:
+        return Drop("opted_out", "the recipient has opted out of advertising")
+    if not may_be_held(notification, policy):
+        return Send(f"{category} by {notification['channel']} is never held under policy {policy.name}")
+    span = _span_at(now, policy)
+    if isinstance(span.judgement, Hold) and consent is not None and consent.night_consent:
+        return Send("quiet hours, but the recipient has consented to the night")
+    return span.judgement
+
+
+def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
+    """Whether quiet hours apply to this notification at all, so that night consent matters for it."""
+    return notification["category"] in policy.held_categories and notification["channel"] not in policy.exempt_channels
+
+
+def quiet_until(now: datetime, policy: Policy) -> datetime | None:
+    """The end of the quiet hours, guard and skew included, that `now` lies in; None outside them."""
+    judgement = _span_at(now, policy).judgement
+    return judgement.until if isinstance(judgement, Hold) else None
+
+
+class _Span(NamedTuple):
+    """A stretch of time, `[begins, ends)`, all of which the policy judges alike where nobody has consented."""
+
+    begins: datetime
+    ends: datetime
+    judgement: Send | Hold
+
+
+def _span_at(now: datetime, policy: Policy) -> _Span:
+    if now.tzinfo is None:
+        raise ValueError("the time must carry an offset")
+    for span in policy.spans_seen:
+        if span.begins <= now < span.ends:
+            return span
+    span = _find_span(now, policy)
+    policy.spans_seen[:] = [span, *policy.spans_seen[: SPANS_KEPT - 1]]
+    return span
+
+
+def _find_span(now: datetime, policy: Policy) -> _Span:
+    """The span from the last time before `now` at which quiet hours began or ended to the next one after it."""
+    today = now.astimezone(policy.zone).date()
+    windows = [_window(today + timedelta(days=days), policy) for days in (2, 1, 0, -1, -2)]
+    quiet = [(start - policy.guard, end + policy.skew, end) for start, end in windows]
+    edges = [edge for begins, ends, _ in quiet for edge in (begins, ends)]
+    judgement: Send | Hold = Send(f"outside quiet hours ({policy.start:%H:%M} to {policy.end:%H:%M} {policy.zone.key})")
+    for begins, ends, end in quiet:
+        if begins <= now < ends:
+            until = end.astimezone(policy.zone)
+            why = f"quiet hours until {until:%Y-%m-%d %H:%M} {policy.zone.key}, and no night consent"
+            judgement = Hold(until, why)
+            break
+    return _Span(max(edge for edge in edges if edge <= now), min(edge for edge in edges if edge > now), judgement)
+
+
+def quiet_ended(now: datetime, policy: Policy) -> datetime:
+    """When the last quiet hours before `now` ended, in UTC, without the skew."""
+    today = now.astimezone(policy.zone).date()
+    ends = (_window(today - timedelta(days=back), policy)[1] for back in range(3))
+    return max(end for end in ends if end <= now)
+
+
+def _window(day: date, policy: Policy) -> tuple[datetime, datetime]:
+    """The quiet hours that start on `day`, in UTC: where the clocks change, sums of local times are an hour off.
+
+    Where they change inside the hour that `start` or `end` names, the reading that keeps quiet longer counts.
+    """
+    last_day = day if policy.start < policy.end else day + timedelta(days=1)
+    start = min(datetime.combine(day, policy.start.replace(fold=f), policy.zone).astimezone(UTC) for f in (0, 1))
+    end = max(datetime.combine(last_day, policy.end.replace(fold=f), policy.zone).astimezone(UTC) for f in (0, 1))
+    return start, end

@@ -1,0 +1,1 @@
+"""The stores: queues, ledger, consents and held records, as AWS keeps them."""

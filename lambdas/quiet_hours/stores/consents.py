@@ -1,0 +1,192 @@
+"""The consent table and its history: read strongly, written together; and who must be notified again by when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from ..consents.record import Record, consent_of
+from ..consents.times import FIRST_DUE, iso
+from ..errors import ConsentUnavailable
+from ..rule.policy import Consent
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+BATCH_KEYS_MAX = 100
+TRANSACTION_ITEMS_MAX = 100
+CHANGES_MAX = TRANSACTION_ITEMS_MAX // 2
+ROUNDS_MAX = 5
+DUE_INDEX = "ByRenotifyDue"
+
+
+def read_record(dynamodb: DynamoDBClient, table: str, recipient_id: str) -> Record | None:
+    """One record, read strongly. Raises what the client raises."""
+    answer = dynamodb.get_item(TableName=table, Key={"recipient_id": {"S": recipient_id}}, ConsistentRead=True)
+    return Record.from_item(answer["Item"]) if "Item" in answer else None
+
+
+def read_records(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]) -> dict[str, Record]:
+    """Up to a hundred records, read strongly. Raises `ConsentUnavailable`, or what the client raises."""
+    assert len(recipients) <= BATCH_KEYS_MAX
+    keys: list[Any] = [{"recipient_id": {"S": recipient}} for recipient in recipients]
+    found: dict[str, Record] = {}
+    for _ in range(ROUNDS_MAX):
+        if not keys:
+            return found
+        answer = dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+        found |= {item["recipient_id"]["S"]: Record.from_item(item) for item in answer["Responses"].get(table, [])}
+        left = answer.get("UnprocessedKeys", {})
+        keys = list(left[table]["Keys"]) if table in left else []
+    raise ConsentUnavailable(f"{len(keys)} keys were left unprocessed {ROUNDS_MAX} times")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A record as it was read, as it is to be, and the words on why."""
+
+    before: Record | None
+    after: Record
+    event: str
+    evidence: str
+
+
+def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Sequence[Change], now: datetime) -> bool:
+    """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none. An entry
+    of the history that says the same already, since its record was deleted by other means, is no obstacle.
+
+    Returns False where a record is not any more as it was read, or another transaction is at work: read again. Raises
+    what the client raises.
+    """
+    assert len(changes) <= CHANGES_MAX
+    puts = []
+    for change in changes:
+        puts.append({"Put": {"TableName": table, "Item": change.after.to_item(), **_unchanged(change.before)}})
+        entry = _history_item(change, now)
+        puts.append({"Put": {"TableName": history_table, "Item": entry, **_new_or_the_same(entry)}})
+    try:
+        dynamodb.transact_write_items(TransactItems=puts)  # type: ignore[arg-type]
+    except ClientError as error:
+        codes = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+        if codes and codes <= {None, "None", "ConditionalCheckFailed", "TransactionConflict"}:
+            return False
+        raise
+    return True
+
+
+def _unchanged(before: Record | None) -> dict[str, Any]:
+    if before is None:
+        return {"ConditionExpression": "attribute_not_exists(recipient_id)"}
+    conditions, values = ["attribute_exists(recipient_id)"], {}
+    for name in ("changed_at", "renotified_at"):
+        if value := getattr(before, name):
+            conditions.append(f"{name} = :{name}")
+            values[f":{name}"] = {"S": value}
+        else:
+            conditions.append(f"attribute_not_exists({name})")
+    condition: dict[str, Any] = {"ConditionExpression": " AND ".join(conditions)}
+    return condition | ({"ExpressionAttributeValues": values} if values else {})
+
+
+def _new_or_the_same(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """`recorded_at` may differ, and `renotify_due`, which hangs on the record that was there before."""
+    says = [name for name in entry if name not in ("recorded_at", "renotify_due")]
+    same = " AND ".join(f"#{name} = :{name}" for name in says)
+    return {
+        "ConditionExpression": f"attribute_not_exists(recipient_id) OR ({same})",
+        "ExpressionAttributeNames": {f"#{name}": name for name in says},
+        "ExpressionAttributeValues": {f":{name}": entry[name] for name in says},
+    }
+
+
+def _history_item(change: Change, now: datetime) -> dict[str, Any]:
+    after = change.after
+    texts = {
+        "recipient_id": after.recipient_id,
+        "changed_at": after.renotified_at if change.event == "renotified" else after.changed_at,
+        "event": change.event,
+        "evidence": change.evidence,
+        "renotify_due": after.renotify_due,
+        "expires_at": after.expires_at,
+        "recorded_at": iso(now),
+    }
+    item: dict[str, Any] = {name: {"S": value} for name, value in texts.items() if value}
+    return item | {name: {"BOOL": getattr(after, name)} for name in ("night_consent", "opted_out")}
+
+
+def history(dynamodb: DynamoDBClient, table: str, recipient_id: str, limit: int) -> list[dict[str, Any]]:
+    """The newest changes of one recipient, newest first. Raises what the client raises."""
+    answer = dynamodb.query(
+        TableName=table,
+        KeyConditionExpression="recipient_id = :recipient",
+        ExpressionAttributeValues={":recipient": {"S": recipient_id}},
+        ScanIndexForward=False,
+        ConsistentRead=True,
+        Limit=limit,
+    )
+    names = (
+        *("changed_at", "event", "evidence", "night_consent", "opted_out", "expires_at", "renotify_due"),
+        "recorded_at",
+    )
+    return [
+        {name: next(iter(item[name].values())) if name in item else None for name in names} for item in answer["Items"]
+    ]
+
+
+def due(
+    dynamodb: DynamoDBClient, table: str, before: date, limit: int, after: Mapping[str, str] | None = None
+) -> tuple[list[dict[str, str]], dict[str, str] | None]:
+    """Up to `limit` recipients who must be notified again before a date, the longest overdue first; and what to go on
+    from, or None after the last. One query a month since the oldest possible, so it takes some seconds. Raises what
+    the client raises."""
+    found: list[dict[str, str]] = []
+    month = date.fromisoformat(after["renotify_due"][:7] + "-01") if after else FIRST_DUE
+    start = _due_key(after) if after else None
+    while month < before:
+        going_on: Any = {"ExclusiveStartKey": start} if start else {}
+        answer = dynamodb.query(
+            TableName=table,
+            IndexName=DUE_INDEX,
+            KeyConditionExpression="due_month = :month AND renotify_due < :before",
+            ExpressionAttributeValues={":month": {"S": f"{month:%Y-%m}"}, ":before": {"S": before.isoformat()}},
+            Limit=limit - len(found),
+            **going_on,
+        )
+        found += [{name: item[name]["S"] for name in ("recipient_id", "renotify_due")} for item in answer["Items"]]
+        start = answer.get("LastEvaluatedKey")
+        if len(found) == limit:
+            return found, found[-1]
+        if start is None:
+            month = (month + timedelta(days=31)).replace(day=1)
+    return found, None
+
+
+def _due_key(entry: Mapping[str, str]) -> dict[str, Any]:
+    key = {"recipient_id": entry["recipient_id"], "renotify_due": entry["renotify_due"]}
+    return {name: {"S": value} for name, value in (key | {"due_month": key["renotify_due"][:7]}).items()}
+
+
+def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str], now: datetime) -> dict[str, Consent]:
+    """The consent of each recipient that has a record. Missing means no night consent.
+
+    Raises `ConsentUnavailable`, or what the client raises.
+    """
+    consents: dict[str, Consent] = {}
+    wanted = sorted(set(recipients))
+    for start in range(0, len(wanted), BATCH_KEYS_MAX):
+        keys: list[dict[str, Any]] = [{"recipient_id": {"S": key}} for key in wanted[start : start + BATCH_KEYS_MAX]]
+        for _ in range(ROUNDS_MAX):
+            answer = dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
+            for item in answer["Responses"].get(table, []):
+                consents[item["recipient_id"]["S"]] = consent_of(item, now)
+            unprocessed = answer.get("UnprocessedKeys", {})
+            keys = list(unprocessed[table]["Keys"]) if table in unprocessed else []
+            if not keys:
+                break
+        else:
+            raise ConsentUnavailable(f"{len(keys)} keys were left unprocessed {ROUNDS_MAX} times")
+    return consents

@@ -1,0 +1,130 @@
+"""What is held, where `recordHeld` is on: one item for each notification that the consumer has put on wait.
+
+The record is for people who ask or cancel; nothing that sends depends on it. It costs two write units a notification,
+one for the item and one for the index by source, and is written after wait has taken the message: a record that is
+missing loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..notification.notification import Notification, recipient_of
+from ..rule.policy import Hold
+from .clients import SERVICE_ERRORS
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+BATCH_ITEMS_MAX = 25
+ROUNDS_MAX = 3
+SOURCE_INDEX = "BySource"
+
+KEEP = timedelta(days=1)
+"""How long a record outlives the notification's own expiry, after which there is nothing left to ask or cancel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One held notification: why and until when, and as much of it as judging it again takes.
+
+    `until` and `held_at` are ISO 8601 in UTC. The content is not here: it is on the queue and nowhere else.
+    """
+
+    id: str
+    held_at: str
+    until: str
+    why: str
+    category: str
+    channel: str
+    recipient_id: str
+    expires_at: str
+    source: str = ""
+
+    def to_item(self) -> dict[str, Any]:
+        item: dict[str, Any] = {name: {"S": value} for name in self.__slots__ if (value := getattr(self, name))}
+        item["expires"] = {"N": str(int((datetime.fromisoformat(self.expires_at) + KEEP).timestamp()))}
+        return item
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Held:
+        return cls(**{name: item[name]["S"] for name in cls.__slots__ if name in item})
+
+
+class Page(NamedTuple):
+    """Some ids of one source, and what to go on from, or None after the last."""
+
+    ids: list[str]
+    after: dict[str, str] | None
+
+
+def held_record(notification: Notification, hold: Hold, now: datetime) -> Held:
+    """The record of a notification that is held now."""
+    return Held(
+        id=notification["id"],
+        held_at=now.astimezone(UTC).isoformat(timespec="milliseconds"),
+        until=hold.until.astimezone(UTC).isoformat(timespec="seconds"),
+        why=hold.why,
+        category=notification["category"],
+        channel=notification["channel"],
+        recipient_id=recipient_of(notification),
+        expires_at=notification["expires_at"],
+        source=notification.get("source", ""),
+    )
+
+
+def record_held(dynamodb: DynamoDBClient, table: str, records: Sequence[Held]) -> int:
+    """Write the records; returns how many could not be. It never raises what the client raises, and goes no further
+    after a call that failed: what is held is held, and the queue's messages must not wait for a table."""
+    unique = list({each.id: each for each in records}.values())
+    for start in range(0, len(unique), BATCH_ITEMS_MAX):
+        requests: list[Any] = [
+            {"PutRequest": {"Item": each.to_item()}} for each in unique[start : start + BATCH_ITEMS_MAX]
+        ]
+        for _ in range(ROUNDS_MAX):
+            try:
+                answer = dynamodb.batch_write_item(RequestItems={table: requests})
+            except SERVICE_ERRORS:
+                return len(unique) - start - (len(unique[start : start + BATCH_ITEMS_MAX]) - len(requests))
+            requests = list(answer.get("UnprocessedItems", {}).get(table, []))
+            if not requests:
+                break
+        else:
+            return len(unique) - start - (len(unique[start : start + BATCH_ITEMS_MAX]) - len(requests))
+    return 0
+
+
+def read_held(dynamodb: DynamoDBClient, table: str, id: str) -> Held | None:
+    """The record of an id, or None. Raises what the client raises."""
+    answer = dynamodb.get_item(TableName=table, Key={"id": {"S": id}}, ConsistentRead=True)
+    return Held.from_item(answer["Item"]) if "Item" in answer else None
+
+
+def held_of(
+    dynamodb: DynamoDBClient, table: str, source: str, limit: int, after: Mapping[str, str] | None = None
+) -> Page:
+    """Up to `limit` ids of one source, in the order of their release. Raises what the client raises.
+
+    An index is read as it was a moment ago: what has been held within the last second may be missing.
+    """
+    start: dict[str, Any] = {}
+    if after:
+        key = {"source": source, "until": after["until"], "id": after["id"]}
+        start = {"ExclusiveStartKey": {name: {"S": value} for name, value in key.items()}}
+    answer = dynamodb.query(
+        TableName=table,
+        IndexName=SOURCE_INDEX,
+        KeyConditionExpression="#source = :source",
+        ExpressionAttributeNames={"#source": "source"},
+        ExpressionAttributeValues={":source": {"S": source}},
+        Limit=limit,
+        **start,
+    )
+    last = answer.get("LastEvaluatedKey")
+    return Page(
+        [item["id"]["S"] for item in answer["Items"]],
+        {"until": last["until"]["S"], "id": last["id"]["S"]} if last else None,
+    )

@@ -1,0 +1,1 @@
+"""What operators run, on the embedded AWS and on a real account alike."""

@@ -1,0 +1,311 @@
+"""Consents as CSV: every row is checked, an import may be run again, and what is exported can be imported."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.consents import read_record
+from local import CommandError
+from operators import consents
+from operators.consent_csv import LINE_BYTES_MAX, Row, WrongRow, read_rows, write_rows
+from operators.consents import Imported, Registry, import_file, records
+from tests.helpers.aws import Faulty, dynamodb, fail, put_consent, recorded, settings, sqs
+
+__all__ = ["dynamodb", "settings", "sqs"]
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+HEADER = "recipient_id,night_consent,opted_out,changed_at,evidence"
+GIVEN = "2025-03-01T10:00:00+09:00"
+GOOD = f"user-1,true,false,{GIVEN},web form"
+
+
+def rows(*lines: str | bytes, header: str = HEADER) -> list[Row | WrongRow]:
+    text = b"\n".join(line if isinstance(line, bytes) else line.encode() for line in (header, *lines))
+    return list(read_rows(io.BytesIO(text), NOW))
+
+
+def wrong(*lines: str | bytes, header: str = HEADER) -> list[tuple[int, str]]:
+    return [(row.line, "; ".join(row.errors)) for row in rows(*lines, header=header) if isinstance(row, WrongRow)]
+
+
+# --- reading
+
+
+def test_a_row_is_a_statement_about_the_one_recipient_that_it_names() -> None:
+    (row,) = rows(f"010-1234-5678,TRUE,false,{GIVEN},가입 화면")
+    assert isinstance(row, Row)
+    assert (row.line, row.recipient_id, row.said.night_consent) == (2, "+821012345678", True)
+    assert row.said.evidence == "가입 화면"
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (f",true,false,{GIVEN},form", "recipient_id: must have 1 to 128 characters"),
+        (f"100%,true,false,{GIVEN},form", "recipient_id: must have no percent sign"),
+        (f"user-1,yes,false,{GIVEN},form", "night_consent: must be true or false"),
+        (f"user-1,true,,{GIVEN},form", "opted_out: must be true or false"),
+        ("user-1,true,false,2025-03-01,form", "changed_at: must be a time with an offset"),
+        ("user-1,true,false,,form", "changed_at: must be a time with an offset"),
+        ("user-1,true,false,2999-03-01T10:00:00+09:00,form", "changed_at: must lie between 2000-01-01 and now"),
+        (f"user-1,true,false,{GIVEN},", "evidence: must have 1 to 256 characters"),
+        (f"user-1,true,false,{GIVEN},a\x00b", "evidence: has a character that cannot be sent"),
+        ("user-1,true", "row: has 2 columns and not 5"),
+        (f'user-1,true,false,{GIVEN},"a"b', "row: is no CSV"),
+        (f"user-1,true,false,{GIVEN},가입".encode("cp949"), "row: is not UTF-8; save the file as UTF-8"),
+        ("x" * LINE_BYTES_MAX * 3, "row: has 1 columns and not 5"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said_by_its_line_and_harms_no_other(line: str | bytes, error: str) -> None:
+    found = rows(GOOD, line, GOOD)
+    assert found[0] == rows(GOOD)[0]
+    assert isinstance(found[-1], Row)
+    number, errors = wrong(GOOD, line, GOOD)[0]
+    assert number == 3
+    assert error in errors
+
+
+def test_a_row_that_is_wrong_in_every_field_is_told_all_of_it() -> None:
+    ((_, errors),) = wrong(",maybe,2,yesterday,,once,soon", header=HEADER + ",renotified_at,renotify_due")
+    assert [error.partition(":")[0] for error in errors.split("; ")] == [
+        "recipient_id",
+        "renotified_at",
+        "renotify_due",
+        "night_consent",
+        "opted_out",
+        "evidence",
+        "changed_at",
+    ]
+
+
+@pytest.mark.parametrize("day", ["1999-01-01", "2037-01-01", "20271101"])
+def test_a_date_that_no_list_would_ever_show_is_wrong(day: str) -> None:
+    assert wrong(f"{GOOD},{day}", header=HEADER + ",renotify_due")[0][1].startswith("renotify_due: must ")
+
+
+def test_no_value_is_shown_for_what_is_wrong_with_it() -> None:
+    assert "canary" not in str(wrong("canary\x00,canary,canary,canary,canary\x00", "canary,canary"))
+
+
+def test_what_a_spreadsheet_writes_is_read() -> None:
+    text = ("\ufeff" + HEADER + "\r\n" + f'"user-1",TRUE,FALSE,{GIVEN},"form, page 2"\r\n\r\n').encode()
+    (row,) = read_rows(io.BytesIO(text), NOW)
+    assert isinstance(row, Row)
+    assert row.said.evidence == "form, page 2"
+
+
+@pytest.mark.parametrize("header", ["", "recipient_id,night_consent", HEADER + ",phone", HEADER + ",evidence", '"'])
+def test_a_file_with_another_header_is_refused_as_a_whole(header: str) -> None:
+    with pytest.raises(CommandError, match="The first line must name the columns recipient_id"):
+        rows(GOOD, header=header)
+
+
+def test_lines_after_one_of_several_lines_keep_their_numbers() -> None:
+    assert [row.line for row in rows(f'user-1,true,false,{GIVEN},"two\nlines"', GOOD)] == [2, 4]
+
+
+# --- importing
+
+
+@pytest.fixture
+def registry(dynamodb: Any, settings: Settings) -> Registry:
+    return Registry(dynamodb, "consent", "consent-history", ZoneInfo("Asia/Seoul"))
+
+
+@pytest.fixture
+def load(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Imported]:
+    monkeypatch.setattr(consents, "in_threads", lambda function, parts, at_once: [function(part) for part in parts])
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+    def call(*lines: str, registry: Registry | None = registry, from_line: int = 1, header: str = HEADER) -> Imported:
+        path = tmp_path / "consents.csv"
+        path.write_text("\n".join((header, *lines)) + "\n", encoding="utf-8")
+        progress = Progress(console=Console(quiet=True))
+        return import_file(path, registry, NOW, from_line, progress)
+
+    return call
+
+
+def many(number: int, night: str = "true", at: str = GIVEN) -> list[str]:
+    return [f"user-{n},{night},false,{at},form" for n in range(number)]
+
+
+def test_an_import_can_be_run_again_and_writes_nothing_twice(load: Any, dynamodb: Any) -> None:
+    assert load(*many(120)).counts["written"] == 120
+    with recorded(dynamodb) as calls:
+        assert load(*many(120)).counts["unchanged"] == 120
+    assert {call.operation for call in calls} == {"BatchGetItem"}
+    assert len(dynamodb.scan(TableName="consent-history")["Items"]) == 120
+
+
+def test_an_old_file_undoes_no_later_withdrawal(load: Any, dynamodb: Any, tmp_path: Path) -> None:
+    load(*many(2, night="false", at="2026-01-01T00:00:00Z"))
+    done = load(*many(3))
+    assert (done.counts["older"], done.counts["written"]) == (2, 1)
+    record = read_record(dynamodb, "consent", "user-0")
+    assert record is not None
+    assert not record.night_consent
+    rejected = (tmp_path / "consents.csv.rejected.csv").read_text()
+    assert "2,changed_at: a statement of 2026-01-01T00:00:00.000+00:00 stands" in rejected
+
+
+def test_two_rows_for_one_recipient_count_in_their_order(load: Any, dynamodb: Any) -> None:
+    later = "2026-01-01T00:00:00Z"
+    done = load(*many(1), *many(1, night="false", at=later), *many(1, at="2026-02-01T00:00:00Z"))
+    assert done.counts["written"] == 3
+    record = read_record(dynamodb, "consent", "user-0")
+    assert record is not None
+    assert record.night_consent
+
+
+def test_what_is_wrong_is_listed_beside_the_file_and_the_rest_counts(load: Any, tmp_path: Path) -> None:
+    done = load("user-x,maybe,false,2025,", *many(1))
+    assert (done.counts["wrong"], done.counts["written"]) == (1, 1)
+    listed = (tmp_path / "consents.csv.rejected.csv").read_text().splitlines()
+    assert listed[0] == "line,errors"
+    assert listed[1].startswith('2,"night_consent: must be true or false; evidence:') or listed[1].startswith("2,night")
+    load(*many(1))
+    assert not (tmp_path / "consents.csv.rejected.csv").exists()
+
+
+def test_checking_writes_nothing(load: Any, dynamodb: Any) -> None:
+    assert load(*many(5), registry=None).counts["right"] == 5
+    assert dynamodb.scan(TableName="consent")["Items"] == []
+
+
+def test_an_import_goes_on_where_it_is_told(load: Any, dynamodb: Any) -> None:
+    assert load(*many(5), from_line=5).counts["written"] == 2
+
+
+def test_a_table_that_is_away_ends_it_with_the_line_to_go_on_from(load: Any, registry: Registry, dynamodb: Any) -> None:
+    calls = iter(range(100))
+    away = Faulty(dynamodb, batch_get_item=lambda real, **call: real(**call) if next(calls) < 8 else fail()(real))
+    broken = Registry(away, registry.table, registry.history_table, registry.zone)
+    with pytest.raises(CommandError, match=r"from line 402 on \(ServiceUnavailable\).*--from-line 402"):
+        load(*many(500), registry=broken)
+    assert load(*many(500), from_line=402).counts["written"] == 100
+
+
+def test_a_throttled_write_is_tried_again(load: Any, registry: Registry, dynamodb: Any) -> None:
+    calls = iter(range(100))
+    slow = Faulty(
+        dynamodb,
+        transact_write_items=lambda real, **call: (
+            fail("ThrottlingException")(real) if next(calls) < 3 else real(**call)
+        ),
+    )
+    throttled = Registry(slow, registry.table, registry.history_table, registry.zone)
+    assert load(*many(3), registry=throttled).counts["written"] == 3
+
+
+def test_a_consent_that_changes_meanwhile_is_read_again(load: Any, registry: Registry, dynamodb: Any) -> None:
+    calls = iter(range(100))
+
+    def overtaken(real: Any, **call: Any) -> Any:
+        if next(calls) == 0:
+            put_consent(dynamodb, "user-1", opted_out=True)
+        return real(**call)
+
+    busy = Faulty(dynamodb, transact_write_items=overtaken)
+    counts = load(*many(3), registry=Registry(busy, "consent", "consent-history", registry.zone)).counts
+    assert counts == {"written": 2, "older": 1}
+    record = read_record(dynamodb, "consent", "user-1")
+    assert record is not None
+    assert record.opted_out
+
+
+# --- exporting
+
+
+def test_what_is_exported_can_be_imported_again_and_changes_nothing(load: Any, dynamodb: Any, tmp_path: Path) -> None:
+    load("user-z,true,false,2025-03-01T10:00:00+09:00,trial,2026-12-01T00:00:00Z", header=HEADER + ",expires_at")
+    load(*many(30), f"user-x,false,true,{GIVEN},080 number", f'user-y,false,false,{GIVEN},"a, ""b"""')
+    out = io.StringIO(newline="")
+    assert write_rows(out, records(dynamodb, "consent")) == 33
+    header, *lines = out.getvalue().splitlines()
+    assert header == HEADER + ",expires_at,renotified_at,renotify_due"
+    assert load(*lines, header=header).counts == {"unchanged": 33}
+
+
+# --- the command
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, dynamodb: Any, settings: Settings, tmp_path: Path) -> Callable[..., None]:
+    """`python -m operators.consents …` in the temporary folder, on a deployment whose registrar has the settings."""
+    variables = {"Environment": {"Variables": replace(settings, timezone="America/New_York").to_env()}}
+    clients = {
+        "dynamodb": dynamodb,
+        "lambda": SimpleNamespace(
+            get_function_configuration=lambda FunctionName: {"Registrar": variables}[FunctionName]
+        ),
+    }
+    monkeypatch.setattr(consents, "target", lambda: (clients.get, {"RegistrarFunctionName": "Registrar"}))
+    monkeypatch.setattr(consents, "in_threads", lambda function, parts, at_once: [function(part) for part in parts])
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["operators.consents", *arguments])
+        consents.main()
+
+    return run
+
+
+def test_import_export_and_the_list_of_who_is_due_go_by_the_deployments_own_settings(
+    command: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_text("\n".join([HEADER, *many(3, at="2025-03-01T02:00:00Z")]))
+    command("import", "in.csv")
+    assert "3 written" in capsys.readouterr().out
+    command("export", "out.csv")
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 4
+    capsys.readouterr()
+    command("due", "--before", "2027-03-01")  # in New York it was still February
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], sorted(lines[1:])) == ("recipient_id,renotify_due", [f"user-{n},2027-02-28" for n in range(3)])
+
+
+def test_a_list_for_another_century_is_refused(command: Any) -> None:
+    with pytest.raises(CommandError, match="--before must not lie before 2000-01-01 nor more than 10 years ahead"):
+        command("due", "--before", "9999-12-31")
+
+
+def test_an_import_with_wrong_rows_ends_with_where_they_are_listed(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(HEADER + "\nuser-1,maybe,false,2025,\n")
+    with pytest.raises(CommandError, match=r"in\.csv\.rejected\.csv"):
+        command("import", "in.csv")
+
+
+def test_a_file_that_is_not_there_is_named(command: Any) -> None:
+    with pytest.raises(CommandError, match=r"nowhere\.csv cannot be read: No such file"):
+        command("import", "nowhere.csv")
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """20,000 rows and 100,000: the same peak, within a few MB. A million are checked in docs/consent.md."""
+    peaks_mb = []
+    for number in (20_000, 100_000):
+        path = tmp_path / f"{number}.csv"
+        path.write_text("\n".join([HEADER, *many(number), "x,y"]) + "\n")
+        command = [sys.executable, "-m", "operators.consents", "import", str(path), "--check"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "TERM": "dumb"})
+        assert f"{number} right, 1 wrong." in done.stdout
+        assert done.returncode == 1
+        assert "listed by line" in done.stderr
+        peaks_mb.append(int(done.stdout.split("Peak memory ")[1].split()[0]))
+    assert peaks_mb[1] - peaks_mb[0] <= 8

@@ -1,0 +1,1 @@
+"""What tests share: worlds in memory, peers, records of calls."""

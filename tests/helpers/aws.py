@@ -1,0 +1,244 @@
+"""AWS in memory (moto): the five queues, the four tables, the settings that name them, and what tests do with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.consents import DUE_INDEX
+from lambdas.quiet_hours.stores.held import SOURCE_INDEX
+from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
+
+QUEUES = ("notification", "delivery", "wait", "schedule", "dead-letter")
+TABLES: dict[str, tuple[tuple[str, ...], tuple[str, str, str] | None]] = {
+    "ledger": (("id",), None),
+    "consent": (("recipient_id",), (DUE_INDEX, "due_month", "renotify_due")),
+    "consent-history": (("recipient_id", "changed_at"), None),
+    "held": (("id",), (SOURCE_INDEX, "source", "until")),
+}
+"""Each table's keys, and its index's name and keys."""
+
+NIGHT = datetime(2020, 11, 11, 12, 3, tzinfo=UTC)  # 21:03 in Seoul
+DAY = datetime(2020, 11, 11, 3, 0, tzinfo=UTC)  # 12:00 in Seoul
+
+
+@cache
+def _client(service: str) -> Any:
+    """Made once: loading its model takes longer than most tests."""
+    return boto3.client(service)
+
+
+@pytest.fixture
+def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An SQS client that reaches nothing but memory."""
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-northeast-2")
+    with mock_aws():
+        yield _client("sqs")
+
+
+@pytest.fixture
+def dynamodb(sqs: Any) -> Any:
+    return _client("dynamodb")
+
+
+@pytest.fixture
+def settings(sqs: Any, dynamodb: Any) -> Settings:
+    return make_deployment(sqs, dynamodb)
+
+
+def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
+    """A deployment whose queues and tables exist and are empty."""
+    urls = {
+        name: sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(WAIT_VISIBILITY_S)})["QueueUrl"]
+        for name in QUEUES
+    }
+    for table, (keys, index) in TABLES.items():
+        create_table(dynamodb, table, keys, index)
+    return Settings(
+        notification_queue_url=urls["notification"],
+        delivery_queue_url=urls["delivery"],
+        wait_queue_url=urls["wait"],
+        schedule_queue_url=urls["schedule"],
+        dead_letter_queue_url=urls["dead-letter"],
+        ledger_table="ledger",
+        consent_table="consent",
+        channel_secret="quiet-hours/channels",
+        consent_history_table="consent-history",
+        held_table="held",
+    )
+
+
+def create_table(dynamodb: Any, name: str, keys: tuple[str, ...], index: tuple[str, str, str] | None) -> None:
+    """A table as the stack makes it, as far as reading and writing it goes."""
+    extra = {} if index is None else {"GlobalSecondaryIndexes": [_index(*index)]}
+    attributes = dict.fromkeys([*keys, *(index[1:] if index else ())])
+    dynamodb.create_table(
+        TableName=name,
+        KeySchema=_key_schema(*keys),
+        AttributeDefinitions=[{"AttributeName": attribute, "AttributeType": "S"} for attribute in attributes],
+        BillingMode="PAY_PER_REQUEST",
+        **extra,
+    )
+
+
+def _key_schema(*names: str) -> list[dict[str, str]]:
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=False)]
+
+
+def _index(name: str, *keys: str) -> dict[str, Any]:
+    return {"IndexName": name, "KeySchema": _key_schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+
+
+def notification(**fields: Any) -> dict[str, Any]:
+    """A notification as a client sends it; `None` leaves a field out."""
+    given = {"channel": "kakao", "address": "010-1234-5678", "content": {"body": "가을 세일이 시작됩니다"}} | fields
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def record(
+    body: str,
+    message_id: str | None = None,
+    sent_at: datetime = NIGHT,
+    attributes: dict[str, str] | None = None,
+    queue: str = "notification",
+    receives: int = 1,
+) -> dict[str, Any]:
+    """One SQS message as Lambda is given it."""
+    return {
+        "messageId": message_id or str(uuid4()),
+        "receiptHandle": "handle",
+        "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": str(receives),
+            "SentTimestamp": str(int(sent_at.timestamp() * 1000)),
+        },
+        "messageAttributes": {
+            name: {"stringValue": value, "stringListValues": [], "binaryListValues": [], "dataType": "String"}
+            for name, value in (attributes or {}).items()
+        },
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:ap-northeast-2:123456789012:{queue}",
+    }
+
+
+def take(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
+    """Take every message that is visible off a queue, as SQS gives it."""
+    messages: list[dict[str, Any]] = []
+    while received := sqs.receive_message(
+        QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], AttributeNames=["All"]
+    ).get("Messages"):
+        messages += received
+        entries = [{"Id": str(i), "ReceiptHandle": each["ReceiptHandle"]} for i, each in enumerate(received)]
+        sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
+    return messages
+
+
+def take_records(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
+    """Take every message that is visible off a queue, as Lambda would be given it."""
+    return [
+        record(each["Body"], each["MessageId"], attributes=text_attributes(each), queue=queue_url.rsplit("/", 1)[1])
+        for each in take(sqs, queue_url)
+    ]
+
+
+def take_notifications(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
+    """Take every notification off a queue, out of whatever bundles they travel in."""
+    bodies = [json.loads(each["Body"]) for each in take(sqs, queue_url)]
+    return [each for body in bodies for each in (body if isinstance(body, list) else [body])]
+
+
+def text_attributes(message: dict[str, Any]) -> dict[str, str]:
+    return {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+
+
+def put_consent(dynamodb: Any, recipient_id: str, **flags: bool) -> None:
+    item = {"recipient_id": {"S": recipient_id}} | {name: {"BOOL": value} for name, value in flags.items()}
+    dynamodb.put_item(TableName="consent", Item=item)
+
+
+@dataclass
+class Call:
+    """One call of a client, with its answer unless it failed."""
+
+    operation: str
+    parameters: dict[str, Any]
+    answer: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def recorded(client: Any) -> Iterator[list[Call]]:
+    """Every call that the client makes within the block, seen through botocore's event hooks."""
+    made: list[Call] = []
+
+    def asked(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
+        context["call"] = Call(model.name, dict(params))
+        made.append(context["call"])
+
+    def answered(parsed: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
+        context["call"].answer = parsed
+
+    client.meta.events.register("provide-client-params", asked)
+    client.meta.events.register("after-call", answered)
+    try:
+        yield made
+    finally:
+        client.meta.events.unregister("provide-client-params", asked)
+        client.meta.events.unregister("after-call", answered)
+
+
+class Faulty:
+    """A client whose calls fail as told. `faults`: operation to a function that is given the real call and its
+    parameters and does what it likes; operations not named go through."""
+
+    def __init__(self, client: Any, **faults: Callable[..., Any]) -> None:
+        self._client = client
+        self._faults = faults
+
+    def __getattr__(self, operation: str) -> Any:
+        real = getattr(self._client, operation)
+        if operation not in self._faults:
+            return real
+        return lambda **parameters: self._faults[operation](real, **parameters)
+
+
+def refuse(when: Callable[[str, str], bool], code: str = "InternalError", sender_fault: bool = False) -> Any:
+    """A fault for `send_message_batch`: SQS takes no entry for which `when(queue URL, body)` is true."""
+
+    def fault(real: Callable[..., Any], QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        refused = [entry for entry in Entries if when(QueueUrl, entry["MessageBody"])]
+        taken = [entry for entry in Entries if entry not in refused]
+        answer = real(QueueUrl=QueueUrl, Entries=taken) if taken else {}
+        failed = [{"Id": entry["Id"], "Code": code, "SenderFault": sender_fault} for entry in refused]
+        return {"Successful": answer.get("Successful", []), "Failed": failed + answer.get("Failed", [])}
+
+    return fault
+
+
+def fail(code: str = "ServiceUnavailable") -> Any:
+    """A fault for any operation: the call itself fails."""
+
+    def fault(_real: Callable[..., Any], **_parameters: Any) -> Any:
+        raise ClientError({"Error": {"Code": code, "Message": "injected"}}, "Operation")
+
+    return fault
+
+
+def one_after_another(function: Callable[[Any], Any], items: Sequence[Any], at_once: int) -> list[Any]:
+    """`SideBySide` without threads."""
+    return [function(item) for item in items]

@@ -1,0 +1,95 @@
+"""A ledger on a table in memory, and what DynamoDB may do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from lambdas.quiet_hours.stores.ledger import Claims, Entry, Ledger
+from lambdas.quiet_hours.timings import LEASE_S
+from tests.helpers.aws import DAY, Faulty
+
+LEASE = timedelta(seconds=LEASE_S)
+SOON = DAY + timedelta(seconds=1)
+LAPSED = DAY + LEASE
+LATER = LAPSED + LEASE
+
+NewLedger = Callable[..., Ledger]
+
+
+@pytest.fixture
+def ledger(dynamodb: Any) -> NewLedger:
+    """Makes the ledger of an invocation; `faults` as `Faulty` takes them."""
+    dynamodb.create_table(
+        TableName="ledger",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return lambda owner="worker-1", **faults: Ledger(Faulty(dynamodb, **faults), "ledger", owner, LEASE)
+
+
+def stored(dynamodb: Any, id: str = "a") -> Entry:
+    return Entry.from_item(dynamodb.get_item(TableName="ledger", Key={"id": {"S": id}}, ConsistentRead=True)["Item"])
+
+
+def claim(ledger: Ledger, *ids: str, at: Any = DAY, redriven: str | None = None) -> Claims:
+    return ledger.claim(dict.fromkeys(ids or ("a",), redriven), at)
+
+
+def held(ledger: Ledger, id: str = "a", at: Any = DAY, redriven: str | None = None) -> Entry:
+    return claim(ledger, id, at=at, redriven=redriven).held[id]
+
+
+def put(dynamodb: Any, *entries: Entry) -> None:
+    for entry in entries:
+        dynamodb.put_item(TableName="ledger", Item=entry.to_item(DAY))
+
+
+def cancelled(*codes: str) -> ClientError:
+    answer: Any = {
+        "Error": {"Code": "TransactionCanceledException", "Message": ""},
+        "CancellationReasons": [{"Code": code} for code in codes],
+    }
+    return ClientError(answer, "TransactWriteItems")
+
+
+def first(times: int, fault: Callable[[dict[str, Any]], Exception]) -> Callable[..., Any]:
+    """A fault that raises the first so many times, and then lets calls through."""
+    left = [times]
+
+    def call(real: Callable[..., Any], **parameters: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise fault(parameters)
+        return real(**parameters)
+
+    return call
+
+
+def conflict_on(id: str, times: int) -> Callable[..., Any]:
+    """Another transaction is at work on that id, so many times."""
+
+    def fault(parameters: dict[str, Any]) -> ClientError:
+        ids = [each["Put"]["Item"]["id"]["S"] for each in parameters["TransactItems"]]
+        return cancelled(*["TransactionConflict" if each == id else "None" for each in ids])
+
+    left = [times]
+
+    def call(real: Callable[..., Any], **parameters: Any) -> Any:
+        if left[0] and any(each["Put"]["Item"]["id"]["S"] == id for each in parameters["TransactItems"]):
+            left[0] -= 1
+            raise fault(parameters)
+        return real(**parameters)
+
+    return call
+
+
+def answered_but_lost(real: Callable[..., Any], **parameters: Any) -> Any:
+    """The write takes effect, the answer does not arrive."""
+    real(**parameters)
+    raise ReadTimeoutError(endpoint_url="dynamodb")

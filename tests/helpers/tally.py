@@ -1,0 +1,75 @@
+"""What calls cost: the one place where tests turn the calls that they have recorded into billed units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tests.helpers.aws import Call
+
+CHUNK_BYTES = 64 * 1024
+WRITE_UNIT_BYTES = 1024
+
+
+class Tally(NamedTuple):
+    """Calls and billed units, as `benchmarks.counts.Hop` explains them."""
+
+    sqs_calls: int
+    sqs_units: int
+    ledger_calls: int
+    write_units: int
+    consent_calls: int
+    read_units: int
+
+
+def tally(calls: Iterable[Call]) -> Tally:
+    """Add up what `tests.helpers.aws.recorded` has recorded. A kind of call that has no price here is an error."""
+    sqs_calls = sqs_units = ledger_calls = write_units = consent_calls = read_units = 0
+    for call in calls:
+        if call.operation in ("SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"):
+            sqs_calls += 1
+            sqs_units += sqs_chunks(payload_bytes(call))
+        elif call.operation in ("TransactWriteItems", "BatchWriteItem"):
+            ledger_calls += 1
+            write_units += _write_units(call)
+        elif call.operation == "BatchGetItem":
+            consent_calls += 1
+            asked = call.parameters["RequestItems"]["consent"]
+            assert asked["ConsistentRead"] is True, "half the price, and not what is counted here"
+            read_units += len(asked["Keys"])
+        else:
+            raise AssertionError(f"{call.operation} has no price here")
+    return Tally(sqs_calls, sqs_units, ledger_calls, write_units, consent_calls, read_units)
+
+
+def sqs_chunks(size_bytes: int) -> int:
+    """The requests that SQS bills for one call with so much payload."""
+    return max(1, -(-size_bytes // CHUNK_BYTES))
+
+
+def payload_bytes(call: Call) -> int:
+    """What an SQS call carries, either way: bodies and attributes; a delete carries nothing that counts."""
+    messages = [*call.parameters.get("Entries", []), *call.answer.get("Messages", [])]
+    if "MessageBody" in call.parameters:
+        messages.append(call.parameters)
+    return sum(_message_bytes(message) for message in messages)
+
+
+def _message_bytes(message: dict[str, Any]) -> int:
+    body = message.get("MessageBody", message.get("Body", ""))
+    attributes = message.get("MessageAttributes", {})
+    return len(body.encode()) + sum(
+        len((name + value["DataType"] + value["StringValue"]).encode()) for name, value in attributes.items()
+    )
+
+
+def _write_units(call: Call) -> int:
+    if call.operation == "TransactWriteItems":
+        return sum(2 * _item_units(put["Put"]["Item"]) for put in call.parameters["TransactItems"])
+    return sum(_item_units(put["PutRequest"]["Item"]) for put in call.parameters["RequestItems"]["ledger"])
+
+
+def _item_units(item: dict[str, dict[str, Any]]) -> int:
+    """Names and values in UTF-8; numbers and booleans are smaller than they are counted here."""
+    size_bytes = sum(len(name.encode()) + len(str(*value.values()).encode()) for name, value in item.items())
+    return -(-size_bytes // WRITE_UNIT_BYTES)

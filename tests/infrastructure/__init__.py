@@ -1,0 +1,1 @@
+"""The synthesised stack, and the asset that its functions run."""

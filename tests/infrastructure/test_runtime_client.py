@@ -1,0 +1,451 @@
+"""The functions as Lambda runs them: the built asset under the real runtime client, given the events of events/.
+
+AWS is the embedded one. The interpreter sees the asset and what Lambda's own runtime brings, and nothing else of this
+project's environment, so that a dependency that the asset lacks is missing here too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import distribution, requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.process import Provider
+from infra import asset
+from lambdas.quiet_hours.notification.bundle import pack
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.timings import (
+    CONSUMER_TIMEOUT_S,
+    PRODUCER_TIMEOUT_S,
+    REGISTRAR_TIMEOUT_S,
+    SCHEDULER_TIMEOUT_S,
+    WORKER_TIMEOUT_S,
+)
+from local import server
+from local.aws import client, shell_environment
+from local.sam_env import sam_environment
+from tests.helpers.aws import take, take_notifications, text_attributes
+from tests.helpers.deployment import make_deployment
+from tests.helpers.stack_template import ROOT
+from tools.events import COUPON, EVENTS, NIGHT_SALE, ORDER_PAID, accepted
+
+pytestmark = [
+    pytest.mark.xdist_group("runtime"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the runtime interface emulator is a Linux program"),
+]
+
+STARTED_WITHIN_S = 30
+NO_FAILURES: dict[str, Any] = {"batchItemFailures": []}
+
+
+def event(name: str) -> bytes:
+    return (EVENTS / f"{name}.json").read_bytes()
+
+
+# --- what each function answers
+
+
+def test_the_producer_puts_one_notification_on_its_queue(functions: Functions, embedded: Embedded) -> None:
+    answer = functions.producer.invoke(event("producer-one"))
+    assert answer == {"accepted": [{"id": ORDER_PAID["id"], "decision": "send", "until": None}], "rejected": []}
+    assert embedded.ids("notification") == [ORDER_PAID["id"]]
+
+
+def test_the_producer_answers_for_each_of_many(functions: Functions, embedded: Embedded) -> None:
+    answer = functions.producer.invoke(event("producer-many"))
+    ids = [each["id"] for each in answer["accepted"]]
+    assert ids[:2] == [ORDER_PAID["id"], NIGHT_SALE["id"]]
+    assert [each["index"] for each in answer["rejected"]] == [3]
+    assert embedded.ids("notification") == ids
+
+
+def test_the_producer_answers_its_function_url_in_http(functions: Functions, embedded: Embedded) -> None:
+    answer = functions.producer.invoke(event("producer-url"))
+    assert answer["statusCode"] == 202
+    ids = [each["id"] for each in json.loads(answer["body"])["accepted"]]
+    assert len(ids) == 3
+    assert embedded.ids("notification") == ids
+
+
+def test_the_producer_says_what_is_known_of_a_notification(functions: Functions, embedded: Embedded) -> None:
+    answer = functions.producer.invoke(event("producer-url-status"))
+    known = json.loads(answer["body"])
+    assert (answer["statusCode"], known["id"], known["state"]) == (404, ORDER_PAID["id"], "not_recorded")
+
+
+def test_the_registrar_keeps_a_consent_and_its_history(functions: Functions, embedded: Embedded) -> None:
+    assert functions.registrar.invoke(event("registrar-put"))["statusCode"] == 200
+    answer = functions.registrar.invoke(event("registrar-get"))
+    kept = json.loads(answer["body"])
+    assert (answer["statusCode"], kept["recipient_id"], kept["night_consent"]) == (200, "+821012345678", True)
+    assert [each["event"] for each in kept["history"]] == ["changed"]
+
+
+def test_the_consumer_passes_on_what_it_can_read(functions: Functions, embedded: Embedded) -> None:
+    assert functions.consumer.invoke(event("consumer-messages")) == NO_FAILURES
+    assert embedded.ids("delivery")[:2] == [ORDER_PAID["id"], NIGHT_SALE["id"]]
+    (letter,) = embedded.take("dead_letter")
+    assert text_attributes(letter)["reason"].startswith("unreadable: ")
+
+
+def test_the_consumer_passes_on_what_comes_from_the_event_bus(functions: Functions, embedded: Embedded) -> None:
+    assert functions.consumer.invoke(event("consumer-event-bus")) == NO_FAILURES
+    assert embedded.ids("delivery") == [ORDER_PAID["id"]]
+
+
+@pytest.mark.parametrize("name", ["scheduler-end-of-quiet-hours", "scheduler-every-minute"])
+def test_the_scheduler_releases_whatever_triggers_it(functions: Functions, embedded: Embedded, name: str) -> None:
+    embedded.put("wait", NIGHT_SALE, ORDER_PAID)
+    assert functions.scheduler.invoke(event(name)) == {"released": 2, "messages": 1, "remaining": False}
+    assert embedded.ids("schedule") == [NIGHT_SALE["id"], ORDER_PAID["id"]]
+    assert embedded.take("wait") == []
+
+
+def test_the_scheduler_releases_nothing_at_night(runtime: Runtime, embedded: Embedded) -> None:
+    embedded.put("wait", NIGHT_SALE)
+    with runtime("scheduler", embedded.night()) as scheduler:
+        answer = scheduler.invoke(event("scheduler-every-minute"))
+    assert answer.keys() == {"skipped"}
+    assert answer["skipped"].startswith("quiet hours until ")
+    assert embedded.ids("wait") == [NIGHT_SALE["id"]]
+
+
+def test_the_worker_delivers_the_day_lane(functions: Functions, embedded: Embedded) -> None:
+    assert functions.worker.invoke(event("worker-delivery")) == NO_FAILURES
+    assert embedded.state(ORDER_PAID["id"]) == "delivered"
+    assert f'"id": "{ORDER_PAID["id"]}"' in functions.worker.log()
+
+
+def test_the_worker_delivers_what_was_released_and_absorbs_it_when_it_comes_again(
+    functions: Functions, embedded: Embedded, provider: Provider
+) -> None:
+    assert functions.worker.invoke(event("worker-schedule")) == NO_FAILURES
+    assert functions.worker.invoke(event("worker-schedule")) == NO_FAILURES
+    (arrival,) = provider.arrivals()
+    assert arrival.id == COUPON["id"]
+    assert json.loads(arrival.body)["content"] == COUPON["content"]
+    assert embedded.state(COUPON["id"]) == "delivered"
+
+
+def test_the_worker_dead_letters_what_goes_to_a_channel_that_is_not_configured(
+    runtime: Runtime, embedded: Embedded
+) -> None:
+    embedded.secrets.create_secret(Name="empty", SecretString="{}")
+    with runtime("worker", replace(embedded.day(), channel_secret="empty")) as worker:
+        assert worker.invoke(event("worker-schedule")) == NO_FAILURES
+    (letter,) = embedded.take("dead_letter")
+    assert text_attributes(letter)["reason"].startswith("channel_not_configured: ")
+    assert embedded.state(COUPON["id"]) == "dead_lettered"
+
+
+def test_the_worker_hands_back_what_its_remaining_time_does_not_allow(
+    runtime: Runtime, embedded: Embedded, provider: Provider
+) -> None:
+    """The runtime client counts the time: of 15 s the provider call could take 10, and 10 are kept free."""
+    with runtime("worker", embedded.day(), timeout_s=15) as worker:
+        assert worker.invoke(event("worker-schedule")) == NO_FAILURES
+    assert embedded.ids("schedule") == [COUPON["id"]]
+    assert provider.arrivals() == []
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "where"),
+    [("consumer", ("Failed", "KeyError"), "discretion"), ("worker", ("KeyError", "'Records'"), "worker")],
+)
+def test_an_error_has_lambdas_shape_and_does_not_end_the_function(
+    functions: Functions, name: str, said: tuple[str, str], where: str
+) -> None:
+    function: Function = getattr(functions, name)
+    answer = function.invoke(b"{}")
+    assert answer.keys() == {"errorMessage", "errorType", "requestId", "stackTrace"}
+    assert (answer["errorType"], answer["errorMessage"]) == said
+    assert f"/{where}.py" in answer["stackTrace"][0]
+    assert function.invoke(b'{"Records": []}') == NO_FAILURES
+
+
+def test_a_function_whose_aws_never_answers_is_ended_at_its_time_out(
+    runtime: Runtime, embedded: Embedded, silence: str
+) -> None:
+    with runtime("consumer", embedded.day(), timeout_s=2, endpoint=silence) as consumer:
+        consumer.invoke(b"{}")  # so that the start does not count
+        began = time.monotonic()
+        answer = consumer.invoke(event("consumer-messages"))
+        took_s = time.monotonic() - began
+    assert answer == "Task timed out after 2.00 seconds"
+    assert 2 <= took_s < 10
+
+
+def test_a_dependency_that_the_asset_lacks_is_an_import_error(
+    runtime: Runtime, embedded: Embedded, tmp_path: Path
+) -> None:
+    """So none is lacking where the functions above answer."""
+    shutil.copytree(asset.build() / "lambdas", tmp_path / "asset" / "lambdas")
+    with runtime("producer", embedded.day(), code=tmp_path / "asset") as producer:
+        answer = producer.invoke(event("producer-one"))
+    assert answer["errorType"] == "Runtime.ImportModuleError"
+    assert "No module named 'aws_lambda_powertools'" in answer["errorMessage"]
+
+
+# --- a function under the runtime client
+
+
+@dataclass(frozen=True)
+class Function:
+    """A running function. It takes one invocation at a time: the emulator is ended by two."""
+
+    port: int
+    log_file: Path
+
+    def invoke(self, payload: bytes) -> Any:
+        """The function's answer or its error, read from JSON."""
+        url = f"http://127.0.0.1:{self.port}/2015-03-31/functions/function/invocations"
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(urllib.request.Request(url, payload), timeout=60) as answer:
+                body = answer.read()
+        except urllib.error.HTTPError as error:  # a function that does not start
+            body = error.read()
+        try:
+            return json.loads(body)
+        except ValueError:  # the emulator says in plain text that the time is over
+            return body.decode()
+
+    def log(self) -> str:
+        """What it has printed so far."""
+        return self.log_file.read_text()
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Starts functions: `with runtime("worker", settings) as worker`."""
+
+    emulator: Path
+    libraries: Path
+    directory: Path
+    endpoint: str
+
+    @contextmanager
+    def __call__(
+        self,
+        name: str,
+        settings: Settings,
+        timeout_s: int = 60,
+        endpoint: str | None = None,
+        code: Path | None = None,
+    ) -> Iterator[Function]:
+        invoke_port, runtime_port = server.free_port(), server.free_port()
+        handler = f"lambdas.{name}.handler"
+        log_file = self.directory / f"{name}-{invoke_port}.log"
+        env = {
+            "PATH": os.defpath,
+            "PYTHONPATH": str(self.libraries),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "AWS_LAMBDA_FUNCTION_NAME": name,
+            "AWS_LAMBDA_FUNCTION_TIMEOUT": str(timeout_s),
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+            **shell_environment(endpoint or self.endpoint),
+            **sam_environment(settings, endpoint or self.endpoint)["Parameters"],
+        }
+        addresses = [f"--runtime-interface-emulator-address=127.0.0.1:{invoke_port}"]
+        addresses += [f"--runtime-api-address=127.0.0.1:{runtime_port}"]
+        # -S hides what is installed beside this interpreter.
+        command = [str(self.emulator), *addresses, sys.executable, "-S", "-m", "awslambdaric", handler]
+        with log_file.open("wb") as log:
+            process = subprocess.Popen(command, cwd=code or asset.build(), env=env, stdout=log, stderr=log)
+        try:
+            _wait_for(invoke_port, process, log_file)
+            yield Function(invoke_port, log_file)
+        finally:
+            process.terminate()  # the emulator ends the function with itself
+            try:
+                process.wait(10)
+            finally:
+                process.kill()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log_file: Path) -> None:
+    deadline = time.monotonic() + STARTED_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"the emulator did not start:\n{log_file.read_text()}")
+
+
+def _link_what_lambda_brings(directory: Path) -> None:
+    """The runtime client, boto3 and what these two need: the rest has to be in the asset."""
+    directory.mkdir()
+    names = ["awslambdaric", "boto3"]
+    for name in names:
+        names += [found for found in map(_required, requires(name) or []) if found and found not in names]
+        for file in distribution(name).files or []:
+            top = file.parts[0]
+            if top not in ("..", "__pycache__") and not (directory / top).exists():
+                (directory / top).symlink_to(Path(str(distribution(name).locate_file(top))).resolve())
+
+
+def _required(requirement: str) -> str | None:
+    """The distribution that a requirement names; None for what only an extra asks for."""
+    name = re.match(r"[\w.-]+", requirement)
+    return name[0] if name and "extra ==" not in requirement else None
+
+
+def _emulator() -> Path:
+    machine = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine()]
+    found = list(ROOT.glob(f".venv-sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}"))
+    assert found, "the SAM CLI, which ships the emulator, is not installed: `make test` does it"
+    return found[0]
+
+
+# --- the embedded AWS that the functions work on
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The embedded AWS with queues and tables, and none of the stack's event sources: what is put there stays there."""
+
+    endpoint: str
+    settings: Settings
+
+    @property
+    def sqs(self) -> Any:
+        return client(self.endpoint, "sqs")
+
+    @property
+    def secrets(self) -> Any:
+        return client(self.endpoint, "secretsmanager")
+
+    def day(self) -> Settings:
+        """Settings by which now is day, whenever this runs."""
+        return self._quiet_from(timedelta(hours=6))
+
+    def night(self) -> Settings:
+        """Settings by which now is night."""
+        return self._quiet_from(timedelta(hours=-1))
+
+    def _quiet_from(self, from_now: timedelta) -> Settings:
+        start = datetime.now(UTC) + from_now
+        end = start + timedelta(hours=2)
+        return replace(self.settings, start=f"{start:%H:%M}", end=f"{end:%H:%M}", timezone="UTC")
+
+    def put(self, queue: str, *notifications: dict[str, Any]) -> None:
+        for message in pack(accepted(*notifications)):
+            self.sqs.send_message(QueueUrl=self._url(queue), MessageBody=message.body)
+
+    def take(self, queue: str) -> list[dict[str, Any]]:
+        return take(self.sqs, self._url(queue))
+
+    def ids(self, queue: str) -> list[str]:
+        """The ids on a queue, which is empty afterwards."""
+        return [each["id"] for each in take_notifications(self.sqs, self._url(queue))]
+
+    def state(self, id: str) -> str:
+        """What the ledger says of an id."""
+        dynamodb = client(self.endpoint, "dynamodb")
+        entry = dynamodb.get_item(TableName=self.settings.ledger_table, Key={"id": {"S": id}})["Item"]
+        return str(entry["state"]["S"])
+
+    def clear(self) -> None:
+        """Empty every queue, and let the ledger forget."""
+        for queue in ("notification", "delivery", "wait", "schedule", "dead_letter"):
+            self.sqs.purge_queue(QueueUrl=self._url(queue))
+        dynamodb = client(self.endpoint, "dynamodb")
+        for entry in dynamodb.scan(TableName=self.settings.ledger_table)["Items"]:
+            dynamodb.delete_item(TableName=self.settings.ledger_table, Key={"id": entry["id"]})
+
+    def _url(self, queue: str) -> str:
+        return str(getattr(self.settings, f"{queue}_queue_url"))
+
+
+@dataclass(frozen=True)
+class Functions:
+    """The functions, by day and with their own time-outs."""
+
+    producer: Function
+    registrar: Function
+    consumer: Function
+    scheduler: Function
+    worker: Function
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    aws = server.start(server.free_port(), tmp_path_factory.mktemp("embedded"))
+    try:
+        sqs, dynamodb = client(aws.endpoint, "sqs"), client(aws.endpoint, "dynamodb")
+        yield Embedded(aws.endpoint, make_deployment(sqs, dynamodb))
+    finally:
+        aws.stop()
+
+
+@pytest.fixture
+def embedded(deployed: Embedded) -> Embedded:
+    deployed.clear()
+    return deployed
+
+
+@pytest.fixture(scope="module")
+def receiver(deployed: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    provider = Provider(tmp_path_factory.mktemp("provider") / "book.jsonl")
+    provider.start()
+    secret = json.dumps({"webhook": {"url": provider.url}})
+    deployed.secrets.create_secret(Name=deployed.settings.channel_secret, SecretString=secret)
+    yield provider
+    provider.stop()
+
+
+@pytest.fixture
+def provider(receiver: Provider) -> Provider:
+    receiver.arrivals().clear()
+    return receiver
+
+
+@pytest.fixture(scope="module")
+def runtime(deployed: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Runtime:
+    directory = tmp_path_factory.mktemp("runtime")
+    emulator = directory / "aws-lambda-rie"
+    shutil.copyfile(_emulator(), emulator)
+    emulator.chmod(0o755)
+    _link_what_lambda_brings(directory / "libraries")
+    return Runtime(emulator, directory / "libraries", directory, deployed.endpoint)
+
+
+@pytest.fixture(scope="module")
+def functions(runtime: Runtime, deployed: Embedded, receiver: Provider) -> Iterator[Functions]:
+    day = deployed.day()
+    with (
+        runtime("producer", day, PRODUCER_TIMEOUT_S) as producer,
+        runtime("registrar", day, REGISTRAR_TIMEOUT_S) as registrar,
+        runtime("consumer", day, CONSUMER_TIMEOUT_S) as consumer,
+        runtime("scheduler", day, SCHEDULER_TIMEOUT_S) as scheduler,
+        runtime("worker", day, WORKER_TIMEOUT_S) as worker,
+    ):
+        yield Functions(producer, registrar, consumer, scheduler, worker)
+
+
+@pytest.fixture
+def silence() -> Iterator[str]:
+    """An endpoint that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -1,0 +1,194 @@
+"""The context of cdk.json: its defaults, and what a wrong value is told."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import aws_cdk
+import pytest
+from aws_cdk import App, Stack
+from aws_cdk.aws_sqs import Queue
+
+from infra import pipeline_stack
+from infra.config import Config, flag
+from lambdas.quiet_hours.settings import Settings
+from tests.helpers.stack_template import DEFAULTS, ROOT
+
+pytestmark = pytest.mark.xdist_group("stack")
+
+
+def _config(**context: Any) -> Config:
+    return Config.from_context(App(context=DEFAULTS | context).node)
+
+
+def test_cdk_json_carries_the_documented_defaults() -> None:
+    assert DEFAULTS == {
+        "quietHoursStart": "21:00",
+        "quietHoursEnd": "08:00",
+        "timezone": "Asia/Seoul",
+        "policy": "korea",
+        "consumerConcurrency": 2,
+        "deliveryConcurrency": 2,
+        "releaseConcurrency": 2,
+        "batchingWindowSeconds": 0,
+        "alertEmail": "",
+        "recordHeld": False,
+        "advertisingLabel": True,
+        "senderName": "",
+        "runbookUrl": "",
+    }
+
+
+def test_the_defaults_are_the_functions_own() -> None:
+    own = {name: field.default for name, field in Settings.__dataclass_fields__.items()}
+    assert own["start"] == DEFAULTS["quietHoursStart"]
+    assert own["end"] == DEFAULTS["quietHoursEnd"]
+    assert own["timezone"] == DEFAULTS["timezone"]
+    assert own["policy"] == DEFAULTS["policy"]
+    assert own["delivery_concurrency"] == DEFAULTS["deliveryConcurrency"]
+    assert own["release_concurrency"] == DEFAULTS["releaseConcurrency"]
+
+
+@pytest.mark.parametrize(
+    ("context", "warned"),
+    [
+        ({}, True),
+        ({"senderName": "온결"}, False),
+        ({"advertisingLabel": "false"}, False),
+        ({"policy": "strict"}, False),
+    ],
+)
+def test_who_leaves_the_senders_name_unchecked_is_warned(context: dict[str, str], warned: bool) -> None:
+    app = App(context=DEFAULTS | context)
+    stack = pipeline_stack.PipelineStack(app, "QuietHours", Config.from_context(app.node))
+    said = [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
+    assert [text.startswith("senderName is empty") for text in said] == [True] * warned
+
+
+def test_text_from_the_command_line_means_what_a_number_in_cdk_json_means() -> None:
+    assert _config(deliveryConcurrency="5") == _config(deliveryConcurrency=5)
+
+
+QUIET_HOURS = (
+    "context policy {policy}, quietHoursStart {quietHoursStart}, quietHoursEnd {quietHoursEnd}, timezone {timezone}: "
+)
+
+
+@pytest.mark.parametrize(
+    ("context", "sentence"),
+    [
+        ({"quietHoursStart": "25:00"}, "start must be HH:MM between 00:00 and 23:59, not '25:00'"),
+        ({"quietHoursEnd": "8 am"}, "end must be HH:MM between 00:00 and 23:59, not '8 am'"),
+        ({"quietHoursEnd": "21:00"}, "quiet hours must not start and end at the same time (21:00)"),
+        ({"timezone": "Seoul"}, "timezone must be an IANA name such as Asia/Seoul, not 'Seoul'"),
+        ({"policy": "japan"}, "policy must be korea or strict, not 'japan'"),
+    ],
+)
+def test_quiet_hours_that_cannot_be_are_refused_with_their_keys_and_the_fault(
+    context: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(**context)
+    assert str(raised.value) == QUIET_HOURS.format(**DEFAULTS | context) + sentence
+
+
+@pytest.mark.parametrize("key", ["consumerConcurrency", "deliveryConcurrency", "releaseConcurrency"])
+@pytest.mark.parametrize("value", ["1", "1001", "-2", "2.5", "two", "", 1, True])
+def test_a_concurrency_that_an_event_source_would_refuse_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(**{key: value})
+    assert str(raised.value).startswith(f"context {key} must be a whole number from 2 to 1000, not ")
+
+
+@pytest.mark.parametrize("value", ["-1", "301", "0.5", "soon"])
+def test_a_batching_window_out_of_range_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(batchingWindowSeconds=value)
+    assert str(raised.value) == f"context batchingWindowSeconds must be a whole number from 0 to 300, not '{value}'"
+
+
+@pytest.mark.parametrize("value", ["ops", "a@b, c@d", "@"])
+def test_an_alert_address_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(alertEmail=value)
+    assert str(raised.value) == f"context alertEmail must be one e-mail address or empty, not '{value}'"
+
+
+@pytest.mark.parametrize("key", ["recordHeld", "advertisingLabel"])
+def test_a_switch_of_cdk_json_must_be_there_and_be_one(key: str) -> None:
+    assert _config(**{key: "true"}) == _config(**{key: True})
+    with pytest.raises(ValueError) as raised:
+        _config(**{key: "on"})
+    assert str(raised.value) == f"context {key} must be true or false, not 'on'"
+    app = App(context={name: value for name, value in DEFAULTS.items() if name != key})
+    with pytest.raises(ValueError, match=f"context {key} is missing"):
+        Config.from_context(app.node)
+
+
+@pytest.mark.parametrize("value", ["x" * 101, "two\nlines", " 온결"])
+def test_a_senders_name_that_could_not_stand_in_a_text_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(senderName=value)
+    assert str(raised.value).startswith("context senderName must be empty or a name of up to 100 characters, not ")
+
+
+@pytest.mark.parametrize("value", ["wiki", "http://wiki.example.com", "https://wiki.example.com/a b", "https://a#b"])
+def test_a_runbook_that_is_no_link_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(runbookUrl=value)
+    assert str(raised.value) == (
+        f"context runbookUrl must be one https:// URL without a fragment or empty, not '{value}'"
+    )
+
+
+def test_a_key_that_is_missing_is_named() -> None:
+    app = App(context={key: value for key, value in DEFAULTS.items() if key != "timezone"})
+    with pytest.raises(ValueError) as raised:
+        Config.from_context(app.node)
+    assert str(raised.value) == "context timezone is missing: cdk.json carries its default"
+
+
+def test_a_switch_is_on_or_off_and_nothing_else() -> None:
+    node = App(context={"yes": "true", "no": "false", "on": True, "off": False, "perhaps": "1"}).node
+    assert [flag(node, key) for key in ("yes", "no", "on", "off", "missing")] == [True, False, True, False, False]
+    with pytest.raises(ValueError) as raised:
+        flag(node, "perhaps")
+    assert str(raised.value) == "context perhaps must be true or false, not '1'"
+
+
+def test_the_app_ends_with_that_sentence_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws_cdk, "App", lambda: App(context=DEFAULTS | {"releaseConcurrency": "0"}))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "app.py"))
+    assert ended.value.code == "context releaseConcurrency must be a whole number from 2 to 1000, not '0'"
+
+
+def test_cdk_nag_stops_the_app_at_a_finding_that_nobody_has_acknowledged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Careless(Stack):
+        def __init__(self, scope: App, id_: str, config: Config) -> None:
+            super().__init__(scope, id_)
+            Queue(self, "WithoutTls")
+
+    monkeypatch.setattr(aws_cdk, "App", lambda: App(context=DEFAULTS | {"nag": "true"}, outdir=str(tmp_path)))
+    monkeypatch.setattr(pipeline_stack, "PipelineStack", Careless)
+    with pytest.raises(RuntimeError, match="ValidationFailed"):
+        runpy.run_path(str(ROOT / "app.py"))
+    assert "AwsSolutions-SQS4" in (tmp_path / "validation-report.json").read_text()
+
+
+def test_the_app_synthesises_without_credentials_or_docker_and_cdk_nag_finds_nothing(tmp_path: Path) -> None:
+    env = {
+        "PATH": str(Path(sys.executable).parent),  # Node is there; Docker is not
+        "HOME": os.environ["HOME"],
+        "CDK_CONTEXT_JSON": json.dumps(DEFAULTS | {"nag": "true"}),
+        "CDK_OUTDIR": str(tmp_path),
+    }
+    subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=env, check=True)
+    assert (tmp_path / "QuietHours.template.json").exists()
+    assert json.loads((tmp_path / "validation-report.json").read_text())["pluginReports"] == []

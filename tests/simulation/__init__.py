@@ -1,0 +1,1 @@
+"""The simulation itself: its nights, its planted bugs, its model of AWS."""

@@ -1,0 +1,72 @@
+"""Ten million notifications, released by the real scheduler in virtual time, and when that was forecast to end."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra import function
+from lambdas import scheduler
+from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
+from simulation import forecast as forecasts
+from simulation.forecast import Release, forecast
+from simulation.release import Stage, play
+
+TEN_MILLION = 10_000_000
+RELEASES = {
+    "as measured and stated": Release(TEN_MILLION, rate_per_s=4000, concurrency=50),
+    "a provider at its default rate": Release(TEN_MILLION),
+    "an SQS that takes its time": Release(TEN_MILLION, call_ms=250, rate_per_s=20_000, concurrency=200),
+    "a scheduler with a slow core": Release(TEN_MILLION, cpu_round_ms=150, rate_per_s=20_000, concurrency=200),
+    "a slow provider that takes any number": Release(TEN_MILLION, provider_ms=2000, rate_per_s=1e5, concurrency=100),
+    "messages of ten, in which bursts travel": Release(1_000_000, bundle=10, rate_per_s=4000, concurrency=50),
+}
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_release_of_any_size_ends_when_the_forecast_says_within_a_tenth(name: str) -> None:
+    release = RELEASES[name]
+    played, expected = play(release), forecast(release)
+
+    assert played.released == release.notifications
+    assert (played.moved_messages, played.left_messages) == (release.messages, 0)
+    assert played.killed == 0
+    assert played.ended.moved_s == pytest.approx(expected.moved_s, rel=0.1)
+    assert played.ended.delivered_s == pytest.approx(expected.delivered_s, rel=0.1)
+
+
+def test_each_minutes_run_joins_in_and_a_run_that_leaves_is_replaced() -> None:
+    slow = RELEASES["a scheduler with a slow core"]
+    played = play(slow)
+
+    assert played.ended.moved_s > 2 * SCHEDULER_TIMEOUT_S, "it would have fitted into a run or two, and shows nothing"
+    assert played.most_at_once in (4, 5)  # four minutes of work, one run a minute and the schedule's
+
+
+def test_a_rest_that_fills_no_bundle_is_released_too() -> None:
+    played = play(Release(1234))
+    assert (played.released, played.moved_messages) == (1234, 13)
+
+
+def test_a_drainer_that_never_deletes_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not deleted reappears after a minute and is moved again: the counts do not pass then."""
+    monkeypatch.setattr(scheduler, "delete", lambda sqs, url, handles: len(handles))
+    stage = Stage(Release(2000))
+    stage.world.at(200.0, stage.visible.clear)
+    stage.world.at(200.0, stage.in_flight.clear)
+    assert stage.play().moved_messages > 20
+
+
+def test_the_forecast_uses_the_size_that_the_stack_gives_the_scheduler() -> None:
+    assert Release(1).cores == function.DEFAULT_MB / function.ONE_CORE_MB
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(104.4, "104 s"), (640, "10.7 min"), (100_000, "27.8 h")])
+def test_a_duration_reads_as_a_person_says_it(seconds: float, text: str) -> None:
+    assert forecasts.duration(seconds) == text
+
+
+@pytest.mark.parametrize("given", [["0"], ["10", "--bundle", "101"], ["10", "--rate", "0"], ["ten"]])
+def test_a_command_line_that_cannot_be_played_says_so(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        forecasts.arguments("", given)
+    assert "error:" in capsys.readouterr().err

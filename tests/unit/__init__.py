@@ -1,0 +1,1 @@
+"""The rule, the formats, the stores, the channels and the handlers, on moto."""

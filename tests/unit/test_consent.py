@@ -1,0 +1,115 @@
+"""Consent, read strongly and in batches, and understood so that doubt disturbs nobody."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from lambdas.quiet_hours.errors import ConsentUnavailable
+from lambdas.quiet_hours.rule.policy import Consent
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.consents import read_consents
+from tests.helpers.aws import NIGHT, Faulty, dynamodb, fail, put_consent, recorded, settings, sqs
+
+__all__ = ["dynamodb", "settings", "sqs"]
+
+TRUE, FALSE = {"BOOL": True}, {"BOOL": False}
+
+
+def put(dynamodb: Any, **attributes: Any) -> None:
+    dynamodb.put_item(TableName="consent", Item={"recipient_id": {"S": "user-42"}} | attributes)
+
+
+def test_someone_without_a_record_is_missing(dynamodb: Any, settings: Settings) -> None:
+    put_consent(dynamodb, "user-42", night_consent=True)
+    assert read_consents(dynamodb, "consent", ["user-42", "user-43"], NIGHT) == {"user-42": Consent(True, False)}
+
+
+def test_nobody_asked_for_is_no_call(dynamodb: Any, settings: Settings) -> None:
+    with recorded(dynamodb) as calls:
+        assert read_consents(dynamodb, "consent", [], NIGHT) == {}
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "consent"),
+    [
+        ({}, Consent(night_consent=False, opted_out=False)),
+        ({"night_consent": TRUE}, Consent(night_consent=True)),
+        ({"night_consent": FALSE}, Consent(night_consent=False)),
+        ({"night_consent": TRUE, "opted_out": TRUE}, Consent(night_consent=True, opted_out=True)),
+        ({"opted_out": FALSE}, Consent(opted_out=False)),
+        # What somebody stored wrongly is no consent, and no permission either.
+        ({"night_consent": {"S": "true"}}, Consent(night_consent=False)),
+        ({"night_consent": {"N": "1"}}, Consent(night_consent=False)),
+        ({"night_consent": {"NULL": True}}, Consent(night_consent=False)),
+        ({"opted_out": {"S": "false"}}, Consent(opted_out=True)),
+        ({"opted_out": {"NULL": True}}, Consent(opted_out=True)),
+    ],
+)
+def test_only_a_stored_true_is_a_consent_and_only_a_stored_false_no_opt_out(
+    dynamodb: Any, settings: Settings, attributes: dict[str, Any], consent: Consent
+) -> None:
+    put(dynamodb, **attributes)
+    assert read_consents(dynamodb, "consent", ["user-42"], NIGHT) == {"user-42": consent}
+
+
+@pytest.mark.parametrize(
+    ("expires", "counts"),
+    [
+        ({"N": str(int((NIGHT + timedelta(seconds=1)).timestamp()))}, True),
+        ({"N": str(int(NIGHT.timestamp()))}, False),
+        ({"N": str(int((NIGHT - timedelta(days=1)).timestamp()))}, False),
+        ({"S": "tomorrow"}, False),
+    ],
+)
+def test_an_expired_consent_that_is_still_stored_does_not_count_but_an_opt_out_stays(
+    dynamodb: Any, settings: Settings, expires: dict[str, str], counts: bool
+) -> None:
+    put(dynamodb, night_consent=TRUE, opted_out=TRUE, expires=expires)
+    assert read_consents(dynamodb, "consent", ["user-42"], NIGHT) == {"user-42": Consent(counts, opted_out=True)}
+
+
+def test_consents_are_read_strongly_a_hundred_at_a_time_and_each_recipient_once(
+    dynamodb: Any, settings: Settings
+) -> None:
+    put_consent(dynamodb, "user-204", night_consent=True)
+    with recorded(dynamodb) as calls:
+        found = read_consents(dynamodb, "consent", [f"user-{n}" for n in range(205)] * 2, NIGHT)
+    assert found == {"user-204": Consent(True)}
+    asks = [call.parameters["RequestItems"]["consent"] for call in calls]
+    assert [len(ask["Keys"]) for ask in asks] == [100, 100, 5]
+    assert all(ask["ConsistentRead"] is True for ask in asks)
+
+
+def test_keys_that_were_left_unprocessed_are_asked_for_again_as_strongly(dynamodb: Any, settings: Settings) -> None:
+    put_consent(dynamodb, "user-1", night_consent=True)
+    put_consent(dynamodb, "user-2", night_consent=True)
+    asked: list[Any] = []
+
+    def one_at_a_time(real: Any, RequestItems: Any) -> Any:
+        asked.append(RequestItems["consent"])
+        first, *rest = RequestItems["consent"]["Keys"]
+        answer = real(RequestItems={"consent": RequestItems["consent"] | {"Keys": [first]}})
+        return answer | {"UnprocessedKeys": {"consent": {"Keys": rest}} if rest else {}}
+
+    faulty = Faulty(dynamodb, batch_get_item=one_at_a_time)
+    assert read_consents(faulty, "consent", ["user-1", "user-2"], NIGHT).keys() == {"user-1", "user-2"}
+    assert [len(ask["Keys"]) for ask in asked] == [2, 1]
+    assert all(ask["ConsistentRead"] is True for ask in asked)
+
+
+def test_keys_that_stay_unprocessed_are_an_error_and_not_a_guess(dynamodb: Any, settings: Settings) -> None:
+    def nothing(real: Any, RequestItems: Any) -> Any:
+        return {"Responses": {}, "UnprocessedKeys": RequestItems}
+
+    with pytest.raises(ConsentUnavailable, match="2 keys were left unprocessed 5 times"):
+        read_consents(Faulty(dynamodb, batch_get_item=nothing), "consent", ["user-1", "user-2"], NIGHT)
+
+
+def test_a_table_that_does_not_answer_is_an_error(dynamodb: Any, settings: Settings) -> None:
+    with pytest.raises(ClientError, match="injected"):
+        read_consents(Faulty(dynamodb, batch_get_item=fail()), "consent", ["user-1"], NIGHT)

@@ -1,0 +1,203 @@
+"""Calls, billed units and ledger operations for each 1,000 notifications, exactly, hop by hop: a performance regression
+that no slow machine can hide and no fast one can excuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Any
+
+import pytest
+
+from benchmarks.counts import EMPTY_RECEIVES_A_RUN, LANES, NOTIFICATION_BYTES, WAYS, Hop, Lane, Way, counts
+from lambdas import scheduler
+from lambdas.consumer import consume
+from lambdas.producer import accept_all
+from lambdas.quiet_hours.channels.webhook import WebhookChannel
+from lambdas.quiet_hours.delivery.delivery import Delivery
+from lambdas.quiet_hours.notification.notification import accept
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
+from lambdas.quiet_hours.timings import LEASE_S
+from lambdas.scheduler import EMPTY_RECEIVES, release
+from tests.helpers.aws import (
+    DAY,
+    NIGHT,
+    Call,
+    dynamodb,
+    notification,
+    one_after_another,
+    record,
+    recorded,
+    settings,
+    sqs,
+    take_records,
+)
+from tests.helpers.delivery_world import Clock, Provider
+from tests.helpers.tally import sqs_chunks, tally
+
+__all__ = ["dynamodb", "settings", "sqs"]
+
+MORNING = datetime.fromisoformat("2020-11-12T08:00:10+09:00")
+PER = 1000
+SINGLES = 100
+"""What is done for each notification alone is the same again and again: a hundred show it."""
+
+CONSUMED: dict[Way, tuple[int, int]] = {
+    "bulk": (PER, 10),
+    "window": (PER, 1000),
+    "burst": (SINGLES, 10),
+    "trickle": (SINGLES, 1),
+}
+"""How many notifications the consumer gets in all, and how many messages at a time."""
+
+
+class Journey:
+    """Notifications on their way through the functions, one hop after another; `hops` is what each cost."""
+
+    def __init__(self, way: Way, lane: Lane, sqs: Any, dynamodb: Any, settings: Settings) -> None:
+        self.way = way
+        self.sqs, self.dynamodb = sqs, dynamodb
+        self.settings = settings
+        self.policy = settings.quiet_hours()
+        self.held = lane == "held"
+        self.accepted_at = NIGHT if self.held else DAY
+        self.hops: dict[str, Hop] = {}
+        self.empty_receives = self.rounds = 0
+
+    def run(self) -> None:
+        self.produce()
+        self.consume()
+        if self.held:
+            self.release()
+        self.deliver()
+
+    def produce(self) -> None:
+        number = PER if self.way == "bulk" else SINGLES
+        wanted = [sized(n) for n in range(number)]
+        requests = [{"notifications": wanted}] if self.way == "bulk" else [{"notifications": [each]} for each in wanted]
+        with self.counted("producer", number, invocations=len(requests)):
+            for request in requests:
+                _, answer = accept_all(
+                    request, self.accepted_at, self.sqs, self.dynamodb, self.settings, self.policy, str
+                )
+                assert not answer["rejected"]
+
+    def consume(self) -> None:
+        number, batch = CONSUMED[self.way]
+        records = take_records(self.sqs, self.settings.notification_queue_url)
+        if self.way == "window":  # a thousand messages are shaped as AWS shapes them: moto would take a minute
+            records = [record(f"[{text(n)}]") for n in range(number)]
+        events = [records[start : start + batch] for start in range(0, len(records), batch)]
+        with self.counted("consumer", number, invocations=len(events), poller_units=poller_units(events)):
+            for event in events:
+                failed, _ = consume(event, self.accepted_at, self.sqs, self.dynamodb, self.settings, self.policy)
+                assert not failed
+
+    def release(self) -> None:
+        """A run is for as many as there are, so that its invocation counts for nothing here."""
+        number, _ = CONSUMED[self.way]
+        with self.counted("scheduler", number):
+            answer = release(
+                self.sqs,
+                self.settings,
+                self.policy,
+                now=lambda: MORNING,
+                remaining_s=lambda: 300.0,
+                sleep=lambda _: None,
+                side_by_side=one_after_another,
+            )
+        assert (answer["released"], answer["remaining"]) == (number, False)
+        self.rounds = ceil(answer["messages"] / BATCH_MESSAGES_MAX)
+
+    def deliver(self) -> None:
+        """One of the lane's messages: they are all alike, and moto's transactions get slow with many items."""
+        lane_url = self.settings.schedule_queue_url if self.held else self.settings.delivery_queue_url
+        records = take_records(self.sqs, lane_url)
+        items = {len(json.loads(each["body"])) for each in records}
+        assert len(items) == 1
+        clock = Clock(MORNING if self.held else DAY)
+        provider = Provider(clock, side_by_side=WebhookChannel.side_by_side)
+        with self.counted("worker", *items, invocations=1, poller_units=poller_units([records[:1]])):
+            settled, _ = self.worker(provider, clock).deliver(records[0])
+        assert settled
+        assert {len(set(provider.ids)), len(provider.ids)} == items
+
+    def worker(self, provider: Provider, clock: Clock) -> Delivery:
+        return Delivery(
+            sqs=self.sqs,
+            dynamodb=self.dynamodb,
+            ledger=Ledger(self.dynamodb, "ledger", "worker-1", timedelta(seconds=LEASE_S)),
+            settings=self.settings,
+            policy=self.policy,
+            channel=lambda _: provider,
+            now=clock,
+            remaining_s=lambda: 60.0,
+            sleep=clock.sleep,
+            side_by_side=one_after_another,
+            resting={},
+        )
+
+    @contextmanager
+    def counted(self, hop: str, notifications: int, **more: int) -> Iterator[None]:
+        """Count what happens within the block, for so many notifications, and put it down for each thousand."""
+        with recorded(self.sqs) as sqs_calls, recorded(self.dynamodb) as dynamodb_calls:
+            yield
+        calls = [call for call in sqs_calls if not empty_receive(call)]
+        self.empty_receives += len(sqs_calls) - len(calls)
+        times, left = divmod(PER, notifications)
+        assert left == 0
+        found = tally([*calls, *dynamodb_calls])._asdict() | more
+        self.hops[hop] = Hop(**{name: value * times for name, value in found.items()})
+
+
+def sized(n: int) -> dict[str, Any]:
+    """Advertising that has 400 bytes as it travels, each to a recipient of its own."""
+    given = notification(id=f"sale-20201111-{n:04}", channel="webhook", address=f"user-{n:04}", category="advertising")
+    _, bare = accept(given | {"content": {"body": "."}}, default_id="", now=NIGHT)
+    body = "." * (NOTIFICATION_BYTES - len(bare.encode()) + 1)
+    return given | {"content": {"body": body}}
+
+
+def text(n: int) -> str:
+    """It, as it travels."""
+    return accept(sized(n), default_id="", now=NIGHT)[1]
+
+
+def empty_receive(call: Call) -> bool:
+    return call.operation == "ReceiveMessage" and not call.answer.get("Messages")
+
+
+def poller_units(events: Sequence[Sequence[dict[str, Any]]]) -> int:
+    """What Lambda's pollers are billed at least for these events: a receive and a delete for ten messages or fewer."""
+    units = 0
+    for event in events:
+        for start in range(0, len(event), 10):
+            units += sqs_chunks(sum(len(record["body"].encode()) for record in event[start : start + 10])) + 1
+    return units
+
+
+@pytest.fixture
+def journey(sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Journey]:
+    monkeypatch.setattr(scheduler, "POLL_S", 0)
+    return lambda way, lane: Journey(way, lane, sqs, dynamodb, settings)
+
+
+def test_the_notifications_that_are_counted_have_the_stated_size() -> None:
+    for n in (0, 999):
+        assert len(text(n).encode()) == NOTIFICATION_BYTES
+
+
+@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("way", WAYS)
+def test_each_hop_costs_what_is_stated(journey: Callable[..., Journey], way: Way, lane: Lane) -> None:
+    played = journey(way, lane)
+    played.run()
+    assert played.hops == counts(way, lane)
+    # The first drainer alone looks three times, and then four of them until each has found nothing three times.
+    fewer = max(0, EMPTY_RECEIVES - played.rounds)
+    assert played.empty_receives == (EMPTY_RECEIVES_A_RUN + fewer if lane == "held" else 0)

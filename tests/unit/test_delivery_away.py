@@ -1,0 +1,166 @@
+"""What the worker does where the ledger, the consents, the secret or a queue is away, and where others have an item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Ledger, released
+from lambdas.quiet_hours.timings import LEASE_S
+from tests.helpers.aws import DAY, dynamodb, sqs
+from tests.helpers.delivery_world import (
+    REJECTED,
+    RETRY,
+    UNAVAILABLE,
+    World,
+    accepted,
+    answers,
+    down,
+    half,
+    many,
+    unreachable,
+    world,
+)
+
+__all__ = ["dynamodb", "sqs", "world"]
+
+
+# --- what is away
+
+
+def test_without_the_ledger_nothing_is_sent_and_all_goes_back(world: World) -> None:
+    world.faults = {"transact_write_items": down}
+    settled, counts = world.invoke(*many(3))
+    assert (settled, counts) == (True, {"given_back": 3, "ledger_unavailable": 1})
+    (back,) = world.sqs.messages["delivery"]
+    assert (back.ids, back.delay_s, world.provider.ids) == (["id-0", "id-1", "id-2"], REST_S, [])
+
+
+def test_without_consents_nothing_is_sent_and_claims_are_given_back(world: World) -> None:
+    world.faults = {"batch_get_item": down}
+    settled, counts = world.invoke(accepted("ad", category="advertising"), accepted("order"))
+    assert (settled, counts) == (True, {"given_back": 2, "consent_unavailable": 1})
+    assert (world.provider.ids, world.on("delivery")) == ([], [["ad", "order"]])
+    assert world.state("ad") == world.state("order") == "released"
+
+
+def test_consents_that_stay_unprocessed_are_no_answer(world: World) -> None:
+    world.faults = {"batch_get_item": lambda real, RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems}}
+    assert world.invoke(accepted(category="advertising"))[1]["consent_unavailable"] == 1
+    assert world.provider.ids == []
+
+
+def test_without_the_secret_nothing_is_claimed_and_all_goes_back(world: World) -> None:
+    def no_secret(name: str) -> Any:
+        raise RuntimeError("Secrets Manager is away")
+
+    world.channel = no_secret
+    settled, counts = world.invoke(*many(2))
+    assert (settled, counts) == (True, {"given_back": 2, "secret_unavailable": 1})
+    assert world.sqs.messages["delivery"][0].delay_s == REST_S
+    assert world.entry("id-0") is None
+
+
+def test_one_channel_s_trouble_is_not_another_s(world: World) -> None:
+    def channel(name: str) -> Any:
+        if name == "log":
+            raise RuntimeError("away")
+        return world.provider
+
+    world.channel = channel
+    settled, _ = world.invoke(accepted("a", channel="log"), accepted("b"))
+    assert settled
+    assert (world.on("delivery"), world.state("b")) == ([["a"]], "delivered")
+
+
+def test_an_item_that_another_worker_has_is_given_back_to_be_looked_at_soon(world: World) -> None:
+    other = Ledger(world.dynamodb, "ledger", "other", timedelta(seconds=LEASE_S))
+    other.claim({"id-1": None}, DAY)
+    settled, counts = world.invoke(*many(3))
+    assert (settled, counts) == (True, {"delivered": 2, "given_back": 1})
+    (back,) = world.sqs.messages["delivery"]
+    assert (back.ids, back.delay_s) == (["id-1"], LOOK_AGAIN_S)
+
+
+def test_each_busy_item_waits_only_for_itself(world: World) -> None:
+    other = Ledger(world.dynamodb, "ledger", "other", timedelta(seconds=LEASE_S))
+    live = other.claim({"id-0": None, "id-1": None}, DAY).held
+    other.release([released(live["id-1"], 1, not_before=DAY + timedelta(seconds=60))], DAY)
+    world.invoke(*many(2))
+    waits = [(back.ids, back.delay_s) for back in world.sqs.messages["delivery"]]
+    assert waits == [(["id-0"], LOOK_AGAIN_S), (["id-1"], 60)]
+
+
+# --- what is not taken
+
+
+def test_when_sending_back_fails_the_bundle_is_not_acknowledged(world: World) -> None:
+    world.provider.answer = lambda _: RETRY
+    world.sqs.faults["delivery"] = unreachable
+    assert not world.invoke(*many(2))[0]
+
+
+def test_when_sending_back_fails_in_part_the_bundle_is_not_acknowledged(world: World) -> None:
+    """Two messages go back, SQS takes one of them: the bundle comes again and what was taken is absorbed later."""
+    world.provider.answer = answers(a=RETRY, b=UNAVAILABLE)
+    world.sqs.faults["delivery"] = half
+    settled, _ = world.invoke(accepted("a"), accepted("b", channel="log"))
+    assert not settled
+
+
+def test_when_wait_does_not_take_what_is_held_the_bundle_is_not_acknowledged(world: World) -> None:
+    world.clock.now = DAY + timedelta(hours=10)
+    world.sqs.faults["wait"] = unreachable
+    assert not world.invoke(accepted(category="advertising"))[0]
+
+
+def test_what_dead_letter_does_not_take_is_not_ended_and_the_bundle_comes_again(world: World) -> None:
+    world.provider.answer = lambda _: REJECTED
+    world.sqs.faults["dead-letter"] = half
+    assert not world.invoke(*many(4))[0]
+    taken = [sent.ids[0] for sent in world.sqs.messages["dead-letter"]]
+    assert taken == ["id-0", "id-2", "id-1"]
+    assert world.states() == {f"id-{n}": "claimed" if n == 3 else "dead_lettered" for n in range(4)}
+    world.sqs.faults.clear()
+    world.put(*many(4))
+    world.sqs.messages["delivery"][0].receives = 1
+    world.run()
+    assert sorted(sent.ids[0] for sent in world.sqs.messages["dead-letter"]) == ["id-0", "id-1", "id-2", "id-3"]
+
+
+def test_what_cannot_be_read_is_not_acknowledged_before_dead_letter_has_it(world: World) -> None:
+    world.sqs.faults["dead-letter"] = unreachable
+    assert not world.receive("not JSON")[0]
+
+
+def test_when_a_delivery_cannot_be_recorded_the_bundle_comes_again(world: World) -> None:
+    """The provider is asked again with the same ids, which it knows; each time costs an attempt."""
+    world.faults = {"batch_write_item": down}
+    settled, counts = world.invoke(*many(2))
+    assert (settled, counts["ledger_unavailable"]) == (False, 1)
+    world.faults = {}
+    world.clock.sleep(360)
+    world.invoke(*many(2), receives=2)
+    world.run()
+    assert world.provider.ids == ["id-0", "id-1", "id-0", "id-1"]
+    assert [(entry.state, entry.attempts) for entry in world.entries().values()] == [("delivered", 1)] * 2
+
+
+@pytest.mark.parametrize("outcome", [REJECTED, RETRY, UNAVAILABLE])
+def test_when_a_claim_cannot_be_settled_the_bundle_comes_again(world: World, outcome: Outcome) -> None:
+    """Nothing is put on a lane as long as its claim would keep it from being tried."""
+    calls = [0]
+
+    def second_call_fails(real: Callable[..., Any], **parameters: Any) -> Any:
+        calls[0] += 1
+        return real(**parameters) if calls[0] == 1 else down()
+
+    world.provider.answer = lambda _: outcome
+    world.faults = {"transact_write_items": second_call_fails}
+    assert not world.invoke(accepted())[0]
+    assert not world.sqs.messages["delivery"]

@@ -1,0 +1,87 @@
+"""Deliveries are recorded while the bundle's other calls are under way: the same writes, and less in doubt after a
+crash (docs/decisions/0005-what-the-worker-costs.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
+from lambdas.quiet_hours.side_by_side import in_threads
+from tests.helpers.aws import dynamodb, sqs
+from tests.helpers.delivery_world import Killed, World, many, world
+
+__all__ = ["dynamodb", "sqs", "world"]
+AWAY = ClientError({"Error": {"Code": "ServiceUnavailable"}}, "BatchWriteItem")
+
+
+def dies_at(call: int) -> Callable[[dict[str, Any]], Outcome]:
+    """A provider during whose n-th call the worker is killed."""
+    calls = iter(range(1, call))
+
+    def answer(_: dict[str, Any]) -> Outcome:
+        if next(calls, None) is None:
+            raise Killed
+        return DELIVERED
+
+    return answer
+
+
+def counting(world: World, fails: bool = False) -> list[int]:
+    """How many deliveries each call records."""
+    written: list[int] = []
+
+    def batch_write_item(real: Callable[..., Any], RequestItems: dict[str, Any]) -> Any:
+        written.append(len(RequestItems["ledger"]))
+        if fails:
+            raise AWAY
+        return real(RequestItems=RequestItems)
+
+    world.faults = {"batch_write_item": batch_write_item}
+    return written
+
+
+def test_a_worker_that_dies_late_leaves_less_than_a_batch_unrecorded(world: World) -> None:
+    world.provider.answer = dies_at(call=60)
+    world.provider.side_by_side = 25
+    with pytest.raises(Killed):
+        world.invoke(*many(80))
+    assert [world.state(f"id-{n}") for n in (0, 24, 49)] == ["delivered"] * 3
+    assert list(world.states().values()).count("claimed") == 30  # nine were sent, one may have been, twenty were not
+
+
+def test_recording_early_costs_no_call_more(world: World) -> None:
+    written = counting(world)
+    world.provider.side_by_side = 25
+    assert world.invoke(*many(60)) == (True, {"delivered": 60})
+    assert written == [25, 25, 10]
+    assert set(world.states().values()) == {"delivered"}
+
+
+def test_threads_record_each_delivery_once(world: World) -> None:
+    written = counting(world)
+    world.provider.side_by_side = 25
+    world.side_by_side = in_threads
+    assert world.invoke(*many(100)) == (True, {"delivered": 100})
+    assert sorted(written) == [25, 25, 25, 25]
+    assert len(world.states()) == 100 and set(world.states().values()) == {"delivered"}
+
+
+def test_a_ledger_that_is_away_is_asked_once_more_at_the_end_and_not_for_every_batch(world: World) -> None:
+    written = counting(world, fails=True)
+    world.provider.side_by_side = 25
+    assert world.invoke(*many(80)) == (False, {"delivered": 80, "ledger_unavailable": 1})
+    assert written == [25, 25]
+    world.faults = {}
+    assert set(world.states().values()) == {"claimed"}  # nothing is lost: the bundle comes again
+
+
+def test_a_provider_that_cannot_be_asked_twice_has_each_call_recorded_by_itself(world: World) -> None:
+    written = counting(world)
+    world.provider.can_resend = False
+    world.provider.side_by_side = 10
+    assert world.invoke(*many(3)) == (True, {"delivered": 3})
+    assert written[:3] == [1, 1, 1]
