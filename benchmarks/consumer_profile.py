@@ -19,7 +19,7 @@ PARTS = {
     "checking each notification against the schema": ("notification.py", "accept"),
     "judging": ("policy.py", "decide"),
     "packing": ("bundle.py", "pack"),
-    "asking for consents": ("consent.py", "read_consents"),
+    "asking for consents": ("consents.py", "read_consents"),
     "sending": ("queues.py", "send"),
 }
 """Parts by the function that does each: its file, and its name."""

@@ -32,7 +32,7 @@ BUNDLES = 20
 PARTS = {
     "reading the bundle": ("bundle.py", "read"),
     "claiming": ("ledger.py", "claim"),
-    "reading consents": ("consent.py", "read_consents"),
+    "reading consents": ("consents.py", "read_consents"),
     "judging": ("delivery.py", "_judge"),
     "the provider's call": ("webhook.py", "send"),
     "recording": ("ledger.py", "delivered"),

@@ -11,6 +11,7 @@ from lambdas import consumer as consumer_module
 from lambdas import producer as producer_module
 from lambdas import scheduler as scheduler_module
 from lambdas.quiet_hours import settings as settings_module
+from lambdas.quiet_hours import timings as timings_module
 from lambdas.quiet_hours.api import status as status_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
@@ -23,6 +24,7 @@ delivery: Any = delivery_module
 ledger: Any = ledger_module
 settings: Any = settings_module
 status: Any = status_module
+timings: Any = timings_module
 
 Patch = tuple[Any, str, Any]
 SEEDS_MAX = 400
