@@ -99,9 +99,7 @@ def main() -> None:
         prog="python -m benchmarks", description="Measure everything and write build/bench.json."
     )
     parser.add_argument("--quick", action="store_true", help="fewer repeats: under two minutes")
-    parser.add_argument(
-        "--only", nargs="+", choices=families(quick=True), metavar="FAMILY", help="measure only these families"
-    )
+    parser.add_argument("--only", nargs="+", choices=families(quick=True), metavar="FAMILY", help="only these families")
     arguments = parser.parse_args()
     console = Console()
     began = time.monotonic()

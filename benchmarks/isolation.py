@@ -89,7 +89,8 @@ def _round(stack: Stack, released: int, codes: int) -> Round:
     left = status.depth(stack.sqs, stack.outputs["ScheduleQueueUrl"]).total
     if idle.missing or during.missing or not left or f'"released": {released}' not in moved:
         raise RuntimeError(
-            f"no fair measurement: {idle.missing} and {during.missing} codes missing, {left} bundles left, release: {moved}"
+            f"no fair measurement: {idle.missing} and {during.missing} codes missing, {left} bundles left, "
+            f"release: {moved}"
         )
     stack.sqs.purge_queue(QueueUrl=stack.outputs["ScheduleQueueUrl"])
     return Round(idle.ms, first.ms, during.ms)

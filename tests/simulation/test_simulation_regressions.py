@@ -78,7 +78,8 @@ def test_a_conflict_at_an_ending_loses_nothing() -> None:
 
 
 def test_two_workers_with_a_full_bundle_each_keep_to_the_pace() -> None:
-    """A lane had been backed up and moved again. Each worker then sent its whole bundle in one call, at the same time."""
+    """A lane had been backed up and moved again. Then each worker sent its whole bundle in one call, at the same
+    time."""
     bundles = [tuple(wanted(25 * part + n, "kakao", "critical") for n in range(25)) for part in range(2)]
     plan = _evening(*(Request(EVENING_S + 60 * part, "bundle", each) for part, each in enumerate(bundles)))
     plan.blocked["delivery"] = Span(EVENING_S - 60, EVENING_S + 120)
