@@ -153,7 +153,7 @@ def with_powertools(world: World, channel: Channel) -> Callable[[Sequence[Messag
 
 
 class Arrived(NamedTuple):
-    """What a provider has got."""
+    """The counts of a provider."""
 
     notifications: int
     distinct_ids: int
