@@ -1,4 +1,4 @@
-"""Horizontal bars as SVG, plain enough to be read on paper and in the dark."""
+"""Draws horizontal bars as SVG, plain enough for paper and for dark pages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INK, FAINT, PAPER = "#1f2933", "#6b7785", "#ffffff"
 
 
 class Row(NamedTuple):
-    """One bar: its name, its parts in the order of the legend, and what stands at its end."""
+    """One bar: its name, its parts in the order of the legend, and the text at its end."""
 
     name: str
     parts: Sequence[float]
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 def bars(title: str, subtitle: str, rows: Sequence[Row], legend: Sequence[str] = ()) -> str:
-    """A chart with a bar for each row, all on one scale that begins at 0; parts follow one another."""
+    """Draw a bar for each row, all on one scale that begins at 0. The parts of a bar follow one another."""
     top = 92 if legend else 68
     height = top + ROW * len(rows) + 18
     longest = max((sum(row.parts) for row in rows), default=0) or 1

@@ -12,7 +12,7 @@ from lambdas.quiet_hours.errors import Unreadable
 from lambdas.quiet_hours.stores.ledger import Ledger
 
 from . import topology
-from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings, status
+from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, status, timings
 from .world import Process
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
@@ -54,12 +54,12 @@ def makes_a_new_id_at_every_receive() -> list[Patch]:
 
 @plant("function killed mid-bundle with the claim held", "settled")
 def claims_for_ever() -> list[Patch]:
-    return [(settings, "LEASE_S", 10**9)]
+    return [(timings, "LEASE_S", 10**9)]
 
 
 @plant("visibility under 6x the function's timeout; a second concurrent run", "never_after_ending", "ends_once")
 def lease_ends_before_the_call() -> list[Patch]:
-    return [(settings, "LEASE_S", 3), (settings, "LANE_VISIBILITY_S", 5)]
+    return [(timings, "LEASE_S", 3), (timings, "LANE_VISIBILITY_S", 5)]
 
 
 @plant("the same bundle alive twice", "conserved")
