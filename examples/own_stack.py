@@ -17,14 +17,14 @@ class ShopStack(Stack):
 
     def __init__(self, scope: Construct, id_: str) -> None:
         super().__init__(scope, id_)
-        failed = sqs.Queue(self, "FailedOrders", fifo=True, enforce_ssl=True)
+        self.failed_orders = sqs.Queue(self, "FailedOrders", fifo=True, enforce_ssl=True)
         self.orders = sqs.Queue(
             self,
             "Orders",
             fifo=True,
             enforce_ssl=True,
             visibility_timeout=Duration.minutes(3),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=failed, max_receive_count=100),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.failed_orders, max_receive_count=100),
         )
         self.news = sns.Topic(self, "News", enforce_ssl=True)
         self.quiet_hours = QuietHours(
