@@ -39,7 +39,7 @@ check: setup ## formatter, linter, types, synth with cdk-nag, template lint
 	ruff check .
 	mypy
 	cdk synth --quiet --no-notices --output build/check -c nag=true $(CONTEXT)
-	cfn-lint build/check/QuietHours.template.json
+	cfn-lint build/check/*.template.json
 
 local: setup ## the embedded AWS with the stack deployed, left running (PORT=4566 unless told)
 	@python -m local.start
@@ -64,7 +64,7 @@ bootstrap: setup ## cdk bootstrap, once for an AWS account and region
 
 deploy: setup ## cdk deploy to the AWS account of the environment; writes build/deployed.json (for OUTPUTS=)
 	@mkdir -p build
-	cdk deploy QuietHours --outputs-file build/deployed.json $(CONTEXT)
+	cdk deploy --outputs-file build/deployed.json $(CONTEXT)
 
 nights: setup ## simulated nights with faults (SEEDS=n), or one of them (SEED=123 TRACE=1)
 	@python -m simulation $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))

@@ -1,4 +1,4 @@
-"""The stack, put on the embedded AWS by the real CDK CLI, as `cdk deploy` puts it into an account."""
+"""Deploys the stack to the embedded AWS with the real CDK CLI, as `cdk deploy` deploys it to an account."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import ROOT, processes
+from . import ROOT, CommandError, processes
 from .aws import ACCOUNT, REGION, child_environment
 
 STACK = "QuietHours"
+_ENTRY = "NotificationQueueUrl"
+"""The output by which a deployment is told from other stacks of the same app."""
+
 _CDK = ROOT / "node_modules" / ".bin" / "cdk"
 _COMMAND_S = 600
 
@@ -17,9 +20,10 @@ _COMMAND_S = 600
 def deploy(endpoint: str, directory: Path, context: Sequence[str]) -> dict[str, str]:
     """Deploy and return the stack's outputs, which are also in `directory`/outputs.json.
 
-    `context` holds arguments for the CDK: `["-c", "timezone=UTC", …]`. Raises `LocalError`, with the end of the CDK's
+    `context` holds arguments for the CDK: `["-c", "timezone=UTC", …]`. Raises `CommandError`, with the end of the CDK's
     output.
     """
+    context = [*context, "-c", f"stackName={STACK}", "-c", "env="]  # whatever cdk.json says about an account
     directory.mkdir(parents=True, exist_ok=True)
     assembly, outputs, log = directory / "cdk.out", directory / "outputs.json", directory / "cdk.log"
     env = child_environment(endpoint) | {"CI": "true", "CDK_DISABLE_CLI_TELEMETRY": "true"}
@@ -43,6 +47,8 @@ def deploy(endpoint: str, directory: Path, context: Sequence[str]) -> dict[str, 
 
 
 def read_outputs(path: Path) -> dict[str, str]:
-    """The outputs in a CDK outputs file."""
-    found: dict[str, str] = json.loads(path.read_text())[STACK]
-    return found
+    """Return the outputs of the one deployment in a CDK outputs file. Raises `CommandError` when there is not one."""
+    found: list[dict[str, str]] = [each for each in json.loads(path.read_text()).values() if _ENTRY in each]
+    if len(found) != 1:
+        raise CommandError(f"{path} must hold the outputs of one deployment; it holds those of {len(found)}.")
+    return found[0]

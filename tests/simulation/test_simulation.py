@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import pipeline_stack
+from infra import queues
 from lambdas.quiet_hours.notification.bundle import BUNDLE_BYTES_MAX
 from simulation import exhaustive, night, runner, topology
 from simulation.planted import CAUGHT_BY_SEED, PLANTS, SEEDS_MAX
@@ -101,11 +101,11 @@ def test_a_seed_replays_its_night() -> None:
 
 
 def test_the_simulated_deployment_has_the_figures_of_the_stack() -> None:
-    assert topology.LANE_RECEIVES_MAX == pipeline_stack.LANE_RECEIVES_MAX
-    assert topology.ENTRY_RECEIVES_MAX == pipeline_stack.ENTRY_RECEIVES_MAX
-    assert topology.WAIT_RECEIVES_MAX == pipeline_stack.WAIT_RECEIVES_MAX
-    assert pipeline_stack.RETENTION.to_seconds() == topology.RETENTION_S
-    assert pipeline_stack.DEAD_LETTER_RETENTION.to_seconds() == topology.DEAD_LETTER_RETENTION_S
+    assert topology.LANE_RECEIVES_MAX == queues.LANE_RECEIVES_MAX
+    assert topology.ENTRY_RECEIVES_MAX == queues.ENTRY_RECEIVES_MAX
+    assert topology.WAIT_RECEIVES_MAX == queues.WAIT_RECEIVES_MAX
+    assert queues.RETENTION.to_seconds() == topology.RETENTION_S
+    assert queues.DEAD_LETTER_RETENTION.to_seconds() == topology.DEAD_LETTER_RETENTION_S
     assert topology.LANE_BYTES_MAX == BUNDLE_BYTES_MAX
 
 
