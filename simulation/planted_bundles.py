@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.channels.channel import Outcome
 from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.delivery.pacing import Pacer
@@ -12,7 +13,7 @@ from lambdas.quiet_hours.errors import Unreadable
 from lambdas.quiet_hours.stores.ledger import Ledger
 
 from . import topology
-from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings, status
+from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, status
 from .world import Process
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
@@ -21,9 +22,9 @@ from .world import Process
 @plant("duplicates and reordering", "ends_once", "effectively_once", "never_after_ending")
 def claims_without_condition() -> list[Patch]:
     def always(entry: Any) -> Any:
-        return ledger._Put(entry, "#id <> :nobody", {"#id": "id"}, {":nobody": {"S": ""}})
+        return ledger.Put(entry, "#id <> :nobody", {"#id": "id"}, {":nobody": {"S": ""}})
 
-    return [(ledger, "_absent", always)]
+    return [(ledger, "absent", always)]
 
 
 @plant("redriven message has a new message id", "effectively_once")
@@ -31,12 +32,12 @@ def keys_by_message_id() -> list[Patch]:
     read = delivery.read
 
     def read_by_message(record: Any) -> Any:
-        items, misfits = read(record)
+        items, invalid = read(record)
         keyed = [
             item._replace(notification={**item.notification, "id": f"{record['messageId']}:{index}"})
             for index, item in enumerate(items)
         ]
-        return keyed, misfits
+        return keyed, invalid
 
     return [(delivery, "read", read_by_message)]
 
@@ -54,12 +55,12 @@ def makes_a_new_id_at_every_receive() -> list[Patch]:
 
 @plant("function killed mid-bundle with the claim held", "settled")
 def claims_for_ever() -> list[Patch]:
-    return [(settings, "LEASE_S", 10**9)]
+    return [(timings, "LEASE_S", 10**9)]
 
 
 @plant("visibility under 6x the function's timeout; a second concurrent run", "never_after_ending", "ends_once")
 def lease_ends_before_the_call() -> list[Patch]:
-    return [(settings, "LEASE_S", 3), (settings, "LANE_VISIBILITY_S", 5)]
+    return [(timings, "LEASE_S", 3), (timings, "LANE_VISIBILITY_S", 5)]
 
 
 @plant("the same bundle alive twice", "conserved")
@@ -101,7 +102,7 @@ def loses_what_it_could_not_mark() -> list[Patch]:
 @plant("a transaction conflict at an ending", "conserved")
 def takes_a_conflict_for_a_write() -> list[Patch]:
     def careless(self: Ledger, entries: Any, now: Any) -> None:
-        if puts := [ledger._owned(entry, self._owner) for entry in entries]:
+        if puts := [ledger.owned(entry, self._owner) for entry in entries]:
             self._transact(puts, now)
 
     return [(Ledger, "_settle", careless)]
@@ -119,11 +120,11 @@ def forgets_the_attempts() -> list[Patch]:
 
 @plant("cancels racing with release", "cancelled_is_cancelled", "ends_once", "never_after_ending")
 def cancel_overwrites_a_claim() -> list[Patch]:
-    unchanged = ledger._unchanged
+    unchanged = ledger.unchanged
 
     def cancel_all(self: Ledger, ids: Any, now: Any) -> dict[str, str]:
         entries = {id_: ledger.ended(ledger.Entry(id_, "claimed"), "cancelled", now) for id_ in ids}
-        puts = {id_: ledger._absent(entry) for id_, entry in entries.items()}
+        puts = {id_: ledger.absent(entry) for id_, entry in entries.items()}
         for _ in range(ledger.ROUNDS_MAX):
             failed = self._put(puts.values(), now)
             puts = {
@@ -193,10 +194,10 @@ def fails_the_bundle_for_one_item() -> list[Patch]:
     read = consumer.read
 
     def strict(record: Any) -> Any:
-        items, misfits = read(record)
-        if misfits:
+        items, invalid = read(record)
+        if invalid:
             raise Unreadable("one of them is wrong")
-        return items, misfits
+        return items, invalid
 
     return [(consumer, "read", strict)]
 

@@ -13,12 +13,14 @@ from lambdas import scheduler as scheduler_module
 from lambdas.quiet_hours import settings as settings_module
 from lambdas.quiet_hours.api import status as status_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
+from lambdas.quiet_hours.notification import admission as admission_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
 # What is patched is no module's interface, and is not meant to be.
 consumer: Any = consumer_module
 producer: Any = producer_module
 scheduler: Any = scheduler_module
+admission: Any = admission_module
 delivery: Any = delivery_module
 ledger: Any = ledger_module
 settings: Any = settings_module

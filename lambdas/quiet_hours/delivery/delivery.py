@@ -24,7 +24,8 @@ from ..settings import Settings
 from ..side_by_side import SideBySide
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_consents
-from ..stores.ledger import Ending, Entry, Ledger, ended, released
+from ..stores.entries import Ending, Entry, ended, released
+from ..stores.ledger import Ledger
 from ..stores.queues import DELAY_S_MAX, send
 from ..timings import WORKER_TIMEOUT_S
 from .pacing import Pacer

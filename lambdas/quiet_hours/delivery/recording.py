@@ -8,7 +8,9 @@ from datetime import datetime
 
 from ..errors import LedgerUnavailable
 from ..stores.clients import SERVICE_ERRORS
-from ..stores.ledger import BATCH_ITEMS_MAX, Entry, Ledger
+from ..stores.entries import Entry
+from ..stores.ledger import Ledger
+from ..stores.unprocessed import BATCH_ITEMS_MAX
 
 
 class Recorder:
