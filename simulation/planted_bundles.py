@@ -7,13 +7,15 @@ from typing import Any
 
 from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.delivery import pacing
+from lambdas.quiet_hours.delivery.aftermath import Aftermath
 from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.delivery.pacing import Pacer
 from lambdas.quiet_hours.errors import Unreadable
 from lambdas.quiet_hours.stores.ledger import Ledger
 
 from . import topology
-from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, status
+from .planting import Patch, aftermath, blind, consumer, delivery, ledger, plant, producer, status, verdicts
 from .world import Process
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ def forgets_open_calls() -> list[Patch]:
     def clean(*args: Any, sending: bool = False) -> Any:
         return released(*args)
 
-    return [(delivery, "released", clean)]
+    return [(delivery, "released", clean), (verdicts, "released", clean)]
 
 
 @plant("cancels racing with release: no answer is taken for a yes", "cancelled_is_cancelled")
@@ -185,8 +187,8 @@ def does_not_split() -> list[Patch]:
 
 @plant("poison item: a bundle that comes again is split", "conserved")
 def split_forgets_an_item() -> list[Patch]:
-    split = Delivery._split
-    return [(Delivery, "_split", lambda self, items: split(self, items[:-1]))]
+    split = delivery._split
+    return [(delivery, "_split", lambda items: split(items[:-1]))]
 
 
 @plant("one bad item never takes its neighbours with it", "conserved")
@@ -217,7 +219,7 @@ def rejects_the_batch_for_one_item() -> list[Patch]:
 
 @plant("partial success of SendMessageBatch", "conserved")
 def worker_ignores_failed() -> list[Patch]:
-    return [(delivery, "send", blind(delivery.send))]
+    return [(aftermath, "send", blind(aftermath.send))]
 
 
 @plant("partial success of SendMessageBatch", "conserved")
@@ -232,16 +234,16 @@ def producer_ignores_failed() -> list[Patch]:
 
 @plant("crash between two writes", "conserved")
 def records_a_dead_letter_before_sending_it() -> list[Patch]:
-    apply = Delivery._apply
+    apply = Aftermath.apply
 
-    def ending_first(self: Delivery, after: Any, *rest: Any) -> bool:
+    def ending_first(self: Aftermath, lane: str, sqs: Any, ledger: Ledger, settings: Any, now: Any) -> bool:
         try:
-            self.ledger.end([entry for _, entry in after.letters if entry], self.now())
+            ledger.end([letter.ending for letter in self.letters if letter.ending], now())
         except Exception:
             return False
-        return apply(self, after, *rest)
+        return apply(self, lane, sqs, ledger, settings, now)
 
-    return [(Delivery, "_apply", ending_first)]
+    return [(Aftermath, "apply", ending_first)]
 
 
 @plant("frozen process resumes a thread at night", "conserved")
@@ -260,12 +262,12 @@ def _resumed(world: Any, function: Any, item: Any) -> None:
 
 @plant("08:00 surge", "paced")
 def does_not_pace() -> list[Patch]:
-    return [(Delivery, "_interval_s", lambda self, channel, lane: 0)]
+    return [(delivery, "interval_s", lambda channel, at_once: 0)]
 
 
 @plant("08:00 surge: the release takes the day's half of the rate", "paced")
 def takes_the_whole_rate_for_a_lane() -> list[Patch]:
-    return [(delivery, "LANE_SHARE", 1.0)]
+    return [(pacing, "LANE_SHARE", 1.0)]
 
 
 @plant("08:00 surge: an invocation that follows another", "paced")
@@ -275,7 +277,7 @@ def ends_before_its_last_interval_is_over() -> list[Patch]:
 
 @plant("08:00 surge: a backed-up lane of a provider that takes many a call", "paced")
 def sends_a_whole_bundle_in_one_call() -> list[Patch]:
-    return [(delivery, "_batch_size", lambda channel, interval_s: channel.batch_size)]
+    return [(delivery, "batch_size", lambda channel, interval_s: channel.batch_size)]
 
 
 @plant("throttling raises the receive count", "has_reason", "conserved")

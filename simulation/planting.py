@@ -12,7 +12,9 @@ from lambdas import producer as producer_module
 from lambdas import scheduler as scheduler_module
 from lambdas.quiet_hours import settings as settings_module
 from lambdas.quiet_hours.api import status as status_module
+from lambdas.quiet_hours.delivery import aftermath as aftermath_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
+from lambdas.quiet_hours.delivery import verdicts as verdicts_module
 from lambdas.quiet_hours.notification import admission as admission_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
@@ -21,7 +23,9 @@ consumer: Any = consumer_module
 producer: Any = producer_module
 scheduler: Any = scheduler_module
 admission: Any = admission_module
+aftermath: Any = aftermath_module
 delivery: Any = delivery_module
+verdicts: Any = verdicts_module
 ledger: Any = ledger_module
 settings: Any = settings_module
 status: Any = status_module

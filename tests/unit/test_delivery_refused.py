@@ -9,7 +9,8 @@ import pytest
 
 from lambdas.quiet_hours.api.status import cancel
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import ATTEMPTS_MAX, REST_S
+from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX
 from lambdas.quiet_hours.notification.bundle import REDRIVEN
 from lambdas.quiet_hours.stores.entries import released
 from lambdas.quiet_hours.stores.ledger import Ledger

@@ -411,7 +411,7 @@ def test_nor_does_one_about_any_provider_whatever_it_answers(
     "broken",
     [
         "lambdas.quiet_hours.delivery.delivery.decide",
-        "lambdas.quiet_hours.delivery.delivery.send",
+        "lambdas.quiet_hours.delivery.aftermath.send",
         "lambdas.quiet_hours.stores.ledger.Ledger.claim",
     ],
 )
