@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, NamedTuple
 
-from lambdas.quiet_hours.stores.ledger import Entry, Ledger, ended
+from lambdas.quiet_hours.stores.entries import Entry, ended
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 
 from .world import embedded

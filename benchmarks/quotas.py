@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S
-from lambdas.quiet_hours.delivery.delivery import LANE_SHARE
+from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import DRAINERS, STOP_BEFORE_S

@@ -14,7 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
-from lambdas.quiet_hours.delivery.delivery import LANE_SHARE
+from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S

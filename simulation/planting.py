@@ -13,14 +13,20 @@ from lambdas import scheduler as scheduler_module
 from lambdas.quiet_hours import settings as settings_module
 from lambdas.quiet_hours import timings as timings_module
 from lambdas.quiet_hours.api import status as status_module
+from lambdas.quiet_hours.delivery import aftermath as aftermath_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
+from lambdas.quiet_hours.delivery import verdicts as verdicts_module
+from lambdas.quiet_hours.notification import admission as admission_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
 # The patched names are private to their modules, so the modules are `Any` here.
 consumer: Any = consumer_module
 producer: Any = producer_module
 scheduler: Any = scheduler_module
+admission: Any = admission_module
+aftermath: Any = aftermath_module
 delivery: Any = delivery_module
+verdicts: Any = verdicts_module
 ledger: Any = ledger_module
 settings: Any = settings_module
 status: Any = status_module

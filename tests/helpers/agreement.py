@@ -26,8 +26,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from lambdas.quiet_hours.stores.entries import ENDINGS, Ending, Entry, ended
 from lambdas.quiet_hours.stores.held import Held, held_of, read_held, record_held
-from lambdas.quiet_hours.stores.ledger import ENDINGS, Ending, Entry, Ledger, ended
+from lambdas.quiet_hours.stores.ledger import Ledger
 from simulation.faults import Faults
 from simulation.queues import Queue, Sqs
 from simulation.tables import DynamoDb, Table

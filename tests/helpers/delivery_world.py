@@ -20,7 +20,8 @@ from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import SideBySide
-from lambdas.quiet_hours.stores.ledger import Entry, Ledger
+from lambdas.quiet_hours.stores.entries import Entry
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S, WORKER_TIMEOUT_S
 from tests.helpers.aws import DAY, TABLES, Faulty, create_table, one_after_another, record

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from lambdas.quiet_hours.stores.ledger import Claims, Entry, Ledger
+from lambdas.quiet_hours.stores.entries import Entry
+from lambdas.quiet_hours.stores.ledger import Claims, Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, TABLES, Faulty, create_table
 

@@ -8,7 +8,7 @@ from lambdas import campaign
 from lambdas.quiet_hours.notification.bundle import BUNDLE_BYTES_MAX
 from lambdas.quiet_hours.notification.notification import LIFE
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_UPLOADS
-from lambdas.quiet_hours.stores.ledger import KEEP
+from lambdas.quiet_hours.stores.entries import KEEP
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.stack_template import QUEUES, TABLES, WORKING_QUEUES, Deployed
