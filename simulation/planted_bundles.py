@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.channels.channel import Outcome
 from lambdas.quiet_hours.delivery import pacing
 from lambdas.quiet_hours.delivery.aftermath import Aftermath
