@@ -146,7 +146,7 @@ class LedgerTable:
         counts: Counter[str] = Counter()
         for item in _scan(self.dynamodb, restored_table):
             is_open = item["state"]["S"] == "claimed"
-            taken = self._put(item | {"sending": {"BOOL": True}} if is_open else item)
+            taken = self._put({**item, "sending": {"BOOL": True}} if is_open else item)
             counts[("open, put back" if is_open else "ended, put back") if taken else "kept"] += 1
         return counts
 

@@ -604,3 +604,57 @@ def test_every_alert_is_read(stored: Callable[[str], Forms]) -> None:
     read = {name: read_alert(json.dumps(form), MORNING) for name, form in forms.items()}
     assert {name: alert.name for name, alert in read.items()} == ALERTS
     assert read["release_stopped"].since == datetime.fromisoformat(forms["release_stopped"]["since"]).astimezone(UTC)
+
+
+# --- forms of a later version: the table in docs/upgrade.md
+
+
+def test_a_field_of_a_later_version_is_dead_lettered_alone(night: Night) -> None:
+    later = accepted("later", collapse_key="x")
+    night.settle({"queue": "notification", "body": [later, accepted("now-1")]})
+    night.settle({"queue": "schedule", "body": [later, accepted("now-2")]})
+    night.settle({"queue": "wait", "body": [later, accepted("now-3")]})
+    assert sorted(night.sent) == ["now-1", "now-2", "now-3"]
+    assert night.letters["later"].startswith("invalid: collapse_key: unknown field")
+
+
+@pytest.mark.parametrize("state", ["sent", "undelivered", "superseded"])
+def test_a_ledger_state_of_a_later_version_is_an_ending(dynamodb: Any, settings: Settings, state: str) -> None:
+    ended_at = "2020-11-11T02:00:00.000+00:00"
+    item = {"id": {"S": "a"}, "state": {"S": state}, "ended_at": {"S": ended_at}}
+    dynamodb.put_item(TableName="ledger", Item=item)
+    world = worker(dynamodb, DAY)
+    assert world.invoke(accepted("a"), dead_lettered_at=ended_at) == (True, {"absorbed": 1})
+    assert world.provider.ids == []
+    assert Ledger(dynamodb, "ledger", "api", timedelta(minutes=2)).cancel("a", DAY) == state
+    assert dynamodb.get_item(TableName="ledger", Key={"id": {"S": "a"}})["Item"] == item
+
+
+def test_an_attribute_of_a_later_version_is_ignored_and_goes_with_the_next_write(
+    dynamodb: Any, settings: Settings
+) -> None:
+    claim = {"lease_until_ms": {"N": "0"}, "attempts": {"N": "2"}, "fingerprint": {"S": "f"}}
+    dynamodb.put_item(TableName="ledger", Item={"id": {"S": "a"}, "state": {"S": "claimed"}} | claim)
+    world = worker(dynamodb, DAY)
+    world.invoke(accepted("a"))
+    assert world.provider.ids == ["a"]
+    assert "fingerprint" not in dynamodb.get_item(TableName="ledger", Key={"id": {"S": "a"}})["Item"]
+
+    given = {"night_consent": {"BOOL": True}, "opted_out": {"BOOL": False}, "advertising_consent": {"BOOL": False}}
+    dynamodb.put_item(TableName="consent", Item={"recipient_id": {"S": "r"}} | given)
+    before = read_record(dynamodb, "consent", "r")
+    said = {"night_consent": True, "opted_out": True, "evidence": "080 number"}
+    after = amended(before, "r", statement(said, NIGHT), NIGHT, SEOUL)
+    assert write(dynamodb, "consent", "consent-history", [Change(before, after, "changed", "080 number")], NIGHT)
+    assert "advertising_consent" not in dynamodb.get_item(TableName="consent", Key={"recipient_id": {"S": "r"}})["Item"]
+
+
+def test_a_progress_key_of_a_later_version_stops_the_file_until_the_code_is_new(bucket: Bucket) -> None:
+    forms: Forms = json.loads((FORMS / VERSIONS[-1] / "campaigns.json").read_text(encoding="utf-8"))
+    bucket.put({key: text.replace('{"offset"', '{"zone": "x", "offset"') for key, text in forms["half_done"].items()})
+    with pytest.raises(TypeError):
+        bucket.go_on(CSV_KEY)
+    assert bucket.accepted() == []
+    bucket.put(forms["half_done"])
+    assert bucket.go_on(CSV_KEY) is None
+    assert bucket.accepted() == ["row-3", "row-4", "row-5"]
