@@ -87,6 +87,18 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
     return True
 
 
+def put_record(dynamodb: DynamoDBClient, table: str, before: Record | None, item: Mapping[str, Any]) -> bool:
+    """Put one item back into the consent table without a new entry in the history, which has its change already.
+
+    Returns False where the record is not any more as it was read. Raises what the client raises.
+    """
+    try:
+        dynamodb.put_item(TableName=table, Item=item, **_unchanged(before))
+    except dynamodb.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
+
+
 def _unchanged(before: Record | None) -> dict[str, Any]:
     if before is None:
         return {"ConditionExpression": "attribute_not_exists(recipient_id)"}

@@ -1,0 +1,238 @@
+"""Put back what a table has lost, out of a table that was restored from a point in time (docs/restore.md).
+
+    python -m operators.restore consents --since TIME [--from TABLE]
+    python -m operators.restore ledger [--from TABLE] [--delivered FILE]
+
+TIME is the instant that the restored table stands at, or somewhat earlier. By default on what `make local` runs; with
+OUTPUTS=(a CDK outputs file) in the account that the environment's credentials are for. Every command may be run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from lambdas.quiet_hours.consents.record import Record, amended, renotified
+from lambdas.quiet_hours.consents.statement import Statement
+from lambdas.quiet_hours.consents.times import iso
+from lambdas.quiet_hours.errors import StatementRefused
+from lambdas.quiet_hours.notification.fields import is_id, time_fault
+from lambdas.quiet_hours.stores.consents import BATCH_KEYS_MAX, ROUNDS_MAX, put_record, read_records
+from lambdas.quiet_hours.stores.ledger import Entry, ended
+from local import CommandError
+from local.command import run_command
+from local.sam_env import deployed_settings
+
+from .target import target
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Consents:
+    """The consent table in use, its history, and the zone whose calendar dates are counted by."""
+
+    dynamodb: Any
+    table: str
+    history_table: str
+    zone: tzinfo
+
+    def copy_back(self, restored_table: str) -> Counter[str]:
+        """Put back every record of a restored table, except where the table in use has a newer record, or one
+        without a date that grants less."""
+        counts: Counter[str] = Counter()
+        for items in _parts(_scan(self.dynamodb, restored_table), BATCH_KEYS_MAX):
+            by_recipient = {item["recipient_id"]["S"]: item for item in items}
+            for _ in range(ROUNDS_MAX):
+                known = read_records(self.dynamodb, self.table, list(by_recipient))
+                wanted = {key: item for key, item in by_recipient.items() if _goes_back(item, known.get(key))}
+                counts["kept"] += len(by_recipient) - len(wanted)
+                by_recipient = {
+                    key: item for key, item in wanted.items() if not self._put(known.get(key), item)
+                }  # what somebody has changed meanwhile is read again
+                counts["put back"] += len(wanted) - len(by_recipient)
+                if not by_recipient:
+                    break
+            counts["not settled"] += len(by_recipient)
+        return +counts
+
+    def replay(self, since: datetime, now: datetime) -> Counter[str]:
+        """Apply what the history has recorded since an instant to records that are older. Nothing older undoes
+        anything newer, and nothing grants more than a record that nobody knows the date of."""
+        counts: Counter[str] = Counter()
+        for entries in _parts(self._entries(since), BATCH_KEYS_MAX):
+            by_recipient: defaultdict[str, list[Item]] = defaultdict(list)
+            for entry in sorted(entries, key=lambda entry: str(entry["recorded_at"]["S"])):
+                by_recipient[entry["recipient_id"]["S"]].append(entry)
+            waiting = list(by_recipient)
+            for _ in range(ROUNDS_MAX):
+                known = read_records(self.dynamodb, self.table, waiting)
+                after = {key: self._after(key, known.get(key), by_recipient[key], now) for key in waiting}
+                changed = {key: record for key, record in after.items() if record and record != known.get(key)}
+                counts["unchanged"] += len(waiting) - len(changed)
+                waiting = [key for key, record in changed.items() if not self._put(known.get(key), record.to_item())]
+                counts["replayed"] += len(changed) - len(waiting)
+                if not waiting:
+                    break
+            counts["not settled"] += len(waiting)
+        return +counts
+
+    def _entries(self, since: datetime) -> Iterator[Item]:
+        return _scan(
+            self.dynamodb,
+            self.history_table,
+            FilterExpression="recorded_at >= :since",
+            ExpressionAttributeValues={":since": {"S": iso(since)}},
+        )
+
+    def _after(self, recipient: str, record: Record | None, entries: Sequence[Item], now: datetime) -> Record | None:
+        """The record once the entries of its history count, by the rules that statements count by."""
+        for entry in entries:
+            at = datetime.fromisoformat(entry["changed_at"]["S"])
+            try:
+                if entry["event"]["S"] == "renotified":
+                    record = renotified(record, at, now, self.zone)
+                else:
+                    record = amended(record, recipient, _statement(entry, at), now, self.zone)
+            except StatementRefused:  # what stands is newer
+                continue
+        return record
+
+    def _put(self, before: Record | None, item: Item) -> bool:
+        return put_record(self.dynamodb, self.table, before, item)
+
+
+def _goes_back(item: Item, present: Record | None) -> bool:
+    """Tell if a restored record replaces what stands: never what is newer, and where the dates do not tell, never what
+    grants less."""
+    restored = Record.from_item(item)
+    if present is None:
+        return True
+    if present == restored or (present.changed_at, present.renotified_at) > (
+        restored.changed_at,
+        restored.renotified_at,
+    ):
+        return False
+    grants_more = restored.night_consent > present.night_consent or restored.opted_out < present.opted_out
+    is_older = "" < present.changed_at < restored.changed_at
+    return is_older or not grants_more
+
+
+def _statement(entry: Item, at: datetime) -> Statement:
+    texts = {name: entry.get(name, {}).get("S", "") for name in ("evidence", "expires_at", "renotify_due")}
+    flags = {name: entry[name]["BOOL"] for name in ("night_consent", "opted_out")}
+    return Statement(made_at=at, **flags, **texts)
+
+
+@dataclass(frozen=True)
+class LedgerTable:
+    """The ledger in use. Nothing here changes an entry that it has."""
+
+    dynamodb: Any
+    table: str
+
+    def copy_back(self, restored_table: str) -> Counter[str]:
+        """Put back every entry of a restored table that the ledger in use does not have.
+
+        What had not ended at that instant may have been sent since: it is put back as if a provider may have it.
+        """
+        counts: Counter[str] = Counter()
+        for item in _scan(self.dynamodb, restored_table):
+            is_open = item["state"]["S"] == "claimed"
+            taken = self._put({**item, "sending": {"BOOL": True}} if is_open else item)
+            counts[("open, put back" if is_open else "ended, put back") if taken else "kept"] += 1
+        return counts
+
+    def delivered(self, ids: Iterable[str], now: datetime) -> Counter[str]:
+        """Record as delivered what a provider says it has sent and the ledger does not know."""
+        counts: Counter[str] = Counter()
+        for id in ids:
+            taken = self._put(ended(Entry(id, "claimed"), "delivered", now, "recorded by an operator").to_item(now))
+            counts["recorded" if taken else "kept"] += 1
+        return counts
+
+    def _put(self, item: Item) -> bool:
+        try:
+            self.dynamodb.put_item(TableName=self.table, Item=item, ConditionExpression="attribute_not_exists(id)")
+        except self.dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+
+def _scan(dynamodb: Any, table: str, **parameters: Any) -> Iterator[Item]:
+    """Every item of a table, read strongly, page by page."""
+    for page in dynamodb.get_paginator("scan").paginate(TableName=table, ConsistentRead=True, **parameters):
+        yield from page["Items"]
+
+
+def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    while part := list(islice(items, size)):
+        yield part
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in a file, one a line. Raises `CommandError` that names the first line that is none."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        if not is_id(line):
+            raise CommandError(f"Line {number} of {path} is not the id of a notification.")
+    return lines
+
+
+def _time(text: str) -> datetime:
+    if fault := time_fault(text):
+        raise argparse.ArgumentTypeError(fault)
+    return datetime.fromisoformat(text)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m operators.restore", description="Put back what a table has lost.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    consents = commands.add_parser("consents", help="put back records, then apply the history since an instant")
+    consents.add_argument("--since", type=_time, required=True, metavar="TIME")
+    consents.add_argument("--from", dest="restored", metavar="TABLE", help="a table restored from a point in time")
+    ledger = commands.add_parser("ledger", help="put back entries that are missing")
+    ledger.add_argument("--from", dest="restored", metavar="TABLE", help="a table restored from a point in time")
+    ledger.add_argument("--delivered", type=Path, metavar="FILE", help="ids that a provider has sent, one a line")
+    return parser.parse_args()
+
+
+def _report(what: str, counts: Counter[str]) -> None:
+    said = ", ".join(f"{number} {word}" for word, number in sorted(counts.items()) if number)
+    print(f"{what}: {said or 'nothing'}.")
+
+
+def main() -> None:
+    """Do what the command line says. Raises `CommandError` with what went wrong."""
+    arguments, now = _arguments(), datetime.now(UTC)
+    client, outputs = target()
+    dynamodb = client("dynamodb")
+    if arguments.command == "ledger":
+        ledger = LedgerTable(dynamodb, outputs["LedgerTableName"])
+        if arguments.restored:
+            _report("Copied from the restored table", ledger.copy_back(arguments.restored))
+        if arguments.delivered:
+            _report("Deliveries", ledger.delivered(read_ids(arguments.delivered), now))
+        return
+    settings = deployed_settings(client("lambda"), outputs["RegistrarFunctionName"])
+    consents = Consents(dynamodb, settings.consent_table, settings.consent_history_table, ZoneInfo(settings.timezone))
+    unsettled = 0
+    if arguments.restored:
+        copied = consents.copy_back(arguments.restored)
+        unsettled += copied["not settled"]
+        _report("Copied from the restored table", copied)
+    replayed = consents.replay(arguments.since, now)
+    _report("Applied from the history", replayed)
+    if unsettled + replayed["not settled"]:
+        raise CommandError("Others keep changing some of the records: run it again.")
+
+
+if __name__ == "__main__":
+    run_command(main)
