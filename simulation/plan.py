@@ -134,9 +134,14 @@ class Plan:
     @property
     def over_at(self) -> float:
         """The time at which the last thing on the plan has happened."""
-        planned = (*self.requests, *self.consents, *self.cancels, *self.redrives, *self.junk)
-        again = (request.again_at for request in self.requests if request.again_at is not None)
-        return max(self.ends[-1], self.faults_until, *(each.at for each in planned), *again)
+        times = [self.ends[-1], self.faults_until]
+        for request in self.requests:
+            times += [request.at, request.again_at or 0.0]
+        times += [each.at for each in self.consents]
+        times += [each.at for each in self.cancels]
+        times += [each.at for each in self.redrives]
+        times += [each.at for each in self.junk]
+        return max(times)
 
 
 def quiet_night(rng: Random) -> Plan:

@@ -1,4 +1,4 @@
-"""Mistakes in the ledger, and in what becomes of a bundle."""
+"""Planted mistakes in the ledger and in the handling of bundles."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def cancel_takes_no_answer_for_done() -> list[Patch]:
     return [(status, "cancel", hopeful)]
 
 
-# --- worker, consumer, producer: what becomes of a bundle -------------------------------------------------------------
+# --- worker, consumer, producer: the handling of bundles --------------------------------------------------------------
 
 
 @plant("poison item: a bundle that comes again is split", "blameless")

@@ -1,4 +1,4 @@
-"""Mistakes in the scheduler, in the rule, in its bounds and in what it asks."""
+"""Planted mistakes in the scheduler, in the rule with its bounds, and in what the rule reads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def scheduler_ignores_failed() -> list[Patch]:
 
 @plant("short poll returns a false empty", "settled")
 def takes_a_short_poll_for_empty() -> list[Patch]:
-    # One drain a night, since the next minute's would find what this one missed.
+    # One drain a night: the next minute's run would find what this one misses.
     return [(scheduler, "POLL_S", 0), (scheduler, "EMPTY_RECEIVES", 1), (functions.Triggers, "_minute", lambda _: None)]
 
 
@@ -72,7 +72,7 @@ def scheduler_forgets_attributes() -> list[Patch]:
     return [(scheduler, "_attributes", lambda message: {})]
 
 
-# --- what becomes of an unknown outcome -------------------------------------------------------------------------------
+# --- the rule for an unknown outcome ----------------------------------------------------------------------------------
 
 
 @plant("unknown outcome: a provider without a key, set to dead_letter", "effectively_once")
