@@ -154,7 +154,7 @@ def cancel_is_not_honest() -> list[Patch]:
 
 @plant("a call without an answer, and then a cancel or an expiry", "cancelled_is_cancelled", "conserved")
 def forgets_open_calls() -> list[Patch]:
-    released = ledger.released
+    released = delivery.released
 
     def clean(*args: Any, sending: bool = False) -> Any:
         return released(*args)
