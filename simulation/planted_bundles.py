@@ -49,7 +49,8 @@ def makes_a_new_id_at_every_receive() -> list[Patch]:
 
     def read_with_count(record: Any) -> Any:
         count = record["attributes"]["ApproximateReceiveCount"]
-        return read({**record, "messageId": f"{record['messageId']}.{count}"})
+        items, invalid = read({**record, "messageId": f"{record['messageId']}.{count}"})
+        return [item._replace(origin=record["messageId"]) for item in items], invalid
 
     return [(consumer, "read", read_with_count)]
 
@@ -152,7 +153,7 @@ def cancel_is_not_honest() -> list[Patch]:
 
 @plant("a call without an answer, and then a cancel or an expiry", "cancelled_is_cancelled", "conserved")
 def forgets_open_calls() -> list[Patch]:
-    released = ledger.released
+    released = delivery.released
 
     def clean(*args: Any, sending: bool = False) -> Any:
         return released(*args)

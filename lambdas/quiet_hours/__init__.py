@@ -1,1 +1,1 @@
-"""What the four functions share: the rule, the notification, the bundle, the ledger, the channels."""
+"""The code that the functions share, in rooms by purpose. Arrows between the rooms go one way."""

@@ -1,4 +1,4 @@
-"""Every error that the project raises, as one tree.
+"""Every error that the functions raise, as one tree.
 
     QuietHoursError
     ├── InputError
@@ -18,7 +18,8 @@
     ├── AlertFailed
     └── HandlerFailed
 
-No text of an error shows what somebody sent: it may be anybody's data.
+No error's text shows what somebody sent, because that may be anybody's data. One error stands outside the tree:
+`channels.http.NotPublic` is an `OSError`, so that the code that opens connections treats it as a failed connection.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class UnreadableFile(InputError):
 
 
 class StatementRefused(InputError):
-    """Raised when a statement cannot count because a newer one stands, or because it is about nothing that exists."""
+    """Raised when a statement cannot count: a newer one stands, or it is about a consent that does not exist."""
 
 
 class StoreUnavailable(QuietHoursError):
@@ -93,4 +94,4 @@ class AlertFailed(QuietHoursError):
 
 
 class HandlerFailed(QuietHoursError):
-    """Raised in place of whatever a handler raised. The text is the error's type, or the service's error code."""
+    """Raised in place of any other error that a handler raises. The text is its type, or the service's error code."""

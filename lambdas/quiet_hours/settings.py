@@ -1,4 +1,4 @@
-"""What a deployment decides, handed to the functions as environment; and the timings that code and stack share."""
+"""The settings of a deployment, which the functions get as environment variables."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .rule.policy import Policy
 from .timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE
 
 CAMPAIGN_UPLOADS = "campaigns/"
-"""Where campaign files are dropped, and where what came of them is written beside them."""
+"""The folder for campaign files. Their reports are written beside them."""
 
 CAMPAIGN_PROGRESS = "progress/"
-"""Where a file's progress is kept: what is written here starts nothing."""
+"""The folder for a campaign file's progress. A file that is written here starts nothing."""
 
 _PREFIX = "QUIET_HOURS_"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One deployment. Queue fields are URLs, tables are names, `channel_secret` is an ARN or a name.
+    """The settings of one deployment. Queue fields are URLs, tables are names, `channel_secret` is an ARN or a name.
 
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
-    event sources' MaximumConcurrency, which pacing divides a channel's rate by. `record_held`: the consumer notes in
-    the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must
-    also name `sender_name`, unless that is empty. `alert_topic` is an ARN; `runbook_url`
-    and `dashboard_url` are what alerts link to, each empty where there is none.
+    event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
+    the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
+    name `sender_name`, unless that is empty. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`;
+    each is empty where there is none.
     """
 
     notification_queue_url: str
@@ -57,17 +57,17 @@ class Settings:
     dashboard_url: str = ""
 
     def to_env(self) -> dict[str, str]:
-        """The environment of a function: one variable a field, all text."""
+        """The environment of a function: one text variable for each field."""
         return {_PREFIX + field.name.upper(): str(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Settings:
-        """Read back what `to_env` wrote. Raises `KeyError` that names the first missing variable."""
+        """Read what `to_env` wrote. Raises `KeyError` that names the first missing variable."""
         read: dict[str, Callable[[str], Any]] = {"str": lambda text: text, "int": int, "bool": "True".__eq__}
         return cls(**{field.name: read[str(field.type)](env[_PREFIX + field.name.upper()]) for field in fields(cls)})
 
     def quiet_hours(self) -> Policy:
-        """The policy that every function judges by, with the guard of the slowest channel.
+        """The policy by which every function judges, with the guard of the slowest channel.
 
         Raises `ValueError` that names the setting at fault.
         """

@@ -1,4 +1,4 @@
-"""Doing one thing for many items at once, with every thread joined before the answer: nothing runs on afterwards."""
+"""Calling a function for many items at once. Every thread has ended before the result is returned."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 STEP_S = 0.0005
-"""About what a call costs in CPU: while one is taken up in every step, a further thread could not add any."""
+"""About the CPU time of one call. While one item is taken in every step, a further thread could add nothing."""
 
 
 class SideBySide(Protocol):
@@ -22,10 +22,11 @@ class SideBySide(Protocol):
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T], at_once: int) -> list[R]:
-    """`SideBySide` with threads. A frozen Lambda process would resume a stray thread at night: there is none.
+    """`SideBySide` with threads. It leaves no thread behind, which a frozen Lambda process would resume at night.
 
-    One thread begins, and as many join as are there whenever nothing was taken up for `STEP_S`: as many as the waiting
-    is worth. Where the calls return at once, more threads only fight for the interpreter and cost twice the CPU.
+    One thread begins. Whenever no item was taken for `STEP_S`, the number of threads doubles, up to `at_once`. So slow
+    calls get many threads. Where calls return at once, more threads would only fight for the interpreter and cost twice
+    the CPU.
     """
     if len(items) <= 1 or at_once <= 1:
         return [function(item) for item in items]

@@ -1,4 +1,4 @@
-"""Timings that the functions and the stack share. They hang together: a test holds them against each other."""
+"""Timings that the functions and the stack share. They depend on each other, and a test checks that they fit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ALERTER_TIMEOUT_S = 30
 CAMPAIGN_TIMEOUT_S = 300
 
 LEASE_S = 120
-"""How long a claim in the ledger holds: longer than the worker can live, shorter than its bundle stays invisible."""
+"""How long a claim in the ledger holds: longer than a worker can live, shorter than its bundle stays invisible."""
 
 LANE_VISIBILITY_S = 6 * WORKER_TIMEOUT_S
 """AWS asks for six times the function's timeout, so that a throttled invoke is not overtaken by a second one."""
 
 WAIT_VISIBILITY_S = 60
-"""No event source reads the wait queue: this bounds only the send and the delete of one drained batch."""
+"""The time for the send and the delete of one drained batch: no event source reads the wait queue."""
 
 CLOCK_SKEW = timedelta(seconds=2)
 """How far two functions' clocks may disagree. Lambda's are kept within milliseconds; this is the stated bound."""

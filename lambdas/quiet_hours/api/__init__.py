@@ -1,1 +1,1 @@
-"""What the functions behind a Function URL answer."""
+"""The APIs of the functions that have a Function URL: their requests and answers."""

@@ -1,4 +1,4 @@
-"""What is known of one notification, and taking notifications back: the answers of the producer's API."""
+"""The state of a notification, and cancelling notifications: the answers of the producer's API."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _NOR_IF_HELD = "; what is held is recorded only where recordHeld is on"
 def look_up(
     id: str, now: datetime, dynamodb: DynamoDBClient, ledger: Ledger, settings: Settings, policy: Policy
 ) -> Answer:
-    """The state of a notification and why it is so: 200, or 404 where nothing is recorded of it.
+    """The state of a notification and its reason: 200, or 404 where nothing is recorded of it.
 
-    The ledger's word goes first: a record of what was held stays when it has been released. Raises what the client
-    raises.
+    The ledger takes precedence, because the record of a held notification stays when it has been released. Raises what
+    the client raises.
     """
     entry = ledger.read(id)
     kept = read_held(dynamodb, settings.held_table, id) if settings.record_held else None
@@ -80,7 +80,7 @@ def _of_held(kept: Held, now: datetime) -> dict[str, Any]:
 
 
 def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy) -> dict[str, Any]:
-    """What the rule says of it at this moment, and the consent that the rule was given."""
+    """The rule's decision at this moment, and the consent that the rule was given."""
     record = read_record(dynamodb, settings.consent_table, kept.recipient_id)
     notification = {"category": kept.category, "channel": kept.channel, "expires_at": kept.expires_at}
     consents = read_consents(dynamodb, settings.consent_table, [kept.recipient_id], now)
@@ -94,7 +94,7 @@ def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Setti
 
 
 def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] | None]:
-    """What a request wants to take back: some ids, or a source and where to go on. Raises `Invalid`."""
+    """The notifications that a request cancels: some ids, or a source and where to go on. Raises `Invalid`."""
     if not isinstance(request, dict) or isinstance(request, RepeatedKeys):
         raise Invalid(['request: must be {"ids": [...]} or {"source": "..."} as a JSON object'])
     if request.keys() == {"ids"}:
@@ -118,7 +118,7 @@ def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] 
 
 
 def cancel(ids: Iterable[str], now: datetime, ledger: Ledger) -> list[dict[str, Any]]:
-    """Take notifications back: for each id what came of it, in the order given.
+    """Cancel notifications. Returns the result for each id, in the order given.
 
     `{"id", "outcome", "state"}`: `cancelled`, and no provider has it or will get it; `too_late`, a worker has it now,
     or a call for it had no answer; `ended` before, in that state; `not_known`, the ledger gave no answer: ask again.
@@ -144,9 +144,9 @@ def cancel_source(
     ledger: Ledger,
     settings: Settings,
 ) -> Answer:
-    """Take back what is held of one source, up to `CANCELS_MAX` at a time; `next` is where to go on, or None.
+    """Cancel what is held of one source, up to `CANCELS_MAX` at a time. `next` is where the next page begins, or None.
 
-    409 where what is held is not recorded. Raises what the client raises.
+    Answers 409 where what is held is not recorded. Raises what the client raises.
     """
     if not settings.record_held:
         return 409, {"errors": ["source: what is held is not recorded; set recordHeld to true, or cancel by ids"]}

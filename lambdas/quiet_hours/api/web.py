@@ -1,4 +1,4 @@
-"""What the functions behind a Function URL share: the id in a path, a JSON body, a JSON answer."""
+"""Requests and answers of a Function URL: the id in a path, a JSON body, a JSON answer."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ ANY = "(?s:.+)"
 
 
 def json_answer(status: int, body: object) -> Response[str]:
-    """An answer as both APIs give it."""
+    """A JSON answer, in the form of both APIs."""
     return Response(status, content_type="application/json", body=to_text(body))
 
 
 def errors(status: int, *texts: str) -> Response[str]:
-    """What is wrong: one `field: fault` each."""
+    """An answer with errors, one `field: fault` each."""
     return json_answer(status, {"errors": list(texts)})
 
 
 def path_id(api: LambdaFunctionUrlResolver, prefix: str, suffix: str = "") -> str:
-    """The one part of the path that is not fixed, decoded. It may hold slashes, encoded or not.
+    """The variable part of the path, decoded. It may hold slashes, encoded or not.
 
-    AWS does not say whether it decodes a path before it hands it over, so what was decoded already must come out the
-    same: no id may hold a percent sign.
+    AWS does not say whether it decodes a path before the function gets it. A path that was decoded already must come
+    out the same, so no id may hold a percent sign.
     """
     return unquote(api.current_event.path.removeprefix(prefix).removesuffix(suffix))
 

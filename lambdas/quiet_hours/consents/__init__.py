@@ -1,1 +1,1 @@
-"""Consents: what a recipient has agreed to, and what a statement changes about it. Pure: no table is read here."""
+"""Consents: a recipient's record, and the changes that a statement makes to it. It reads no table."""

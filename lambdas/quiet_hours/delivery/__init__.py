@@ -1,1 +1,1 @@
-"""Delivery: what the worker does with one bundle."""
+"""Delivery: the way of one bundle through the worker."""

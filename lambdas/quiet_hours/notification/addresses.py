@@ -1,4 +1,4 @@
-"""Addresses: one canonical form for each channel, so that one recipient has one key."""
+"""Addresses: each channel has one canonical form, so that one recipient has one key."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 def canonical_address(channel: str, address: str) -> str:
-    """The one form of an address, so that one recipient is one recipient however their address was typed.
+    """The canonical form of an address, so that a recipient stays the same however their address was typed.
 
-    Phones become E.164 (a number without a country is Korean), e-mail addresses lower case, the rest is trimmed.
+    Phone numbers become E.164 (a number without a country is Korean), e-mail addresses lower case; others are trimmed.
     Raises `ValueError` that says what the channel expects.
     """
     return _ADDRESSES[channel](address.strip())
@@ -25,8 +25,11 @@ _MAY_BE_AN_ADDRESS = re.compile(r"[+0(]|[^@]+@")
 
 
 def canonical_recipient(recipient_id: str) -> str:
-    """The one key of a recipient: what reads as a phone number or an e-mail address is one, in its canonical form, and
-    anything else is its own. So an opt-out by `010-1234-5678` counts for `+821012345678`, whoever names them how."""
+    """The one key of a recipient.
+
+    An id that reads as a phone number or an e-mail address becomes its canonical form; any other id stays as it is. So
+    an opt-out by `010-1234-5678` counts for `+821012345678` too.
+    """
     if _MAY_BE_AN_ADDRESS.match(recipient_id):
         for form in (_phone, _email):
             try:

@@ -1,4 +1,4 @@
-"""Checks of single values: text, ids, times, free JSON. Each says what is wrong, and never shows the value."""
+"""Checks of single values: text, ids, times, free JSON. Each check names the fault and never shows the value."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .json_text import RepeatedKeys
 TEXT_CHARACTERS_MAX = 10_000
 DEPTH_MAX = 5
 UTF8_BYTES_MAX = 4
-"""What one character takes at most."""
+"""The most bytes that one character takes."""
 UNKNOWN_FIELDS_NAMED_MAX = 5
 Check = Callable[[object], str | None]
-"""What is wrong with a field's value, if anything."""
+"""A function that returns the fault of a field's value, or None."""
 ID_FAULT = "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = / -"
 _ID = re.compile(r"[A-Za-z0-9._:@+=/-]{1,128}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})")
@@ -24,7 +24,7 @@ _UNSENDABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]
 
 
 def is_id(value: object) -> bool:
-    """Whether this can be a notification's id, the idempotency key of all that happens to it."""
+    """True if this can be a notification's id, its idempotency key everywhere."""
     return id_fault(value) is None
 
 
@@ -38,7 +38,7 @@ def text_check(characters_max: int) -> Check:
             return "must be text"
         if not 1 <= len(value) <= characters_max:
             return f"must have 1 to {characters_max} characters"
-        if not value.isprintable() and _UNSENDABLE.search(value):  # nothing printable is unsendable: soon seen
+        if not value.isprintable() and _UNSENDABLE.search(value):  # what is printable can be sent: a fast check
             return "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
         return None
 
@@ -55,7 +55,7 @@ def one_of(allowed: tuple[str, ...]) -> Check:
 
 @lru_cache(maxsize=256)
 def instant(text: str) -> datetime | None:
-    """What a time says, None where it is none. A bundle's notifications mostly have the same few."""
+    """The instant that a text names, or None. The notifications of a bundle mostly share a few times."""
     try:
         return datetime.fromisoformat(text) if _TIME.fullmatch(text) else None
     except ValueError:
@@ -94,7 +94,7 @@ def json_fault(value: object, depth: int) -> str | None:
 
 
 def shown_name(name: str) -> str:
-    """A field's name, unless it might be data in the wrong place."""
+    """A field's name, unless it could be data in the wrong place."""
     return name if re.fullmatch(r"[A-Za-z][A-Za-z_-]{0,39}[0-9]{0,2}", name) else f"(a name of {len(name)} characters)"
 
 

@@ -13,11 +13,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=
 
 
 class RepeatedKeys(dict[str, Any]):
-    """A JSON object that named a key twice: a sign that whoever wrote it meant something else."""
+    """A JSON object that named a key twice: its author probably meant something else."""
 
 
 def to_text(value: object) -> str:
-    """Compact JSON, Korean as it is: 3 bytes a character in UTF-8 instead of 6 escaped."""
+    """Compact JSON. Korean text is not escaped: a character takes 3 bytes in UTF-8 instead of 6."""
     return _encode(value)
 
 
@@ -34,9 +34,9 @@ _space = re.compile(r"[ \t\n\r]*").match
 
 
 def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
-    """Each JSON value in a body with the very text that it stands as, and whether the body is an array.
+    """Each JSON value in a body with its exact text, and whether the body is an array.
 
-    Raises `Unreadable` where the body as a whole cannot be taken apart.
+    Raises `Unreadable` if the body as a whole cannot be read.
     """
     if (compact := _unpack_compact(body)) is not None:
         return compact, True
@@ -74,10 +74,10 @@ _MAY_BE_SPACED = ("\n", "\t", "\r", '" ', "} ", " {")
 
 
 def _unpack_compact(body: str) -> list[tuple[Any, str]] | None:
-    """What `unpack` finds in an array of objects as everything here writes it, at half the cost; else None.
+    """The values of an array of objects that is written as we write it, at half the cost of `unpack`; else None.
 
-    With no white space after a quote, around an object, the objects stand apart by `},{` and every name ends in `":`.
-    Both may also stand inside a text, but then there are more of them than objects and names, and None is the answer.
+    Without white space after a quote or around an object, `},{` separates the objects and every name ends in `":`. Both
+    may also stand inside a text, but then there are more of them than objects and names, and the answer is None.
     """
     if not (body.startswith("[{") and body.endswith("}]")) or any(spaced in body for spaced in _MAY_BE_SPACED):
         return None
@@ -92,7 +92,7 @@ def _unpack_compact(body: str) -> list[tuple[Any, str]] | None:
 
 
 def _names(values: Iterable[Any]) -> int:
-    """How many names all the objects in these values have."""
+    """The number of names in all the objects of these values."""
     names = 0
     for value in values:
         if type(value) is dict:
@@ -103,7 +103,7 @@ def _names(values: Iterable[Any]) -> int:
 
 
 def _after_space(body: str, position: int) -> int:
-    if body[position : position + 1] not in _SPACE:  # as in all that we write
+    if body[position : position + 1] not in _SPACE:  # so it is in everything that we write
         return position
     match = _space(body, position)
     return match.end() if match else position

@@ -32,7 +32,7 @@ METADATA_BYTES_MAX = 2 * 1024
 
 
 LIFE = timedelta(days=3)
-"""How long after acceptance a notification may still be sent: less than every source queue's retention."""
+"""A notification may be sent for this time after acceptance: less than every source queue's retention."""
 
 
 class Notification(TypedDict, total=False):
@@ -54,10 +54,10 @@ class Notification(TypedDict, total=False):
 def accept(
     candidate: object, *, default_id: str, now: datetime, keep_accepted_at: bool = False, text: str | None = None
 ) -> tuple[Notification, str]:
-    """The canonical notification that `candidate` stands for, and its JSON as it travels.
+    """The canonical notification of `candidate`, and its JSON as it travels.
 
-    What is canonical already comes back as the same object, with the `text` that it was read from.
-    `now` becomes `accepted_at`; with `keep_accepted_at` an earlier one is believed, a later one never.
+    A candidate that is canonical already comes back as the same object, with the `text` that it was read from.
+    `now` becomes `accepted_at`. With `keep_accepted_at` an earlier one is believed, but never a later one.
     Raises `Invalid` with every fault found.
     """
     if not isinstance(candidate, dict):
@@ -81,7 +81,7 @@ def accept(
         changes["address"] = address
     accepted_at, accepted_text = _as_precise_as_written(now)
     believed = instant(candidate["accepted_at"]) if keep_accepted_at and "accepted_at" in candidate else None
-    # What already says the same instant stays as it was written, so that a canonical one comes back untouched.
+    # A time that is right stays as it was written, so that a canonical notification comes back unchanged.
     if believed is None or believed > now:
         changes["accepted_at"] = accepted_text
     else:
@@ -100,7 +100,7 @@ def accept(
 
 @lru_cache(maxsize=8)
 def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
-    """The instant in whole milliseconds and in UTC, and as text. Everything in one request has the same.
+    """The instant in whole milliseconds and in UTC, and its text. Everything in one request has the same.
 
     In UTC, because the cache cannot tell one instant from the same one in another zone.
     """
@@ -109,14 +109,14 @@ def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
 
 
 def recipient_of(notification: Notification) -> str:
-    """Whose consent counts: the key of the consent table."""
+    """The recipient whose consent counts: the key of the consent table."""
     recipient = notification.get("recipient_id")
     return notification["address"] if recipient is None else canonical_recipient(recipient)
 
 
 def _faults(candidate: dict[str, Any]) -> list[str]:
-    """Every reason why this is no notification, but for what its address has to look like. Values are never shown:
-    they may be somebody's data."""
+    """Every fault of a candidate, apart from the form of its address. Values are never shown: they may be somebody's
+    data."""
     if _is_right(candidate):
         return []
     unknown = [name for name in candidate if name not in _FIELDS]
@@ -131,7 +131,7 @@ def _faults(candidate: dict[str, Any]) -> list[str]:
 
 
 def _is_right(candidate: dict[str, Any]) -> bool:
-    """Whether there is no fault at all. Nearly always there is none: so this is asked first, and stops at the first."""
+    """True if there is no fault at all. This is nearly always so: it is asked first and stops at the first fault."""
     try:
         for name, value in candidate.items():
             if _FIELDS[name](value):
@@ -143,7 +143,7 @@ def _is_right(candidate: dict[str, Any]) -> bool:
 
 
 def _has_address(candidate: dict[str, Any]) -> bool:
-    """Whether the channel's form of addresses can be asked for, whatever else is wrong."""
+    """True if the form of the address can be checked, whatever else is wrong."""
     return not any(_FIELDS[name](candidate.get(name)) for name in ("channel", "address"))
 
 

@@ -1,1 +1,1 @@
-"""The rule: may this notification go out now? Nothing here knows AWS, a clock or the environment."""
+"""The rule decides whether a notification may go out now. It knows no AWS, no clock and no environment."""

@@ -1,4 +1,4 @@
-"""The rule: may this notification go out now, is it held, or has it ended? No clock, no AWS, no environment."""
+"""The rule decides whether a notification may go out now, is held, or has ended. It knows no clock and no AWS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPANS_KEPT = 4
 
 
 class Consent(NamedTuple):
-    """What a recipient has agreed to. No record means the default: no night consent."""
+    """A recipient's consent. No record means the default: no night consent."""
 
     night_consent: bool = False
     opted_out: bool = False
@@ -21,10 +21,11 @@ class Consent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who is held and when. Quiet hours are `[start, end)` of each day in `zone` and may cross midnight.
+    """Which notifications are held and when. Quiet hours are `[start, end)` of each day in `zone`; they may cross
+    midnight.
 
-    `guard`: nothing starts so shortly before quiet hours that it could still be in flight when they begin.
-    `skew`: how far this clock may run ahead of the true time; quiet hours are kept that much longer.
+    `guard`: no send starts so shortly before quiet hours that it could still be in flight when they begin.
+    `skew`: this clock may run so far ahead of the true time; quiet hours last that much longer.
     Raises `ValueError` when the window is empty or leaves no time to send.
     """
 
@@ -37,7 +38,7 @@ class Policy:
     guard: timedelta = timedelta(0)
     skew: timedelta = timedelta(0)
     spans_seen: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)
-    """What the rule has found out before: one span lasts for hours, and is asked for with every notification."""
+    """The newest results of the rule: one span lasts for hours, and every notification asks for it."""
 
     def __post_init__(self) -> None:
         if self.start == self.end:
@@ -51,14 +52,14 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """It may go out now."""
+    """The notification may go out now."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """It waits for the end of quiet hours, at `until`."""
+    """The notification waits for the end of quiet hours, at `until`."""
 
     until: datetime
     why: str
@@ -66,7 +67,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """It has ended without being sent."""
+    """The notification has ended without being sent."""
 
     reason: Literal["expired", "opted_out"]
     why: str
@@ -91,7 +92,7 @@ def decide(notification: Mapping[str, Any], consent: Consent | None, now: dateti
 
 
 def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
-    """Whether quiet hours apply to this notification at all, so that night consent matters for it."""
+    """True if quiet hours apply to this notification at all, so that its night consent matters."""
     return notification["category"] in policy.held_categories and notification["channel"] not in policy.exempt_channels
 
 
@@ -102,7 +103,7 @@ def quiet_until(now: datetime, policy: Policy) -> datetime | None:
 
 
 class _Span(NamedTuple):
-    """A stretch of time, `[begins, ends)`, all of which the policy judges alike where nobody has consented."""
+    """A span of time, `[begins, ends)`, with one and the same judgement where nobody has consented."""
 
     begins: datetime
     ends: datetime
@@ -137,16 +138,16 @@ def _find_span(now: datetime, policy: Policy) -> _Span:
 
 
 def quiet_ended(now: datetime, policy: Policy) -> datetime:
-    """When the last quiet hours before `now` ended, in UTC, without the skew."""
+    """The instant at which the last quiet hours before `now` ended, in UTC, without the skew."""
     today = now.astimezone(policy.zone).date()
     ends = (_window(today - timedelta(days=back), policy)[1] for back in range(3))
     return max(end for end in ends if end <= now)
 
 
 def _window(day: date, policy: Policy) -> tuple[datetime, datetime]:
-    """The quiet hours that start on `day`, in UTC: where the clocks change, sums of local times are an hour off.
+    """The quiet hours that start on `day`, in UTC: when the clocks change, local times are an hour off.
 
-    Where they change inside the hour that `start` or `end` names, the reading that keeps quiet longer counts.
+    If they change inside the hour that `start` or `end` names, the reading with the longer quiet hours counts.
     """
     last_day = day if policy.start < policy.end else day + timedelta(days=1)
     start = min(datetime.combine(day, policy.start.replace(fold=f), policy.zone).astimezone(UTC) for f in (0, 1))

@@ -1,4 +1,4 @@
-"""Sending to SQS: batches within its limits, and the plain truth about what it took."""
+"""Sending to SQS in batches within its limits, and telling exactly which messages it took."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DELAY_S_MAX = 900
 
 
 def send(sqs: SQSClient, queue_url: str, messages: Iterable[Message], delay_s: float = 0) -> dict[int, str]:
-    """Put messages on a queue. Returns what was not taken: index in `messages` to the error's code.
+    """Put messages on a queue. Returns those that SQS did not take: the index in `messages`, and the error's code.
 
-    Entries that a batch call reports as failed are sent again, up to `ROUNDS_MAX` calls in all. Where a call itself
-    fails the messages count as not taken, although SQS may have them: a duplicate is absorbed, a loss is not.
+    Entries that a batch call reports as failed are sent again, up to `ROUNDS_MAX` calls in all. If a call itself fails,
+    its messages count as not taken, although SQS may have them: a duplicate is absorbed, a loss is not.
     """
     not_taken: dict[int, str] = {}
     for batch in _batches(list(messages)):
@@ -45,7 +45,7 @@ def send(sqs: SQSClient, queue_url: str, messages: Iterable[Message], delay_s: f
 
 
 def delete(sqs: SQSClient, queue_url: str, receipt_handles: Sequence[str]) -> int:
-    """Delete up to ten messages; returns how many. What is not deleted comes again and is absorbed."""
+    """Delete up to ten messages. Returns how many were deleted: the others come again and are absorbed."""
     entries = [{"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(receipt_handles)]
     answer = sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)  # type: ignore[arg-type]
     return len(answer.get("Successful", []))
@@ -66,7 +66,7 @@ def _entry(index: int, message: Message, delay_s: float) -> dict[str, Any]:
 
 
 def _batches(messages: Sequence[Message]) -> Iterator[list[tuple[int, Message]]]:
-    """Runs of messages that fit one batch call, each message with its index."""
+    """Split messages into batches that fit one call, each message with its index."""
     batch: list[tuple[int, Message]] = []
     batch_bytes = 0
     for index, message in enumerate(messages):
