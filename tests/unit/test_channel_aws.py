@@ -77,7 +77,7 @@ each = pytest.mark.parametrize(("make", "given"), CHANNELS, ids=["sms", "ses", "
 
 def test_an_sms_carries_the_id_its_kind_and_how_long_it_is_worth_anything(provider: Running) -> None:
     advertisement = text("ad", category="advertising")
-    accepted_at = advertisement.expires_at - timedelta(days=3)
+    accepted_at = datetime.fromisoformat(advertisement["accepted_at"])
     order = text("order-1:paid", expires_at=(accepted_at + timedelta(seconds=100)).isoformat())
     channel = sms(provider.url, clock=lambda: accepted_at + timedelta(seconds=0.5), configuration_set="shop")
     assert send(channel, order, advertisement) == [DELIVERED] * 2
