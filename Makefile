@@ -52,7 +52,7 @@ bootstrap: setup ## prepare an AWS account and region for the CDK, once
 
 deploy: setup ## deploy to the AWS account of the environment; writes build/deployed.json (for OUTPUTS=)
 	@mkdir -p build
-	cdk deploy QuietHours --outputs-file build/deployed.json $(CONTEXT)
+	cdk deploy --outputs-file build/deployed.json $(CONTEXT)
 
 nights: setup ## simulate nights with faults (SEEDS=number), or show one of them (SEED=123 TRACE=1)
 	@python -m simulation $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
@@ -82,7 +82,7 @@ check: setup ## check format, lint, types, the synthesised template (cdk-nag, cf
 	ruff check .
 	mypy
 	cdk synth --quiet --no-notices --output build/check -c nag=true $(CONTEXT)
-	cfn-lint build/check/QuietHours.template.json
+	cfn-lint build/check/*.template.json
 
 evening: setup ## generate demo/evening.jsonl and demo/consents.jsonl from their seed
 	python -m demo.evening

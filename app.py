@@ -1,4 +1,4 @@
-"""The CDK app: `cdk deploy` puts the one stack into the account of the environment."""
+"""The CDK app: `cdk deploy` puts one deployment into an account, under the name that the context gives it."""
 
 import sys
 
@@ -14,7 +14,7 @@ try:
     nag = flag(app.node, "nag")
 except ValueError as error:
     sys.exit(str(error))
-PipelineStack(app, "QuietHours", config)
+PipelineStack(app, config.stack_name, config)
 if nag:
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
 app.synth()

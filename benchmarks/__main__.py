@@ -1,8 +1,8 @@
-"""`make bench`: every measurement in one run, into build/bench.json. QUICK=1 measures the same with less of each.
+"""`make bench`: runs every measurement and writes build/bench.json. QUICK=1 measures the same with fewer repeats.
 
     python -m benchmarks [--quick] [--only FAMILY …]
 
-`--only` measures some families and leaves the others' figures in build/bench.json as they are.
+`--only` measures some families and keeps the figures of the others in build/bench.json.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ Say = Callable[[str], None]
 
 
 def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
-    """What is measured, in this order; each returns its part of the JSON."""
-    growth = {10_000: 1} if quick else {10_000: 3, 100_000: 3, 1_000_000: 1}  # size to repeats
+    """The measurements in their order. Each returns its part of the JSON."""
+    growth = {10_000: 1} if quick else {10_000: 3, 100_000: 3, 1_000_000: 1}  # repeats by size
 
     def measure_release(say: Say) -> dict[str, Any]:
         with embedded() as world:
@@ -52,7 +52,9 @@ def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
             return functions.measure(world, 3 if quick else 15, say)
 
     def measure_isolation(say: Say) -> dict[str, Any]:
-        return isolation.measure(*((1, 20_000, 15, 5) if quick else (3, 100_000, 40, 10)), say)
+        if quick:
+            return isolation.measure(rounds=1, released=20_000, codes=15, shared_wait_s=5, say=say)
+        return isolation.measure(rounds=3, released=100_000, codes=40, shared_wait_s=10, say=say)
 
     return {
         "release": measure_release,
@@ -65,7 +67,7 @@ def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on: wall times are this machine's, and its other work is in them."""
+    """The machine of the measurement. Wall times are those of this machine and include its other work."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -84,7 +86,7 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """The commit that was measured, marked where the tree has changed since."""
+    """The measured commit, marked as dirty if the tree has changed since."""
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -92,10 +94,12 @@ def commit() -> str:
 
 
 def main() -> None:
-    """Measure, write, show."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, and write build/bench.json.")
-    parser.add_argument("--quick", action="store_true", help="less of everything: under two minutes")
-    parser.add_argument("--only", nargs="+", choices=families(quick=True), metavar="FAMILY", help="only some families")
+    """Measure, write and show."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure everything and write build/bench.json."
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer repeats: under two minutes")
+    parser.add_argument("--only", nargs="+", choices=families(quick=True), metavar="FAMILY", help="only these families")
     arguments = parser.parse_args()
     console = Console()
     began = time.monotonic()
@@ -117,7 +121,7 @@ def main() -> None:
             family_began = time.monotonic()
             try:
                 result |= measure(say)
-            except (RuntimeError, CommandError) as fault:  # the others are worth having all the same
+            except (RuntimeError, CommandError) as fault:  # the other families are still worth measuring
                 failed[name] = str(fault)
                 continue
             took_s[name] = round(time.monotonic() - family_began, 1)

@@ -1,7 +1,7 @@
-"""Campaign files of different length through the campaign function: `python -m benchmarks.campaign`.
+"""`python -m benchmarks.campaign`: sends campaign files of different lengths through the campaign function.
 
-Each file is accepted by a process of its own, whose peak of memory is printed, from and to the embedded AWS. One row in
-a thousand is wrong, each time in another field. Every accepted row is counted on the notification queue, and the
+A process of its own accepts each file on the embedded AWS, and the peak of its memory is printed. One row in a thousand
+is invalid, each time in another field. The benchmark counts every accepted row on the notification queue, and the
 rejected rows by their lines. `python -m benchmarks.campaign 5000 50000` takes other numbers of rows.
 """
 
@@ -27,8 +27,8 @@ from local import BUILD, aws, server
 
 ROWS = (10_000, 100_000, 1_000_000)
 RUN_S = 60
-"""How long a run is let work before it has to save its progress: shorter than the function's five minutes, so that a
-million rows take several."""
+"""The time after which a run has to save its progress. It is shorter than the function's five minutes, so that a
+million rows take several runs."""
 
 WRONG_EVERY = 1_000
 BUCKET = "bench-campaigns"
@@ -60,7 +60,7 @@ WRONG = {
     "variables.name": "\x07",
     "metadata.wave": "\x07",
 }
-"""What is wrong in each field; the field's name is in the reason that is expected."""
+"""An invalid value for each field. The expected reason contains the name of the field."""
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def _measure(endpoint: str, queue_url: str, rows: int, path: Path) -> dict[str, 
 
 
 def _write(path: Path, rows: int) -> dict[int, str]:
-    """Write a file; returns for each line that is wrong what its reason has to name."""
+    """Write a file. Returns, for each invalid line, the name that its reason has to contain."""
     expected = {}
     wrong = list(WRONG.items())
     with path.open("w", encoding="utf-8") as file:
@@ -132,7 +132,7 @@ def _write(path: Path, rows: int) -> dict[int, str]:
 
 
 def _accept(endpoint: str, queue_url: str, key: str, etag: str, size: int) -> dict[str, Any]:
-    """The file from its first run to its last, as Lambda would start them; in a process of its own."""
+    """Accept a file from its first run to its last, as Lambda would start them. Runs in a process of its own."""
     s3, sqs = aws.client(endpoint, "s3"), aws.client(endpoint, "sqs")
     s3.list_buckets(), sqs.list_queues()
     settings = replace(Settings(*[""] * 8), notification_queue_url=queue_url)
@@ -152,7 +152,7 @@ def _accept(endpoint: str, queue_url: str, key: str, etag: str, size: int) -> di
 
 
 def _peak_kib() -> int:
-    """The most memory that this process has had, from /proc where there is one: getrusage counts the parent's too."""
+    """The peak memory of this process. It comes from /proc if possible, because getrusage counts the parent's too."""
     status = Path("/proc/self/status")
     if status.exists():
         (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -161,7 +161,7 @@ def _peak_kib() -> int:
 
 
 def _drain(endpoint: str, queue_url: str, ids: Counter[str], done: threading.Event) -> None:
-    """Take everything off the queue, as the consumer would, until it is empty after `done`."""
+    """Take everything off the queue, as the consumer does, until it is empty after `done`."""
     sqs = aws.client(endpoint, "sqs")
     while True:
         ended = done.is_set()

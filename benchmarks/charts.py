@@ -1,17 +1,18 @@
-"""`python -m benchmarks.charts [FILE]`: the charts and tables of docs/benchmarks, drawn from build/bench.json.
+"""`python -m benchmarks.charts [FILE]`: draws the charts and tables of docs/benchmarks from build/bench.json.
 
-The tables stand in its README between `<!-- NAME -->` and `<!-- end -->`; everything else there is left as it is. The
-figures themselves are kept beside them, and docs/costs.md, which takes the CPU from there, is written anew.
+The tables stand in its README between `<!-- NAME -->` and `<!-- end -->`. The rest of the page is left as it is. The
+command also copies the figures to docs/benchmarks/bench.json, and rewrites docs/costs.md, which takes the CPU from
+there.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
+from typing import Any, NamedTuple
 
 from local import BUILD, ROOT
 
@@ -121,134 +122,41 @@ def isolation_chart(result: Result) -> str:
     return bars("A password code during a release", subtitle, rows)
 
 
-CHARTS: dict[str, tuple[str, Callable[[Result], str]]] = {
-    "release": ("release", release_chart),
-    "growth": ("release", growth_chart),
-    "whole-path": ("whole_path", whole_path_chart),
-    "worker": ("worker", worker_chart),
-    "functions": ("functions", functions_chart),
-    "cold-start": ("cold_start", cold_start_chart),
-    "isolation": ("isolation", isolation_chart),
+class Chart(NamedTuple):
+    """A chart of the page: the family of figures that it needs, and the function that draws it as SVG."""
+
+    family: str
+    draw: Callable[[Result], str]
+
+
+CHARTS = {
+    "release": Chart("release", release_chart),
+    "growth": Chart("release", growth_chart),
+    "whole-path": Chart("whole_path", whole_path_chart),
+    "worker": Chart("worker", worker_chart),
+    "functions": Chart("functions", functions_chart),
+    "cold-start": Chart("cold_start", cold_start_chart),
+    "isolation": Chart("isolation", isolation_chart),
 }
-"""Each chart's file, the family that it needs, and what draws it."""
+"""Each chart by the name of its file."""
 
 
-def tables(result: Result) -> Iterator[tuple[str, list[str]]]:
-    """Each table of the README by its name."""
-    measured_on = result["machine"]
+def run_lines(result: Result) -> list[str]:
+    machine = result["machine"]
     run = (
         f"Commit `{result['commit']}`, {result['at'][:10]}, {'quick' if result['quick'] else 'full'} run; "
-        f"{measured_on['cores']} cores ({measured_on['processor']}), load {measured_on['load_average']:.1f} at the "
-        f"start, Python {measured_on['python']}."
+        f"{machine['cores']} cores ({machine['processor']}), load {machine['load_average']:.1f} at the "
+        f"start, Python {machine['python']}."
     )
-    yield "run", wrap(run, COLUMNS)
-    yield "targets", table(("figure", "measured", "promised", ""), report.rows(result))
-    if "release" in result:
-        yield (
-            "release",
-            table(("moving 2,000", "the published loop", "the scheduler"), _release_rows(result["release"])),
-        )
-        grown = result["release"]["growth"].items()
-        yield (
-            "growth",
-            table(
-                ("notifications", "wall s", "CPU ms per 1,000", "calls per 1,000", "units per 1,000"),
-                (
-                    [
-                        f"{int(size):,}",
-                        *(
-                            figure_text(each, name)
-                            for name in ("wall_s", "cpu_ms_per_1000", "calls_per_1000", "units_per_1000")
-                        ),
-                    ]
-                    for size, each in grown
-                ),
-            ),
-        )
-        yield "one-run", wrap(next(report.facts({"release": result["release"]})), COLUMNS)
-    if "whole_path" in result:
-        yield (
-            "whole-path",
-            table(
-                ("per 1,000", "lane", "SQS calls", "SQS units", "table calls", "read units", "write units"),
-                (
-                    [way.replace("_", " "), lane, *(number(each) for each in found[lane]["total"].values())]
-                    for way, found in result["whole_path"].items()
-                    for lane in ("day", "night")
-                ),
-            ),
-        )
-        bulk = result["whole_path"]["bulk"]["night"]
-        yield (
-            "bulk-night",
-            table(
-                ("bulk, night, per 1,000", "SQS calls", "SQS units", "table calls", "read units", "write units"),
-                ([hop, *(number(each) for each in found.values())] for hop, found in bulk.items()),
-            ),
-        )
-    if "worker" in result:
-        names = ("cpu_ms_per_notification", "wall_ms_per_notification", "table_calls_per_1000")
-        yield (
-            "worker",
-            table(
-                ("", "CPU ms a notification", "wall ms a notification", "table calls per 1,000"),
-                (
-                    [name, *(spread_text(result["worker"]["ways"][way][each]) for each in names)]
-                    for way, name in WORKER_WAYS.items()
-                ),
-            ),
-        )
-    if "functions" in result:
-        columns = ("json", *PARTS[:3], "rest", "calls", "without_calls")
-        yield (
-            "functions",
-            table(
-                (
-                    *("µs a notification", "JSON round trip", "parse", "judge", "pack", "rest", "calls"),
-                    *("all but calls", "over JSON"),
-                ),
-                (
-                    [
-                        key.replace("_", ", "),
-                        *(number(each["us"][column]["median"]) for column in columns),
-                        spread_text(each["over_json"]),
-                    ]
-                    for key, each in result["functions"].items()
-                    if isinstance(each, dict)
-                ),
-            ),
-        )
-    if "cold_start" in result:
-        yield (
-            "cold-start",
-            table(
-                ("process", "CPU ms"), ([name, spread_text(each)] for name, each in result["cold_start_spread"].items())
-            ),
-        )
-    if "isolation" in result:
-        yield (
-            "isolation",
-            table(
-                ("", "codes", "median ms", "p95 ms", "not arrived in time"),
-                (
-                    [
-                        name,
-                        *(
-                            figure_text(result["isolation"][key], each)
-                            for each in ("codes", "median_ms", "p95_ms", "not_arrived")
-                        ),
-                    ]
-                    for key, name in (
-                        ("idle", "idle"),
-                        ("during_release", "during the release"),
-                        ("one_shared_lane", "one shared lane"),
-                    )
-                ),
-            ),
-        )
+    return wrap(run, COLUMNS)
 
 
-def _release_rows(release: Result) -> Iterator[list[str]]:
+def targets_table(result: Result) -> list[str]:
+    return table(("figure", "measured", "promised", ""), report.rows(result))
+
+
+def release_table(result: Result) -> list[str]:
+    sides = result["release"]["sides"]
     names = {
         "wall_s": "wall s",
         "cpu_ms_per_1000": "CPU ms per 1,000",
@@ -257,23 +165,117 @@ def _release_rows(release: Result) -> Iterator[list[str]]:
         "units_limit_per_1000": "units that its bytes and deletes need",
         "empty_receives": "empty receives, apart",
     }
-    for key, name in names.items():
-        yield [name, *(spread_text(release["sides"][side][key]) for side in ("reference", "scheduler"))]
+    rows = (
+        [name, *(spread_text(sides[side][key]) for side in ("reference", "scheduler"))] for key, name in names.items()
+    )
+    return table(("moving 2,000", "the published loop", "the scheduler"), rows)
+
+
+def growth_table(result: Result) -> list[str]:
+    keys = ("wall_s", "cpu_ms_per_1000", "calls_per_1000", "units_per_1000")
+    rows = (
+        [f"{int(size):,}", *(figure_text(each, key) for key in keys)]
+        for size, each in result["release"]["growth"].items()
+    )
+    return table(("notifications", "wall s", "CPU ms per 1,000", "calls per 1,000", "units per 1,000"), rows)
+
+
+def one_run_lines(result: Result) -> list[str]:
+    return wrap(next(report.facts({"release": result["release"]})), COLUMNS)
+
+
+def whole_path_table(result: Result) -> list[str]:
+    rows = (
+        [way.replace("_", " "), lane, *(number(each) for each in found[lane]["total"].values())]
+        for way, found in result["whole_path"].items()
+        for lane in ("day", "night")
+    )
+    return table(("per 1,000", "lane", "SQS calls", "SQS units", "table calls", "read units", "write units"), rows)
+
+
+def bulk_night_table(result: Result) -> list[str]:
+    hops = result["whole_path"]["bulk"]["night"]
+    rows = ([hop, *(number(each) for each in found.values())] for hop, found in hops.items())
+    return table(("bulk, night, per 1,000", "SQS calls", "SQS units", "table calls", "read units", "write units"), rows)
+
+
+def worker_table(result: Result) -> list[str]:
+    ways = result["worker"]["ways"]
+    keys = ("cpu_ms_per_notification", "wall_ms_per_notification", "table_calls_per_1000")
+    rows = ([name, *(spread_text(ways[way][key]) for key in keys)] for way, name in WORKER_WAYS.items())
+    return table(("", "CPU ms a notification", "wall ms a notification", "table calls per 1,000"), rows)
+
+
+def functions_table(result: Result) -> list[str]:
+    headings = ("µs a notification", "JSON round trip", "parse", "judge", "pack", "rest", "calls")
+    columns = ("json", "parse", "judge", "pack", "rest", "calls", "without_calls")
+    measured = {name: each for name, each in result["functions"].items() if isinstance(each, dict)}
+    rows = (
+        [
+            name.replace("_", ", "),
+            *(number(each["us"][column]["median"]) for column in columns),
+            spread_text(each["over_json"]),
+        ]
+        for name, each in measured.items()
+    )
+    return table((*headings, "all but calls", "over JSON"), rows)
+
+
+def cold_start_table(result: Result) -> list[str]:
+    rows = ([name, spread_text(each)] for name, each in result["cold_start_spread"].items())
+    return table(("process", "CPU ms"), rows)
+
+
+def isolation_table(result: Result) -> list[str]:
+    names = {"idle": "idle", "during_release": "during the release", "one_shared_lane": "one shared lane"}
+    keys = ("codes", "median_ms", "p95_ms", "not_arrived")
+    rows = ([name, *(figure_text(result["isolation"][which], key) for key in keys)] for which, name in names.items())
+    return table(("", "codes", "median ms", "p95 ms", "not arrived in time"), rows)
+
+
+class Block(NamedTuple):
+    """A table or paragraph of the page: the family that it needs, if any, and the function that writes its lines."""
+
+    family: str | None
+    write: Callable[[Result], list[str]]
+
+
+BLOCKS = {
+    "run": Block(None, run_lines),
+    "targets": Block(None, targets_table),
+    "release": Block("release", release_table),
+    "growth": Block("release", growth_table),
+    "one-run": Block("release", one_run_lines),
+    "whole-path": Block("whole_path", whole_path_table),
+    "bulk-night": Block("whole_path", bulk_night_table),
+    "worker": Block("worker", worker_table),
+    "functions": Block("functions", functions_table),
+    "cold-start": Block("cold_start", cold_start_table),
+    "isolation": Block("isolation", isolation_table),
+}
+"""Each block by the name in its marks."""
+
+
+def tables(result: Result) -> dict[str, list[str]]:
+    """The lines of each block whose family was measured, by the name in its marks."""
+    return {
+        name: block.write(result) for name, block in BLOCKS.items() if block.family is None or block.family in result
+    }
 
 
 def main() -> None:
-    """Draw what has been measured."""
+    """Draw the families that were measured."""
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else BUILD / "bench.json"
     if not source.exists():
         sys.exit(f"{source} does not exist: `make bench` writes it.")
     result = json.loads(source.read_text())
-    drawn = [name for name, (family, _) in CHARTS.items() if family in result]
-    for name in drawn:
-        (DOCS / f"{name}.svg").write_text(CHARTS[name][1](result))
+    drawn = {name: chart for name, chart in CHARTS.items() if chart.family in result}
+    for name, chart in drawn.items():
+        (DOCS / f"{name}.svg").write_text(chart.draw(result))
     (DOCS / "bench.json").write_text(source.read_text())
     readme = DOCS / "README.md"
     text = readme.read_text()
-    for name, lines in tables(result):
+    for name, lines in tables(result).items():
         text = rewrite(text, name, lines)
     readme.write_text(text)
     if {"functions", "release"} <= result.keys():

@@ -1,7 +1,7 @@
-"""Cold start: what importing a function and building what it keeps costs in a process that has just begun.
+"""Cold start: measures the import of a function, and the making of all that it keeps, in a new process.
 
-The process sees the asset as Lambda has it, read-only and so without byte code of its own, and boto3 from beside it as
-the runtime has it, with byte code. What is measured against: bare Python, and `boto3.client("sqs")` alone.
+The process sees the asset as on Lambda: read-only, and so without byte code. It sees boto3 beside the asset and with
+byte code, as in the runtime. For comparison bare Python and `boto3.client("sqs")` alone are measured too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def functions(root: Path) -> list[str]:
 
 
 def start(module_name: str) -> None:
-    """What happens once in a function's process: its import, and whatever it builds and keeps (`@cache`)."""
+    """Do what happens once in a function's process: import it, and make whatever it keeps (`@cache`)."""
     module = importlib.import_module(module_name)
     for each in vars(module).values():
         own = isinstance(each, _lru_cache_wrapper) and each.__module__ == module_name
@@ -45,7 +45,8 @@ def start(module_name: str) -> None:
 
 
 def measure(repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """CPU milliseconds from the start of a process, medians of `repeats` in turn; and how large the asset is."""
+    """Measure CPU milliseconds from the start of a process, as medians of `repeats` rounds, and the size of the
+    asset."""
     directory = asset.build()
     files = [path for path in directory.rglob("*") if path.is_file()]
     programs = {BARE: "pass", CLIENT: 'import boto3; boto3.client("sqs")'} | {

@@ -1,47 +1,40 @@
-"""`python -m benchmarks.consumer_profile`: where the consumer's CPU goes, calls apart, as shares of all of it."""
+"""`python -m benchmarks.consumer_profile`: prints the shares of the consumer's CPU, without its calls to AWS."""
 
 from __future__ import annotations
 
 import cProfile
-import pstats
-from typing import Any
 
 from lambdas.consumer import consume
 from lambdas.quiet_hours.notification.bundle import pack
 from lambdas.quiet_hours.settings import Settings
 
+from . import profiling
 from .functions import NOTIFICATIONS, NoCost
+from .profiling import Part
 from .world import EVENING, items, record
 
 ROUNDS = 20
 PARTS = {
-    "taking bodies apart (json with a look for repeated keys)": ("bundle.py", "unpack"),
-    "checking each notification against the schema": ("notification.py", "accept"),
-    "judging": ("policy.py", "decide"),
-    "packing": ("bundle.py", "pack"),
-    "asking for consents": ("consent.py", "read_consents"),
-    "sending": ("queues.py", "send"),
+    "parsing bodies (JSON, with a check for repeated keys)": Part("/json_text.py", "unpack"),
+    "checking each notification against the schema": Part("/notification.py", "accept"),
+    "judging": Part("/policy.py", "decide"),
+    "packing": Part("/bundle.py", "pack"),
+    "reading consents": Part("/consents.py", "read_consents"),
+    "sending": Part("/queues.py", "send"),
 }
-"""Parts by the function that does each: its file, and its name."""
+"""The function that does each part."""
 
 
 def shares() -> dict[str, float]:
-    """The share of each part, what it calls included, by night; under a profiler that slows small functions most."""
+    """The share of each part, with what it calls, at night. The profiler slows small functions most."""
     settings = Settings("n", "delivery", "wait", "s", "dead-letter", "ledger", "consent", "secret")
     policy, free = settings.quiet_hours(), NoCost()
     records = [record(message.body, "notification") for message in pack(items(NOTIFICATIONS))]
     profiler = cProfile.Profile()
     for _ in range(ROUNDS):
         profiler.runcall(consume, records, EVENING, free, free, settings, policy)  # type: ignore[arg-type]
-    stats: Any = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    all_s = sum(own for _, _, own, _, _ in stats.values())
-    found = {}
-    for part, (file, name) in PARTS.items():
-        found[part] = 0.0
-        for (path, _, function), (_, _, _, total, _) in stats.items():
-            if path.endswith(f"/{file}") and function == name:
-                found[part] += total / all_s
-    return found
+    profile = profiling.read(profiler, PARTS)
+    return {name: seconds / profile.all_s for name, seconds in profile.parts_s.items()}
 
 
 if __name__ == "__main__":

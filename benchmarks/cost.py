@@ -1,11 +1,11 @@
-"""What a million notifications cost, by service and by design, and which quota a night meets first.
+"""Calculates the cost of a million notifications, by service and by design, and the quota that a night meets first.
 
     python -m benchmarks.cost              # counts and CPU from build/bench.json, where `make bench` has left one
     python -m benchmarks.cost --exact      # the counts that the tests assert, CPU from docs/benchmarks/bench.json
     python -m benchmarks.cost --write      # the same into docs/costs.md
 
-Counts and CPU are measured, dollars inferred: counts times prices (`benchmarks/prices.py`). Lambda's seconds are a
-model: the measured CPU, and the stated time for each call that is made while nothing else goes on.
+Counts and CPU are measured. Dollars are inferred: counts times prices (`benchmarks/prices.py`). Lambda's seconds are a
+model: the measured CPU, and the stated time for each call during which nothing else happens.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MILLION = 1_000_000
 SERVICES = ("SQS", "Lambda", "DynamoDB", "EventBridge Scheduler", "Step Functions")
 
 CALL_S = 0.020
-"""Stated: what a call to SQS or DynamoDB takes to answer."""
+"""The time of a call to SQS or DynamoDB. It is stated, not measured."""
 
 GB = {"producer": 1.0, "consumer": 1.0, "scheduler": 1.0, "worker": 1769 / 1024}
 
@@ -46,14 +46,14 @@ CPU_AT = {
     "scheduler": "release.one_run.cpu_ms_per_1000",
     "the reference loop": "release.sides.reference.cpu_ms_per_1000.median",
 }
-"""Where bench.json has the CPU for each notification on a whole core, calls included, in microseconds. The worker's is
-hidden behind what it waits for."""
+"""The keys of bench.json for the CPU per notification on a whole core, calls included, in microseconds. The worker has
+no key: its CPU is hidden behind its waiting."""
 
 REFERENCE_CALLS = 1200
-"""The reference loop: a receive and a delete for every ten, a send for each, one after another (`make bench`)."""
+"""Calls of the reference loop: a receive and a delete per ten, a send each, one after another (`make bench`)."""
 
 DELAYS_A_NIGHT = 11 * 4
-"""SQS delays a message by 15 minutes at most: so often is it received, sent and deleted from 21:00 to 08:00."""
+"""SQS delays a message by at most 15 minutes. So often a message is received, sent and deleted from 21:00 to 08:00."""
 
 BENCH_WAYS: dict[Way, str] = {
     "bulk": "bulk",
@@ -68,8 +68,8 @@ Bill = dict[str, float]
 
 
 class Measured(NamedTuple):
-    """What the sums are made of: `whole_path` as `make bench` has counted it, None for the exact counts; the CPU by
-    `CPU_AT`; and which file each is from."""
+    """The figures behind the sums: `whole_path` as `make bench` has counted it, or None for the exact counts; the CPU
+    by the names of `CPU_AT`; and the file that each is from."""
 
     whole_path: dict[str, Any] | None
     cpu_us: Mapping[str, float]
@@ -78,8 +78,8 @@ class Measured(NamedTuple):
 
 
 def measured(exact: bool, built: Path = BUILT) -> Measured:
-    """From the last run's file where that has it; what it has not, or where only the exact counts are wanted, from
-    `benchmarks/counts.py` and the file that the documentation shows."""
+    """Read the figures from the file of the last run. Where it lacks them, or where `exact` counts are wanted, take
+    them from `benchmarks/counts.py` and from the file that the documentation shows."""
     run = json.loads(built.read_text()) if built.exists() and not exact else {}
     whole_path = run.get("whole_path")
     has_cpu = all(report.value(run, key) is not None for key in CPU_AT.values())
@@ -97,7 +97,7 @@ def _said(path: Path, run: dict[str, Any]) -> str:
 
 
 def hops_from(given: Measured, way: Way, lane: Lane) -> dict[str, Hop]:
-    """The hops of a way: the exact ones, or with the calls and units that `make bench` has measured."""
+    """The hops of a way, with the exact counts or with the calls and units that `make bench` has measured."""
     exact = counts(way, lane)
     if given.whole_path is None:
         return exact
@@ -116,7 +116,7 @@ def hops_from(given: Measured, way: Way, lane: Lane) -> dict[str, Hop]:
 
 
 def path_bill(hops: dict[str, Hop], release: Release, cpu_us: Mapping[str, float]) -> Bill:
-    """From acceptance to delivery."""
+    """The bill from acceptance to delivery."""
     bill = dict.fromkeys(SERVICES, 0.0)
     for name, hop in hops.items():
         bill["SQS"] += thousands((hop.sqs_units + hop.poller_units) * prices.SQS_REQUEST.dollars)
@@ -128,8 +128,8 @@ def path_bill(hops: dict[str, Hop], release: Release, cpu_us: Mapping[str, float
 
 
 def seconds(name: str, hop: Hop, release: Release, cpu_us: Mapping[str, float]) -> float:
-    """How long the function runs for 1,000 notifications. The scheduler's drainers wait for SQS at the same time; the
-    worker waits for the provider's pace."""
+    """The running time of the function for 1,000 notifications. The scheduler's drainers wait for SQS at the same time,
+    and the worker waits for the provider's pace."""
     if name == "worker":
         calls = (hop.sqs_calls + hop.ledger_calls + hop.consent_calls) / hop.invocations
         bundle = release._replace(bundle=1000 // hop.invocations, ledger_ms=calls * CALL_S * 1000)
@@ -141,7 +141,7 @@ def seconds(name: str, hop: Hop, release: Release, cpu_us: Mapping[str, float]) 
 
 
 def thousands(per_1000: float) -> float:
-    """For a million, from what a thousand cost."""
+    """Convert a figure per thousand into one per million."""
     return per_1000 * MILLION / 1000
 
 
@@ -150,13 +150,13 @@ def lambda_dollars(seconds_per_1000: float, gb: float = 1.0) -> float:
 
 
 def reference_loop_s(cpu_us: Mapping[str, float]) -> float:
-    """How long the published loop runs for 1,000: every call waits for the one before it."""
+    """The running time of the published loop for 1,000. Every call waits for the one before it."""
     return REFERENCE_CALLS * CALL_S + cpu_us["the reference loop"] / 1000 * 1769 / 1024
 
 
 def hold_bills(given: Measured) -> dict[str, Bill]:
-    """Putting a million aside and releasing them to the worker's lane, by design. What comes before and after is left
-    out: judging, and delivering with a ledger, which each of them needs as much."""
+    """The bill for holding a million and releasing them to the worker's lane, by design. It leaves out judging before
+    and delivering after, since every design needs both."""
     bills, request = {}, prices.SQS_REQUEST.dollars
     for way in WAYS:
         hops = hops_from(given, way, "held")
@@ -181,8 +181,8 @@ def hold_bills(given: Measured) -> dict[str, Bill]:
 
 
 def design_bills(given: Measured, release: Release) -> dict[str, Bill]:
-    """The whole path of a million by design, sent at once and held. The other designs have one message for each
-    notification from end to end. Schedules and waits are made at night: by day both are this one's single sends."""
+    """The bill for the whole path of a million by design, sent at once and held. The other designs have one message per
+    notification from end to end. They make schedules and waits at night only: by day both are single sends."""
     hold = hold_bills(given)
     burst, alone = hops_from(given, "burst", "held"), hops_from(given, "trickle", "held")["worker"]
     judged = {
@@ -223,7 +223,7 @@ def _bill(SQS: float, Lambda: float, EventBridge: float = 0.0, Steps: float = 0.
 
 
 def tables(given: Measured) -> list[str]:
-    """Everything that is printed, as Markdown."""
+    """The printed text, as Markdown."""
     release = Release(MILLION)
     paths = {
         f"{way}, {LANES[lane]}": path_bill(hops_from(given, way, lane), release, given.cpu_us)
@@ -260,7 +260,7 @@ def bill_table(first: str, bills: dict[str, Bill]) -> list[str]:
 
 
 def night_table() -> list[str]:
-    """What becomes of it with the default settings."""
+    """Say how such a night ends with the default settings."""
     rows = ["| held | messages on wait | on the released lane after | with the provider after |", "|---|---|---|---|"]
     for notifications in NIGHTS:
         release = Release(notifications)
@@ -276,7 +276,7 @@ def night_table() -> list[str]:
 
 
 def night_bills(given: Measured) -> list[str]:
-    """What such a night costs, by design: every sum is one for each notification, so it grows as they do."""
+    """The cost of such a night by design. Every sum grows with the number of notifications."""
     bills = {f"holding and releasing alone: {name}": bill for name, bill in hold_bills(given).items()}
     bills = {f"whole path: {name}": bill for name, bill in design_bills(given, Release(MILLION)).items()} | bills
     rows = (
@@ -294,7 +294,7 @@ def night_bills(given: Measured) -> list[str]:
 
 
 def idle_dollars() -> float:
-    """What the minute rule costs in 30 days in which nothing is held: 13 hours a day of runs that find nothing."""
+    """The cost of the minute rule in 30 days in which nothing is held: 13 hours a day of runs that find nothing."""
     runs = 30 * 13 * 60
     run = EMPTY_RECEIVES * prices.SQS_REQUEST.dollars + EMPTY_RECEIVES * POLL_S * prices.LAMBDA_GB_S.dollars
     return runs * (run + prices.LAMBDA_REQUEST.dollars)
@@ -306,7 +306,7 @@ def price_table() -> list[str]:
 
 
 def document(text: str) -> str:
-    """docs/costs.md with the tables as they are now."""
+    """The text of docs/costs.md with the current tables."""
     return rewrite(text, "costs", tables(measured(exact=True)))
 
 

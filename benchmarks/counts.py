@@ -1,7 +1,7 @@
-"""What 1,000 notifications of 400 bytes cost in calls and billed units, hop by hop.
+"""The calls and billed units of 1,000 notifications of 400 bytes, hop by hop.
 
-Exact: `tests/test_counts.py` runs the functions on moto, counts through botocore's event hooks and asserts each figure.
-Inferred are the pollers' units alone, since Lambda's own pollers cannot be watched here.
+The figures are exact: `tests/unit/test_counts.py` runs the functions on moto, counts through botocore's event hooks and
+asserts each figure. Only the pollers' units are inferred, since Lambda's own pollers cannot be observed here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 NOTIFICATION_BYTES = 400
-"""As it travels, with the fields that the producer adds."""
+"""The size on the queues, with the fields that the producer adds."""
 
 Way = Literal["bulk", "window", "burst", "trickle"]
 Lane = Literal["now", "held"]
@@ -20,17 +20,18 @@ WAYS: dict[Way, str] = {
     "burst": "single sends, of which the consumer is given ten at a time (no window)",
     "trickle": "single sends, each of which the consumer is given alone",
 }
-"""How they are accepted. Advertising to as many recipients, none of whom has a consent record."""
+"""The ways in. All notifications are advertising, each to another recipient, none of whom has a consent record."""
 
 LANES: dict[Lane, str] = {"now": "by day, sent at once", "held": "at night, held and released"}
 
 
 class Hop(NamedTuple):
-    """For each 1,000 notifications. A call is one request that our code makes; `units` are the requests that AWS bills.
+    """The figures of one hop per 1,000 notifications. A call is a request that our code makes. `units` are billed by
+    AWS.
 
-    SQS bills each call once for every 64 KiB begun. DynamoDB bills a put of up to 1 KB as one write unit, in a
-    transaction as two, and a strongly consistent read of up to 4 KB as one read unit. `poller_units` are what Lambda's
-    pollers are billed at least for bringing the hop its messages: a receive and a delete for ten of them or fewer.
+    SQS bills each call once per 64 KiB begun. DynamoDB bills a put of up to 1 KB as one write unit, in a transaction as
+    two, and a strongly consistent read of up to 4 KB as one read unit. `poller_units` are the least that Lambda's
+    pollers are billed for the messages of the hop: a receive and a delete for up to ten of them.
     """
 
     invocations: int = 0
@@ -63,11 +64,11 @@ _SCHEDULER: dict[Way, Hop] = {
     "burst": Hop(sqs_calls=30, sqs_units=30),
     "trickle": Hop(sqs_calls=300, sqs_units=300),
 }
-"""Receives that find nothing are apart; an invocation is for as many as there are."""
+"""Empty receives are counted apart. One invocation moves any number of messages."""
 
 _FORECAST: dict[Way, int] = {"bulk": 10, "window": 1000, "burst": 1000, "trickle": 1000}
 _NIGHTLY: dict[Way, int] = {"bulk": 10, "window": 10, "burst": 100, "trickle": 1000}
-"""Calls that read consents at night: by the producer for its forecast, and by the consumer."""
+"""Calls that read consents at night: first the producer's for its forecast, then the consumer's."""
 
 
 def counts(way: Way, lane: Lane) -> dict[str, Hop]:
@@ -84,4 +85,4 @@ def counts(way: Way, lane: Lane) -> dict[str, Hop]:
 
 
 EMPTY_RECEIVES_A_RUN = 12
-"""What a scheduler's run adds to find out that wait is empty: three receives by each of four drainers."""
+"""The receives by which a run of the scheduler finds that wait is empty: three by each of four drainers."""

@@ -1,8 +1,8 @@
-"""The consumer and the producer: CPU for each notification, by part, and against one JSON round trip of the same bytes.
+"""Measures the consumer's and the producer's CPU per notification, by part and against a JSON round trip of the bytes.
 
-The round trip is the standard library's `json.loads` and `json.dumps` of the same bodies in the same process: what
-anybody pays who reads a message and writes it again. AWS is answered at no cost for that; what the calls cost is then
-measured with real clients against the embedded AWS.
+The round trip is `json.loads` and `json.dumps` of the standard library, for the same bodies in the same process. Nobody
+who reads a message and writes it again pays less. Fake clients answer at no cost in this comparison; the cost of calls
+is then measured with real clients against the embedded AWS.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DAY = MORNING + timedelta(hours=4)
 
 
 class NoCost:
-    """Stands for the clients: takes every message, knows of no consent."""
+    """A fake client without cost. It takes every message and knows no consents."""
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
@@ -39,7 +39,7 @@ class NoCost:
 
 
 def consumer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
-    """What is measured of the consumer: an event of full bundles, as bulk acceptance leaves them."""
+    """The parts of the consumer's work on an event of full bundles, which bulk acceptance makes."""
     settings, policy = world.settings, world.settings.quiet_hours()
     given = list(items(NOTIFICATIONS))
     bodies = [message.body for message in pack(given)]
@@ -62,7 +62,7 @@ def consumer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
 
 
 def producer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
-    """What is measured of the producer: a request of a thousand, as Lambda hands it over, parsed already."""
+    """The parts of the producer's work on a request of a thousand, which Lambda has parsed already."""
     settings, policy = world.settings, world.settings.quiet_hours()
     request = {"notifications": list(candidates(NOTIFICATIONS))}
     body = to_text(request)
@@ -91,15 +91,14 @@ def _round_trip(body: str) -> str:
 
 
 def measure(world: World, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Every part in turn, `repeats` times, at night and by day. Microseconds of CPU for each notification.
+    """Measure every part in turn, `repeats` times, at night and by day, in microseconds of CPU per notification.
 
-    The two sides of a ratio are measured one right after the other: the speed of a shared machine changes in between.
-
-    What is published by itself is the worse of night and day by its ratio to JSON, calls apart.
+    The two sides of a ratio are measured right after each other, since the speed of a shared machine changes. The
+    published figure is the worse of night and day by its ratio to JSON, without calls.
     """
     figures: dict[str, Any] = {"notifications": NOTIFICATIONS, "repeats": repeats}
     gc.collect()
-    gc.freeze()  # what other families have left on the heap is not for these functions to look through
+    gc.freeze()  # the collector shall not scan what other families have left on the heap
     published: dict[str, Any] = {}
     for name, parts_of in (("consumer", consumer), ("producer", producer)):
         for hour, now in (("night", EVENING), ("day", DAY)):

@@ -1,7 +1,7 @@
-"""What the delivery queue costs in time: `python -m benchmarks.hop`.
+"""`python -m benchmarks.hop`: measures the latency that the delivery queue adds.
 
-On one embedded AWS, interleaved, after warming up: from `send_message` on delivery to the receiver, against invoking
-the worker directly with the same message, and the whole way from the notification queue.
+Three ways take turns on one embedded AWS, after warming up: from `send_message` on delivery to the receiver, a direct
+invocation of the worker with the same message, and the whole way from the notification queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .stack import ARRIVES_WITHIN_S, Stack, code, deployed
 ROUNDS = 40
 WARM_UP = 10
 SETTLE_S = 0.25
-"""Between two sends, so that none waits for the end of the one before."""
+"""The pause between two sends, so that none waits for the one before."""
 
 
 def main() -> None:

@@ -1,10 +1,12 @@
-"""Isolation: what a release does to a password code that is sent meanwhile, on the deployed stack.
+"""Isolation: measures how much a release delays a password code on the deployed stack.
 
-A hundred thousand notifications are released while codes are put on the notification queue, one by one, and the time
-is taken until the provider has each; in turn with codes on an idle system, several rounds of both. The provider's rate
-paces the release, so that two cores have time to spare: what is measured is the lanes and not the machine. Beside it
-the same released load on the day's own lane, as if there were only one: a code then waits behind all that stands before
-it, far longer than anybody measures. A code that has not arrived in time counts with the time that it was waited for.
+A hundred thousand notifications are released while codes go onto the notification queue one by one. The time of a code
+runs until the provider has it. Rounds during a release and rounds on an idle system take turns. The provider's rate
+paces the release, so that two cores have time to spare: the figure is that of the lanes and not of the machine.
+
+For comparison the same load then stands on the day's own lane, as if there were only one lane. A code waits there
+behind everything before it, longer than anybody wants to measure. A code that does not arrive in time counts with the
+time that was spent waiting for it.
 """
 
 from __future__ import annotations
@@ -25,20 +27,27 @@ from .stack import Stack, code, deployed
 from .world import items, put
 
 RATE_PER_S = 160
-"""The provider's, half of it for each lane: the release then leaves most of two cores idle."""
+"""The provider's rate, half of it for each lane. A release at this rate leaves most of two cores idle."""
 
 BETWEEN_CODES_S = 0.4
 WARM_UP = 10
 BUNDLE_PAUSE_S = 2
-"""A paced worker is never silent for so long within a bundle."""
+"""Longer than any pause that a paced worker makes within a bundle."""
 
 WAITED_FOR_S = 20
-"""Before a code counts as not arrived."""
+"""The time after which a code counts as not arrived."""
+
+
+class Codes(NamedTuple):
+    """Milliseconds from the send of each code to its arrival, and the number of codes that did not arrive in time."""
+
+    ms: list[float]
+    missing: int
 
 
 class Round(NamedTuple):
-    """Milliseconds from the send of a code to its arrival: on an idle system, then during a release, whose `first`
-    codes are apart."""
+    """Milliseconds from the send of a code to its arrival: on an idle system, then during a release. The `first` codes
+    of the release are apart."""
 
     idle: list[float]
     first: list[float]
@@ -46,8 +55,8 @@ class Round(NamedTuple):
 
 
 def measure(rounds: int, released: int, codes: int, shared_wait_s: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Idle and with a release in turn, so many rounds with so many codes each; then with the same load on one shared
-    lane, where nobody waits longer than that for the last code."""
+    """Measure rounds of an idle system and of a release, with so many codes each. Then measure codes on one shared lane
+    with the same load, and wait at most `shared_wait_s` for the last of them."""
     say("isolation: deploying the stack")
     with deployed("isolation", RATE_PER_S) as stack:
         _without_minute_rule(stack)
@@ -60,13 +69,13 @@ def measure(rounds: int, released: int, codes: int, shared_wait_s: float, say: C
         say("isolation: the same load on one shared lane")
         _fill(stack, "Delivery", released)
         _until_delivering(stack)
-        shared, not_arrived = _codes(stack, max(5, codes // 4), give_up_s=shared_wait_s)
-    return figures(released, done, shared, not_arrived, shared_wait_s)
+        shared = _codes(stack, max(5, codes // 4), give_up_s=shared_wait_s)
+    return figures(released, done, shared, shared_wait_s)
 
 
 def _round(stack: Stack, released: int, codes: int) -> Round:
     _codes(stack, WARM_UP, 0.1)
-    idle, missing_idle = _codes(stack, codes)
+    idle = _codes(stack, codes)
 
     _fill(stack, "Wait", released)
     answer = aws.client(stack.endpoint, "lambda").invoke(
@@ -74,22 +83,21 @@ def _round(stack: Stack, released: int, codes: int) -> Round:
     )
     moved = answer["Payload"].read().decode()
     _until_delivering(stack)
-    # The release's workers may have taken the day's warm processes: its first codes wait for a cold start. Apart.
-    first, _ = _codes(stack, WARM_UP, 0.1)
-    during, missing = _codes(stack, codes)
+    # The release may take the day's warm processes, so its first codes wait for a cold start. They are kept apart.
+    first = _codes(stack, WARM_UP, 0.1)
+    during = _codes(stack, codes)
     left = status.depth(stack.sqs, stack.outputs["ScheduleQueueUrl"]).total
-    if missing_idle or missing or not left or f'"released": {released}' not in moved:
+    if idle.missing or during.missing or not left or f'"released": {released}' not in moved:
         raise RuntimeError(
-            f"no fair measurement: {missing_idle} and {missing} codes missing, {left} bundles left, release: {moved}"
+            f"no fair measurement: {idle.missing} and {during.missing} codes missing, {left} bundles left, "
+            f"release: {moved}"
         )
     stack.sqs.purge_queue(QueueUrl=stack.outputs["ScheduleQueueUrl"])
-    return Round(idle, first, during)
+    return Round(idle.ms, first.ms, during.ms)
 
 
-def figures(
-    released: int, rounds: Sequence[Round], shared: Sequence[float], not_arrived: int, shared_wait_s: float
-) -> dict[str, Any]:
-    """What is written of the rounds, and of the codes on one shared lane, of which some were waited for in vain."""
+def figures(released: int, rounds: Sequence[Round], shared: Codes, shared_wait_s: float) -> dict[str, Any]:
+    """The JSON of the rounds, and of the codes on one shared lane."""
     ratio = headline(isolation_p95_ratio=[_p95(each.during) / _p95(each.idle) for each in rounds])
     return ratio | {
         "isolation": {
@@ -99,14 +107,14 @@ def figures(
             "idle": _codes_figures([each.idle for each in rounds]),
             "during_release": _codes_figures([each.during for each in rounds])
             | {"slowest_of_first_codes_ms": max(max(each.first) for each in rounds)},
-            "one_shared_lane": _codes_figures([shared], not_arrived)
+            "one_shared_lane": _codes_figures([shared.ms], shared.missing)
             | {"behind_s": released / (RATE_PER_S / 2), "waited_for_s": shared_wait_s},
         }
     }
 
 
 def _without_minute_rule(stack: Stack) -> None:
-    """Only we start the scheduler meanwhile."""
+    """Switch the minute rule off, so that only this benchmark starts the scheduler."""
     events = aws.client(stack.endpoint, "events")
     for rule in events.list_rules()["Rules"]:
         if "ScheduleExpression" in rule:
@@ -120,7 +128,7 @@ def _fill(stack: Stack, queue: str, count: int) -> None:
 
 
 def _until_delivering(stack: Stack) -> None:
-    """Wait until released notifications arrive at their pace: the workers have started."""
+    """Wait until released notifications arrive at their pace, so that the workers have started."""
     began, before = time.monotonic(), len(stack.provider.arrivals())
     while len(stack.provider.arrivals()) < before + RATE_PER_S:
         if time.monotonic() - began > 60:
@@ -129,7 +137,7 @@ def _until_delivering(stack: Stack) -> None:
 
 
 def _until_idle(stack: Stack) -> None:
-    """Wait until the workers have delivered the bundles that they had."""
+    """Wait until the workers have delivered the bundles that they have."""
     began, before = time.monotonic(), -1
     while (now := len(stack.provider.arrivals())) != before:
         if time.monotonic() - began > 60:
@@ -138,10 +146,8 @@ def _until_idle(stack: Stack) -> None:
         time.sleep(BUNDLE_PAUSE_S)
 
 
-def _codes(
-    stack: Stack, count: int, between_s: float = BETWEEN_CODES_S, give_up_s: float = WAITED_FOR_S
-) -> tuple[list[float], int]:
-    """Send codes at a steady pace and wait for all of them; their milliseconds, and how many never came."""
+def _codes(stack: Stack, count: int, between_s: float = BETWEEN_CODES_S, give_up_s: float = WAITED_FOR_S) -> Codes:
+    """Send codes at a steady pace and wait for all of them."""
     sent: dict[str, datetime] = {}
     for _ in range(count):
         id = f"code-{uuid4()}"
@@ -154,7 +160,8 @@ def _codes(
         arrived = {each.id: each.at for each in stack.provider.arrivals() if each.id in sent}
         time.sleep(0.05)
     now = datetime.now(UTC)
-    return [(arrived.get(id, now) - at).total_seconds() * 1000 for id, at in sent.items()], count - len(arrived)
+    ms = [(arrived.get(id, now) - at).total_seconds() * 1000 for id, at in sent.items()]
+    return Codes(ms, count - len(arrived))
 
 
 def _p95(values: Sequence[float]) -> float:

@@ -2,8 +2,9 @@
 
     python -m benchmarks.latent_provider LATENCY_MS
 
-Prints its port. `GET /` answers with what it got so far: `{"posts": n, "notifications": m, "ids": distinct ids}`. A
-body is one notification or an array of them. One thread and no more parsing than that: what is measured is the worker.
+It prints its port. `GET /` answers with the counts so far: `{"posts": n, "notifications": m, "ids": distinct ids}`. A
+body is one notification or an array of them. It has one thread and parses no more than that, since the worker is to be
+measured and not the provider.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 
 class Provider(asyncio.Protocol):
-    """One connection, kept open for many requests, one after another."""
+    """One connection. It stays open for many requests, one after another."""
 
     latency_s = 0.0
     posts = 0

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.ledger`: what claiming and recording a hundred notifications costs, by three ways to write.
+"""`python -m benchmarks.ledger`: compares three ways to claim and record a hundred notifications.
 
-All three run in turn on one embedded AWS that is started for it, several times, and the medians count. Calls and the
-client's CPU are measured. The write units are what AWS says that it bills: 1 for an item of up to 1 KB, 2 in a
-transaction. The wall clock is this machine's and its emulator's: only the ratio is worth a look.
+All three run in turn, several times, on an embedded AWS that is started for them. The table shows medians. Calls and
+the client's CPU are measured. The write units are those that AWS states: 1 for an item of up to 1 KB, 2 in a
+transaction. The wall time is that of this machine and its emulator, so only its ratio means something.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, NamedTuple
 
-from lambdas.quiet_hours.stores.ledger import Entry, Ledger, ended
+from lambdas.quiet_hours.stores.entries import Entry, ended
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 
 from .world import embedded
@@ -28,7 +29,6 @@ CORE_DOLLARS_PER_S = 0.0000133334 * 1769 / 1024
 """A whole core of Lambda on arm64."""
 
 LEASE = timedelta(seconds=LEASE_S)
-Way = Callable[[Any, Sequence[str], datetime], None]
 
 
 class Sample(NamedTuple):
@@ -40,7 +40,7 @@ class Sample(NamedTuple):
 
 
 def one_by_one(dynamodb: Any, ids: Sequence[str], now: datetime) -> None:
-    """A conditional PutItem to claim each, a PutItem to record it."""
+    """Claim each with a conditional PutItem, and record it with a PutItem."""
     for id in ids:
         dynamodb.put_item(
             TableName=TABLE,
@@ -53,14 +53,14 @@ def one_by_one(dynamodb: Any, ids: Sequence[str], now: datetime) -> None:
 
 
 def transaction_and_batches(dynamodb: Any, ids: Sequence[str], now: datetime) -> None:
-    """The ledger as it is: TransactWriteItems of 100, BatchWriteItem of 25."""
+    """Claim and record with the ledger: TransactWriteItems of 100, BatchWriteItem of 25."""
     ledger = Ledger(dynamodb, TABLE, "benchmark", LEASE)
     claims = ledger.claim(dict.fromkeys(ids), now)
     ledger.delivered(claims.held.values(), now)
 
 
 def partiql_and_batches(dynamodb: Any, ids: Sequence[str], now: datetime) -> None:
-    """BatchExecuteStatement of 25 INSERTs, each with a result of its own; BatchWriteItem of 25."""
+    """Claim with BatchExecuteStatement of 25 INSERTs, each with its own result; record with BatchWriteItem of 25."""
     for start in range(0, len(ids), PARTIQL_STATEMENTS_MAX):
         statements = []
         for id in ids[start : start + PARTIQL_STATEMENTS_MAX]:
@@ -74,12 +74,18 @@ def partiql_and_batches(dynamodb: Any, ids: Sequence[str], now: datetime) -> Non
     Ledger(dynamodb, TABLE, "benchmark", LEASE).delivered([_claim(id, now) for id in ids], now)
 
 
-WAYS: dict[str, tuple[Way, int]] = {
-    "PutItem, PutItem": (one_by_one, 1 + 1),
-    "TransactWriteItems 100, BatchWriteItem 25": (transaction_and_batches, 2 + 1),
-    "BatchExecuteStatement 25, BatchWriteItem 25": (partiql_and_batches, 1 + 1),
+class Way(NamedTuple):
+    """A way to claim and record, and the write units that AWS bills it for each notification."""
+
+    write: Callable[[Any, Sequence[str], datetime], None]
+    write_units: int
+
+
+WAYS = {
+    "PutItem, PutItem": Way(one_by_one, 1 + 1),
+    "TransactWriteItems 100, BatchWriteItem 25": Way(transaction_and_batches, 2 + 1),
+    "BatchExecuteStatement 25, BatchWriteItem 25": Way(partiql_and_batches, 1 + 1),
 }
-"""Each way, and the write units that AWS bills it for each notification."""
 
 
 def _claim(id: str, now: datetime) -> Entry:
@@ -87,16 +93,17 @@ def _claim(id: str, now: datetime) -> Entry:
 
 
 def measure(dynamodb: Any, repeats: int = REPEATS, notifications: int = NOTIFICATIONS) -> dict[str, list[Sample]]:
-    """Run every way in turn, so many times, each time with new ids. Raises `RuntimeError` where one wrote wrongly."""
-    calls = [0]
-    dynamodb.meta.events.register("before-send.dynamodb", lambda **_: calls.__setitem__(0, calls[0] + 1))
+    """Run every way in turn, `repeats` times, each time with new ids. Raises `RuntimeError` if one wrote wrongly."""
+    calls: list[object] = []
+    dynamodb.meta.events.register("before-send.dynamodb", lambda request, **_: calls.append(request))
     samples: dict[str, list[Sample]] = {name: [] for name in WAYS}
     for repeat in range(WARM_UP + repeats):
-        for number, (name, (way, _)) in enumerate(WAYS.items()):
+        for number, (name, way) in enumerate(WAYS.items()):
             ids = [f"order-20201111-{repeat:04}-{number}-{n:04}:paid" for n in range(notifications)]
-            calls[0], cpu, wall = 0, time.process_time(), time.perf_counter()
-            way(dynamodb, ids, datetime.now(UTC))
-            sample = Sample(calls[0], (time.process_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000)
+            calls.clear()
+            cpu, wall = time.process_time(), time.perf_counter()
+            way.write(dynamodb, ids, datetime.now(UTC))
+            sample = Sample(len(calls), (time.process_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000)
             _check(dynamodb, ids[-1])
             if repeat >= WARM_UP:
                 samples[name].append(sample)
@@ -110,14 +117,14 @@ def _check(dynamodb: Any, id: str) -> None:
 
 
 def table(samples: dict[str, list[Sample]]) -> list[str]:
-    """The measurements as Markdown, for each hundred notifications and for a million."""
+    """The measurements as a Markdown table, per hundred notifications and per million."""
     rows = [
         "| claim, record | calls | client CPU ms (min to max) | wall, ratio | write units | "
         "DynamoDB $ per million | worker CPU $ per million |",
         "|---|---|---|---|---|---|---|",
     ]
     fastest_ms = min(median(sample.wall_ms for sample in each) for each in samples.values())
-    for name, (_, units) in WAYS.items():
+    for name, way in WAYS.items():
         cpu = [sample.cpu_ms for sample in samples[name]]
         wall_ms = median(sample.wall_ms for sample in samples[name])
         cells = (
@@ -125,8 +132,8 @@ def table(samples: dict[str, list[Sample]]) -> list[str]:
             f"{median(sample.calls for sample in samples[name]):g}",
             f"{median(cpu):.0f} ({min(cpu):.0f} to {max(cpu):.0f})",
             f"{wall_ms / fastest_ms:.1f}",
-            str(units * NOTIFICATIONS),
-            f"{units * DOLLARS_PER_MILLION_UNITS:.3f}",
+            str(way.write_units * NOTIFICATIONS),
+            f"{way.write_units * DOLLARS_PER_MILLION_UNITS:.3f}",
             f"{median(cpu) / 1000 * 1_000_000 / NOTIFICATIONS * CORE_DOLLARS_PER_S:.3f}",
         )
         rows.append(f"| {' | '.join(cells)} |")
@@ -134,7 +141,7 @@ def table(samples: dict[str, list[Sample]]) -> list[str]:
 
 
 def main() -> None:
-    """Measure on an embedded AWS of our own, and print the table."""
+    """Measure on a new embedded AWS and print the table."""
     with embedded() as world:
         print("\n".join(table(measure(world.dynamodb))))
 

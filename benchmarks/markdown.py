@@ -1,4 +1,4 @@
-"""Tables of the documentation, and where in a page they stand: between `<!-- NAME -->` and `<!-- end -->`."""
+"""Writes the tables of the documentation, which stand between `<!-- NAME -->` and `<!-- end -->` in a page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def rewrite(page: str, name: str, lines: Sequence[str]) -> str:
-    """The page with other lines between a table's marks. Raises `ValueError` where it has none."""
+    """Replace the lines between a table's marks. Raises `ValueError` if the page has no such marks."""
     block = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
     if not block.search(page):
         raise ValueError(f"the page has no <!-- {name} --> … <!-- end -->")

@@ -1,4 +1,4 @@
-"""What every benchmark measures with: calls and what AWS bills for them, CPU, wall time, medians with their spread."""
+"""Measures calls and the units that AWS bills for them, CPU and wall time, and medians with their spread."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 UNIT_BYTES = 64 * 1024
-"""SQS bills a request for each 64 KiB of its payload, of all messages together: https://aws.amazon.com/sqs/pricing/"""
+"""SQS bills one request per 64 KiB of payload, all messages of a call together: https://aws.amazon.com/sqs/pricing/"""
 
 CALL_S = 0.02
-"""What a call to SQS is taken to last where something is derived from counts: a stated assumption, not measured."""
+"""The assumed time of a call to SQS, where a figure is derived from counts. It is stated, not measured."""
 
 
 @dataclass(slots=True)
 class Call:
-    """One call that was answered. `items` are messages, or items of a table; `units` what AWS bills: requests of 64 KiB
-    for SQS; for DynamoDB write units (1 for each KB, 2 in a transaction) and read units (1 for each 4 KB, read
-    strongly; what does not exist costs one as well). `began` and `ended` are `time.perf_counter()`; `began_cpu_s` and
-    `ended_cpu_s` are this process's CPU then."""
+    """One call that was answered.
+
+    `items` are messages, or items of a table. `units` are what AWS bills: requests of 64 KiB for SQS; for DynamoDB
+    write units (1 per KB, 2 in a transaction) and read units (1 per 4 KB read strongly; a missing item costs one as
+    well). `began` and `ended` are `time.perf_counter()`; `began_cpu_s` and `ended_cpu_s` are this process's CPU then.
+    """
 
     operation: str
     queue: str
@@ -36,7 +38,7 @@ class Call:
 
 @contextmanager
 def counted(*clients: Any) -> Iterator[list[Call]]:
-    """Every call that the clients make within the block and that AWS answered, by botocore's event hooks."""
+    """Collect every answered call that the clients make within the block, through botocore's event hooks."""
     calls: list[Call] = []
 
     def asked(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
@@ -60,8 +62,15 @@ def counted(*clients: Any) -> Iterator[list[Call]]:
             client.meta.events.unregister("after-call", answered)
 
 
-def _billed(operation: str, asked: dict[str, Any], answered: dict[str, Any]) -> tuple[int, int, int]:
-    """How many items a call carried, what is billed for it, and its payload in bytes."""
+class Billed(NamedTuple):
+    """The items that a call carried, the units that AWS bills for it, and its payload."""
+
+    items: int
+    units: int
+    payload_bytes: int
+
+
+def _billed(operation: str, asked: dict[str, Any], answered: dict[str, Any]) -> Billed:
     if operation == "SendMessage":
         return _requests([_message_bytes(asked["MessageBody"], asked.get("MessageAttributes"))])
     if operation == "SendMessageBatch":
@@ -72,24 +81,24 @@ def _billed(operation: str, asked: dict[str, Any], answered: dict[str, Any]) -> 
         received = answered.get("Messages", [])
         return _requests([_message_bytes(each["Body"], each.get("MessageAttributes")) for each in received])
     if operation == "DeleteMessageBatch":
-        return len(asked["Entries"]), 1, 0
+        return Billed(len(asked["Entries"]), 1, 0)
     if operation == "TransactWriteItems":
         sizes = [_item_bytes(each["Put"]["Item"]) for each in asked["TransactItems"]]
-        return len(sizes), sum(2 * -(-size // 1024) for size in sizes), sum(sizes)
+        return Billed(len(sizes), sum(2 * -(-size // 1024) for size in sizes), sum(sizes))
     if operation == "BatchWriteItem":
         (puts,) = asked["RequestItems"].values()
         sizes = [_item_bytes(each["PutRequest"]["Item"]) for each in puts]
-        return len(sizes), sum(-(-size // 1024) for size in sizes), sum(sizes)
+        return Billed(len(sizes), sum(-(-size // 1024) for size in sizes), sum(sizes))
     if operation == "BatchGetItem":
         ((table, wanted),) = asked["RequestItems"].items()
         sizes = [_item_bytes(each) for each in answered["Responses"].get(table, [])]
         missing = len(wanted["Keys"]) - len(sizes)
-        return len(wanted["Keys"]), missing + sum(-(-size // 4096) for size in sizes), sum(sizes)
-    return 1, 1, 0
+        return Billed(len(wanted["Keys"]), missing + sum(-(-size // 4096) for size in sizes), sum(sizes))
+    return Billed(1, 1, 0)
 
 
-def _requests(message_bytes: Sequence[int]) -> tuple[int, int, int]:
-    return len(message_bytes), max(1, -(-sum(message_bytes) // UNIT_BYTES)), sum(message_bytes)
+def _requests(message_bytes: Sequence[int]) -> Billed:
+    return Billed(len(message_bytes), max(1, -(-sum(message_bytes) // UNIT_BYTES)), sum(message_bytes))
 
 
 def _message_bytes(body: str, attributes: dict[str, Any] | None) -> int:
@@ -100,7 +109,7 @@ def _message_bytes(body: str, attributes: dict[str, Any] | None) -> int:
 
 
 def _item_bytes(item: dict[str, Any]) -> int:
-    """About what DynamoDB counts: names and values as they are written, a number at most as long as its digits."""
+    """The size as DynamoDB counts it, or a little more: names and values as text; a number counts its digits."""
     return sum(
         len(name.encode()) + sum(len(str(part).encode()) for part in value.values()) for name, value in item.items()
     )
@@ -116,7 +125,7 @@ class Spent:
 
 @contextmanager
 def spent() -> Iterator[Spent]:
-    """Measure a block: filled in when it ends."""
+    """Measure a block. The result is filled in when the block ends."""
     result = Spent()
     cpu, wall = time.process_time(), time.perf_counter()
     try:
@@ -126,7 +135,7 @@ def spent() -> Iterator[Spent]:
 
 
 def cpu_s(function: Callable[[], object], at_least_s: float = 0.05) -> float:
-    """CPU seconds of one run of a short function: run as often as it takes to be well above the clock's grain."""
+    """CPU seconds of one run of a short function, which runs until the sum is well above the clock's resolution."""
     runs = 0
     began = time.process_time()
     while (used := time.process_time() - began) < at_least_s:
@@ -136,14 +145,14 @@ def cpu_s(function: Callable[[], object], at_least_s: float = 0.05) -> float:
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """A median with the least and the most, as they stand in the JSON."""
+    """The median, the minimum and the maximum, in the form of the JSON."""
     return {"median": median(values), "min": min(values), "max": max(values)}
 
 
 def headline(**figures: Sequence[float]) -> dict[str, Any]:
-    """Figures as they are published: the median under each name, and under `<name>_spread` with the least and the most.
+    """Figures in the form in which they are published: the median under each name, and `<name>_spread` beside it.
 
-    A ratio's values are those of pairs measured in one round, so that both had the same machine.
+    The values of a ratio come from pairs that were measured in one round, so that both had the same machine.
     """
     return {name: median(values) for name, values in figures.items()} | {
         f"{name}_spread": spread(values) for name, values in figures.items()

@@ -1,7 +1,7 @@
-"""What AWS asks for each thing: us-east-1, on demand, without free tiers or discounts.
+"""AWS's prices in us-east-1, on demand, without free tiers or discounts.
 
-As collected by 2026-11-23 from the pages named and from articles that quote them. The live pages were not read: check
-them before you rely on a sum.
+They were collected by 2026-11-23 from the pages named and from articles that quote these. The live pages were not read:
+check them before you rely on a sum.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ COLLECTED_BY = "2026-11-23"
 
 
 class Price(NamedTuple):
-    """So many dollars for each `unit`, and where that is stated."""
+    """The dollars per `unit`, and the page that states them."""
 
     dollars: float
     unit: str

@@ -1,4 +1,4 @@
-"""Which AWS quota a night meets first, and the setting that answers it."""
+"""Finds the AWS quota that a night meets first, and the setting that answers it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S
-from lambdas.quiet_hours.delivery.delivery import LANE_SHARE
+from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import DRAINERS, STOP_BEFORE_S
@@ -14,13 +14,13 @@ from simulation.forecast import MINUTE_S, Release
 
 HOUR_S = 3600.0
 WRITE_UNITS = 3
-"""For each delivery at the first attempt: the claim, in a transaction, and the record (docs/decisions/0002)."""
+"""Per delivery at the first attempt: the claim, in a transaction, and the record (docs/decisions/0002)."""
 
 NIGHTS = (1_000_000, 10_000_000, 100_000_000)
 
 
 class Quota(NamedTuple):
-    """`limit` is AWS's default; `need` is what a night asks for when it is to be delivered within an hour."""
+    """A limit, by default that of AWS, and the `need` of a night that is to be delivered within an hour."""
 
     name: str
     limit: float
@@ -29,7 +29,7 @@ class Quota(NamedTuple):
 
 
 def workers(notifications: int) -> float:
-    """Workers at once, when nothing but the provider's 100 ms and the ledger holds them up."""
+    """The workers needed at once, if only the provider's 100 ms and the ledger take time."""
     unpaced_s = Release(0, concurrency=1, rate_per_s=1e9).bundle_s
     return notifications / Release(0).bundle * unpaced_s / HOUR_S
 
@@ -39,7 +39,8 @@ def _write_units_s(notifications: int) -> float:
 
 
 def _in_flight(notifications: int) -> float:
-    """On wait, what the drainers of all runs have received; on the released lane, a bundle for each worker."""
+    """Messages in flight: on wait those that the drainers of all runs have received, on the released lane one per
+    worker."""
     runs = (SCHEDULER_TIMEOUT_S - STOP_BEFORE_S) / MINUTE_S + 1
     return max(runs * DRAINERS * BATCH_MESSAGES_MAX, workers(notifications))
 
@@ -72,7 +73,7 @@ QUOTAS = (
 
 
 def quota_rows() -> list[str]:
-    """What a night asks for, beside the limit. `!` is more than that; bold is what is exceeded the most."""
+    """The table of needs and limits. `!` marks a need above its limit, and the most exceeded one is bold."""
     heads = " | ".join(f"{night // 1_000_000} million" for night in NIGHTS)
     rows = [f"| quota or setting | limit | {heads} | what answers it |", "|---" * (len(NIGHTS) + 3) + "|"]
     first = {night: max(QUOTAS, key=lambda quota: quota.need(night) / quota.limit) for night in NIGHTS}

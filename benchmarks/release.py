@@ -1,9 +1,9 @@
-"""The release: the reference loop against the scheduler, then the scheduler alone with more and more to move.
+"""Measures the release: the reference loop against the scheduler, then the scheduler alone with larger backlogs.
 
-Both move the same notifications between queues of one embedded AWS, in turn, several times. Wall time runs from the
-first call to the last message moved: the empty receives after it, by which each side finds that it is done, are
-reported apart. What is held is prefilled as it would stand there: the scheduler's in the consumer's bundles, the
-reference's as one message each.
+Both move the same notifications between queues of one embedded AWS, in turn, several times. The wall time runs from the
+first call to the last message moved. The empty receives after that, by which each side finds that it is done, are
+reported apart. The wait queue is filled as it would be: with the consumer's bundles for the scheduler, with one message
+per notification for the reference.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .world import MORNING, NOTIFICATION_BYTES, World, items, put
 HELD = 2_000
 PREFILL_AT_ONCE = 10_000
 VERIFIED_MAX = 10_000
-"""Up to so many, every body that arrived is compared; beyond, the messages and notifications are counted."""
+"""Up to this number every body that arrived is compared. Above it messages and notifications are only counted."""
 
 
 def reference_loop(sqs: Any, wait_url: str, schedule_url: str) -> int:
-    """The published loop (Brandi, 2020), kept as it was: ten by a short poll with all attributes, each sent on by
-    itself with its body encoded once more, then the ten deleted; until a receive brings nothing."""
+    """The published loop (Brandi, 2020), unchanged. It receives ten messages by a short poll with all attributes, sends
+    each on by itself with its body encoded once more, and deletes the ten, until a receive is empty."""
     moved = 0
     while True:
         answer = sqs.receive_message(
@@ -50,7 +50,7 @@ def reference_loop(sqs: Any, wait_url: str, schedule_url: str) -> int:
 
 
 def scheduler(world: World, remaining_s: Callable[[], float] = lambda: 10 * SCHEDULER_TIMEOUT_S) -> int:
-    """The scheduler's own function, in the morning; all the time that it wants unless told."""
+    """Run the scheduler's own function in the morning, by default without a limit of time."""
     answer = release(
         world.sqs,
         world.settings,
@@ -64,7 +64,7 @@ def scheduler(world: World, remaining_s: Callable[[], float] = lambda: 10 * SCHE
 
 
 def run(world: World, held: int, side: str) -> dict[str, float]:
-    """Prefill, move, check. Raises `RuntimeError` where something was lost or changed."""
+    """Fill wait, move everything, check. Raises `RuntimeError` if something was lost or changed."""
     here = world.new_queues()
     settings = here.settings
     bodies = []
@@ -84,8 +84,8 @@ def run(world: World, held: int, side: str) -> dict[str, float]:
 
 
 def figures(calls: Sequence[Call], held: int) -> dict[str, float]:
-    """What moving `held` notifications took, from the first call to the end of the last that moved something. Empty
-    receives are counted apart."""
+    """The figures of moving `held` notifications, from the first call to the end of the last one that moved something.
+    Empty receives are counted apart."""
     first = min(calls, key=lambda call: call.began)
     working = [call for call in calls if call.items]
     last = max(working, key=lambda call: call.ended)
@@ -108,7 +108,7 @@ def figures(calls: Sequence[Call], held: int) -> dict[str, float]:
 
 
 def measure(world: World, repeats: int, growth: Mapping[int, int], say: Callable[[str], None]) -> dict[str, Any]:
-    """Both sides in turn, `repeats` times, and the scheduler alone with each size of `growth`, as often as it says."""
+    """Measure both sides in turn, `repeats` times, and the scheduler alone with the sizes and repeats of `growth`."""
     runs: dict[str, list[dict[str, float]]] = {"reference": [], "scheduler": []}
     for repeat in range(repeats):
         for side, done in runs.items():
@@ -145,18 +145,18 @@ def measure(world: World, repeats: int, growth: Mapping[int, int], say: Callable
 
 
 def _columns(runs: Sequence[dict[str, float]]) -> dict[str, list[float]]:
-    """Each figure's values in all runs."""
+    """The values of each figure in all runs."""
     return {name: [each[name] for each in runs] for name in runs[0]}
 
 
 def _alone_s(run: dict[str, float]) -> float:
-    """Seconds for each thousand, derived: one call after another at `CALL_S`, and the CPU between them."""
+    """Seconds per thousand, derived: one call after another at `CALL_S`, and the CPU between them."""
     return run["calls_per_1000"] * CALL_S + run["cpu_ms_per_1000"] / 1000
 
 
 def one_run(cpu_ms_per_1000: Sequence[float], calls_per_1000: Sequence[float]) -> dict[str, float]:
-    """What one run of the scheduler moves on one vCPU, derived: its drainers wait for their calls side by side, their
-    CPU does not overlap, and it stops `STOP_BEFORE_S` before its end."""
+    """The notifications that one run of the scheduler moves on one vCPU, derived. Its drainers wait for their calls
+    side by side, their CPU does not overlap, and the run stops `STOP_BEFORE_S` before its time-out."""
     cpu_s = median(cpu_ms_per_1000) / 1000
     waiting_s = median(calls_per_1000) * CALL_S
     per_1000_s = max(cpu_s, (waiting_s + cpu_s) / DRAINERS)

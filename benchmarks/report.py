@@ -1,4 +1,4 @@
-"""The table on the screen: what was promised, what was measured, and whether it holds."""
+"""Prints the table of targets: what was promised, what was measured, and if the promise holds."""
 
 from __future__ import annotations
 
@@ -9,46 +9,61 @@ from rich.console import Console
 from rich.table import Table
 
 
+class Bound(NamedTuple):
+    """The condition that a promised figure has to meet, and its text."""
+
+    holds: Callable[[float], bool]
+    text: str
+
+
 class Target(NamedTuple):
-    """One promised figure: where it stands in the JSON and what it has to be."""
+    """A promised figure: its name, its key in the JSON, and its bound."""
 
     name: str
     key: str
-    holds: Callable[[float], bool]
-    says: str
+    bound: Bound
+
+
+class Verdict(NamedTuple):
+    """A row of the table of targets."""
+
+    name: str
+    measured: str
+    promised: str
+    verdict: str
 
 
 def number(value: float) -> str:
-    """Three figures, and thousands in groups."""
+    """Write a number with three digits, or with its thousands in groups."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
 
 
-def at_least(most: float) -> tuple[Callable[[float], bool], str]:
-    return (lambda value: value >= most), f"≥ {number(most)}"
+def at_least(least: float) -> Bound:
+    return Bound(lambda value: value >= least, f"≥ {number(least)}")
 
 
-def at_most(least: float) -> tuple[Callable[[float], bool], str]:
-    return (lambda value: value <= least), f"≤ {number(least)}"
+def at_most(most: float) -> Bound:
+    return Bound(lambda value: value <= most, f"≤ {number(most)}")
 
 
 TARGETS = (
-    Target("release: wall time, reference over ours", "release.wall_ratio", *at_least(200)),
-    Target("release: calls per 1,000", "release.calls_per_1000", *at_most(5)),
-    Target("release: billed units over the bytes' limit", "release.units_over_limit", *at_most(1.25)),
-    Target("release: one run of 5 minutes moves", "release.one_run.notifications", *at_least(7_000_000)),
-    Target("release: CPU per 1,000, largest over smallest size", "release.cpu_growth", *at_most(1.2)),
-    Target("worker: CPU, Powertools over ours", "worker.ratio_to_powertools", *at_least(5)),
-    Target("worker: share of the ideal at 100 ms", "worker.share_of_ideal_at_100ms", *at_least(0.9)),
-    Target("consumer: CPU over one JSON round trip", "consumer_over_json", *at_most(3)),
-    Target("producer: CPU over one JSON round trip", "producer_over_json", *at_most(5)),
-    Target("isolation: p95 during a release over idle", "isolation_p95_ratio", *at_most(2)),
+    Target("release: wall time, reference over ours", "release.wall_ratio", at_least(200)),
+    Target("release: calls per 1,000", "release.calls_per_1000", at_most(5)),
+    Target("release: billed units over the bytes' limit", "release.units_over_limit", at_most(1.25)),
+    Target("release: one run of 5 minutes moves", "release.one_run.notifications", at_least(7_000_000)),
+    Target("release: CPU per 1,000, largest over smallest size", "release.cpu_growth", at_most(1.2)),
+    Target("worker: CPU, Powertools over ours", "worker.ratio_to_powertools", at_least(5)),
+    Target("worker: share of the ideal at 100 ms", "worker.share_of_ideal_at_100ms", at_least(0.9)),
+    Target("consumer: CPU over one JSON round trip", "consumer_over_json", at_most(3)),
+    Target("producer: CPU over one JSON round trip", "producer_over_json", at_most(5)),
+    Target("isolation: p95 during a release over idle", "isolation_p95_ratio", at_most(2)),
 )
 
 
 def value(result: dict[str, Any], key: str) -> Any:
-    """The figure at a dotted key; None where its family was not measured."""
+    """The figure at a dotted key, or None where its family was not measured."""
     found: Any = result
     for part in key.split("."):
         found = found.get(part) if isinstance(found, dict) else None
@@ -56,45 +71,41 @@ def value(result: dict[str, Any], key: str) -> Any:
 
 
 def spread_text(found: dict[str, float]) -> str:
-    """A median, and in brackets the least and the most where they differ."""
+    """Write a median, with the minimum and the maximum in brackets where they differ."""
     if found["min"] == found["max"]:
         return number(found["median"])
     return f"{number(found['median'])} ({number(found['min'])} to {number(found['max'])})"
 
 
 def figure_text(result: dict[str, Any], key: str) -> str:
-    """The figure at a dotted key with its spread, where it has one."""
+    """Write the figure at a dotted key, with its spread if it has one."""
     found = value(result, f"{key}_spread")
     return spread_text(found) if isinstance(found, dict) else number(value(result, key) or 0)
 
 
-def rows(result: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """Each target: its name, what was measured, what was promised, and the verdict."""
+def rows(result: dict[str, Any]) -> Iterator[Verdict]:
+    """The verdict on each target whose family was measured."""
     for target in TARGETS:
         measured = value(result, target.key)
         if measured is not None:
-            yield (
-                target.name,
-                figure_text(result, target.key),
-                target.says,
-                "holds" if target.holds(measured) else "missed",
-            )
+            verdict = "holds" if target.bound.holds(measured) else "missed"
+            yield Verdict(target.name, figure_text(result, target.key), target.bound.text, verdict)
 
 
 def show(result: dict[str, Any], console: Console) -> None:
-    """Print the targets, then what else there is by family."""
+    """Print the targets, then the other facts by family."""
     table = Table(title=f"Benchmarks of {result['commit']}" + (" (quick)" if result["quick"] else ""))
     for heading in ("figure", "measured", "promised", ""):
         table.add_column(heading, justify="right" if heading in ("measured", "promised") else "left")
     for row in rows(result):
-        table.add_row(*row, style="" if row[-1] == "holds" else "bold")
+        table.add_row(*row, style="" if row.verdict == "holds" else "bold")
     console.print(table)
     for line in facts(result):
         console.print(f"  {line}", highlight=False)
 
 
 def facts(result: dict[str, Any]) -> Iterator[str]:
-    """What has no target, one sentence each."""
+    """The figures without a target, one sentence each."""
     if run := value(result, "release.one_run"):
         yield (
             f"One scheduler run of 5 minutes on one vCPU moves {run['notifications'] / 1e6:.1f} million notifications "

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.scheduler_profile`: where the time of a release goes, the client's CPU by part and the waiting.
+"""`python -m benchmarks.scheduler_profile`: prints the client's CPU of a release by part, and the waiting.
 
-Releases of 2,000 notifications of 400 bytes, as `make bench` measures them; at this size one thread does all of it. The
-parts are timed around the functions that do them, without a profiler: that would make botocore's many small calls
-dearer than they are.
+The releases are those of `make bench`: 2,000 notifications of 400 bytes. At this size one thread does everything. The
+parts are timed around their functions and without a profiler, which would make botocore's many small calls look dearer
+than they are.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "botocore parsing answers": (ResponseParser, "parse"),
     HOOKS: (measure, "_billed"),
 }
-"""Parts by the function that does each. What one of them calls counts for itself."""
+"""The function that does each part. Where one part calls another, the time counts for the part called."""
 
 REST = "the rest of botocore's calls"
 OWN = "the scheduler's own code: batches, and counting what each body holds"
@@ -47,7 +47,7 @@ ALL = "all of it"
 
 
 class Step(NamedTuple):
-    """One run of a part's function, less what other parts took within it."""
+    """One run of a part's function, without the time of other parts within it."""
 
     part: str
     began: float
@@ -56,7 +56,7 @@ class Step(NamedTuple):
 
 @contextmanager
 def timed() -> Iterator[list[Step]]:
-    """Every run of a part's function within the block."""
+    """Collect every run of a part's function within the block."""
     steps: list[Step] = []
     inside: list[Spent] = []
 
@@ -82,8 +82,15 @@ def timed() -> Iterator[list[Step]]:
         yield steps
 
 
-def one_release(world: World) -> tuple[dict[str, Spent], list[Call]]:
-    """What each part took from the first call to the last message moved, and the calls that moved something."""
+class Profile(NamedTuple):
+    """The time of each part from the first call to the last message moved, and the calls that moved something."""
+
+    parts: dict[str, Spent]
+    calls: list[Call]
+
+
+def one_release(world: World) -> Profile:
+    """Profile a release. Raises `RuntimeError` if not everything was moved."""
     put(world.sqs, world.settings.wait_queue_url, pack(items(release.HELD)))
     with timed() as steps, counted(world.sqs) as calls:
         moved = release.scheduler(world)
@@ -102,7 +109,7 @@ def one_release(world: World) -> tuple[dict[str, Spent], list[Call]]:
     by_botocore = [found[part] for part in PARTS if part != HOOKS]
     found[REST] = _less(in_calls, *by_botocore)
     found[OWN] = _less(found[ALL], in_calls, found[HOOKS])
-    return found, working
+    return Profile(found, working)
 
 
 def _less(whole: Spent, *parts: Spent) -> Spent:
@@ -120,13 +127,14 @@ def main() -> None:
     print(f"moving {release.HELD:,} notifications, medians of {RELEASES} releases (least to most)\n")
     print(f"{'':70}{'CPU ms':>24}{'wall ms':>24}")
     for part in (OWN, *PARTS, REST, ALL):
-        took = [found[part] for found, _ in releases]
+        took = [each.parts[part] for each in releases]
         print(f"{part:70}{_text([each.cpu_s for each in took]):>24}{_text([each.wall_s for each in took]):>24}")
-    waited = [found[ALL].wall_s - found[ALL].cpu_s for found, _ in releases]
-    print(f"{'wall less CPU: what the server takes, and whoever else is on these cores':94}{_text(waited):>24}")
+    whole = [each.parts[ALL] for each in releases]
+    waited = [each.wall_s - each.cpu_s for each in whole]
+    print(f"{'wall less CPU: the time of the server, and of others on these cores':94}{_text(waited):>24}")
     print(f"\n{'one call':70}{'CPU ms':>24}{'wall ms':>24}")
-    for operation in dict.fromkeys(call.operation for _, calls in releases for call in calls):
-        calls = [call for _, made in releases for call in made if call.operation == operation]
+    for operation in dict.fromkeys(call.operation for each in releases for call in each.calls):
+        calls = [call for each in releases for call in each.calls if call.operation == operation]
         cpu, wall = [call.ended_cpu_s - call.began_cpu_s for call in calls], [call.ended - call.began for call in calls]
         print(f"{operation:70}{_text(cpu):>24}{_text(wall):>24}")
 

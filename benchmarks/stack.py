@@ -1,4 +1,4 @@
-"""The deployed stack, for what is measured from outside: by day, with a provider that writes down what arrives."""
+"""Deploys the stack for measurements from outside: by day, with a provider that records what arrives."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Stack:
         return aws.client(self.endpoint, "sqs")
 
     def arrival(self, id: str, within_s: float = ARRIVES_WITHIN_S) -> datetime | None:
-        """When the provider got it; None where it did not within that time."""
+        """The time at which the provider got the notification, or None if it did not within `within_s`."""
         deadline = time.monotonic() + within_s
         while True:
             for arrival in reversed(self.provider.arrivals()):
@@ -44,14 +44,15 @@ class Stack:
 
 @contextmanager
 def deployed(name: str, rate_per_s: float | None = None) -> Iterator[Stack]:
-    """The stack with quiet hours that are far away; `rate_per_s` is the provider's, for both lanes together."""
+    """Deploy the stack with quiet hours that are far away. `rate_per_s` is the provider's rate for both lanes
+    together."""
     directory = BUILD / f"bench-{name}"
-    shutil.rmtree(directory, ignore_errors=True)  # the book of an earlier run has the same ids
+    shutil.rmtree(directory, ignore_errors=True)  # the record of an earlier run has the same ids
     provider = Provider(directory / "received.jsonl")
     embedded = server.start(server.free_port(), directory / "server")
     try:
         provider.start()
-        # A window that is not now, whenever this runs.
+        # Quiet hours begin in eleven hours, whenever this runs.
         start, end = (f"{(datetime.now(UTC).hour + hours) % 24:02}:00" for hours in (11, 12))
         context = ["-c", "timezone=UTC", "-c", f"quietHoursStart={start}", "-c", f"quietHoursEnd={end}"]
         outputs = deploy.deploy(embedded.endpoint, directory, context)
@@ -66,6 +67,6 @@ def deployed(name: str, rate_per_s: float | None = None) -> Iterator[Stack]:
 
 
 def code(id: str, now: datetime) -> str:
-    """A password code as it travels: critical, so that no quiet hours hold it."""
+    """The body of a password code. It is critical, so that quiet hours do not hold it."""
     candidate = {"channel": "webhook", "address": "bench", "content": {"body": "123456"}, "category": "critical"}
     return accept(candidate, default_id=id, now=now)[1]

@@ -1,13 +1,13 @@
-"""The whole path, by hop: calls, billed units, ledger and consent units for a thousand notifications.
+"""Measures the whole path by hop: calls, billed units, ledger and consent units for a thousand notifications.
 
-The functions' own code runs in this process against the queues and tables of an embedded AWS; what Lambda's event
-sources do is done here in their place: a receive of up to ten messages, the function, a delete. How they poll on AWS,
-idle polls above all, is up to AWS: none is counted. Three ways to come in, and the lane by day and by night:
+The functions' own code runs in this process against the queues and tables of an embedded AWS. This code also does the
+work of Lambda's event sources: a receive of up to ten messages, the function, a delete. Empty polls are not counted,
+since their number is up to AWS. There are four ways in, each by the day's lane and by the night's:
 
 - `bulk`: one request to the producer;
 - `single_high_rate`: one request each, so fast that the consumer gets ten at once, its batch without a window;
-- `single_high_rate_window`: the same with a batching window, by which the consumer gets them all at once;
-- `single_trickle`: one at a time, nothing to pack.
+- `single_high_rate_window`: the same with a batching window, so that the consumer gets all of them at once;
+- `single_trickle`: one at a time, so that there is nothing to pack.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
@@ -33,17 +33,25 @@ from .world import EVENING, MORNING, World, candidates, record
 DAY = MORNING + timedelta(hours=4)
 CONSUMER_BATCH_WITH_WINDOW = 1_000
 
-WAYS = {  # how many notifications a request has, and how many messages the consumer gets at most
-    "bulk": (10_000, BATCH_MESSAGES_MAX),
-    "single_high_rate": (1, BATCH_MESSAGES_MAX),
-    "single_high_rate_window": (1, CONSUMER_BATCH_WITH_WINDOW),
-    "single_trickle": (1, 1),
+
+class WayIn(NamedTuple):
+    """Notifications per request, and the most messages that the consumer gets at once."""
+
+    request_size: int
+    consumer_batch: int
+
+
+WAYS = {
+    "bulk": WayIn(10_000, BATCH_MESSAGES_MAX),
+    "single_high_rate": WayIn(1, BATCH_MESSAGES_MAX),
+    "single_high_rate_window": WayIn(1, CONSUMER_BATCH_WITH_WINDOW),
+    "single_trickle": WayIn(1, 1),
 }
 
 
 @dataclass
 class Tally:
-    """The calls of each hop, in the order in which the hops were first reached."""
+    """The calls of each hop, in the order in which the hops were reached first."""
 
     calls: list[Call]
     hops: dict[str, list[Call]] = field(default_factory=dict)
@@ -56,23 +64,24 @@ class Tally:
         self.hops.setdefault(name, []).extend(self.since_hop())
 
     def since_hop(self) -> list[Call]:
-        """The calls of the hop that is under way."""
+        """The calls of the current hop so far."""
         return self.calls[self._began :]
 
 
 def travel(world: World, way: str, lane: str, notifications: int, provider_url: str) -> dict[str, dict[str, float]]:
-    """Send so many along the whole path. Raises `RuntimeError` where one does not arrive. Figures for each thousand."""
+    """Send notifications along the whole path and return the figures per thousand, by hop. Raises `RuntimeError` if one
+    does not arrive."""
     here = world.new_queues()
     sqs, settings, policy = here.sqs, here.settings, here.settings.quiet_hours()
     now = EVENING if lane == "night" else DAY
-    request_size, consumer_batch = WAYS[way]
+    way_in = WAYS[way]
     given = list(candidates(notifications))
     channel = webhook(provider_url)
     with counted(sqs, here.dynamodb) as calls:
         tally = Tally(calls)
-        for start in range(0, notifications, request_size):
+        for start in range(0, notifications, way_in.request_size):
             with tally.hop("producer"):
-                request = {"notifications": given[start : start + request_size]}
+                request = {"notifications": given[start : start + way_in.request_size]}
                 accept_all(request, now, sqs, here.dynamodb, settings, policy, lambda: "")
 
         def judge(records: Sequence[dict[str, Any]]) -> None:
@@ -84,10 +93,10 @@ def travel(world: World, way: str, lane: str, notifications: int, provider_url: 
             for each in records:
                 deliver(here, Message(each["body"]), channel, DAY)
 
-        _feed(tally, sqs, settings.notification_queue_url, consumer_batch, now, "consumer", judge, notifications)
+        _feed(tally, sqs, settings.notification_queue_url, way_in.consumer_batch, now, "consumer", judge, notifications)
         if lane == "night":
             held = sum(call.items for call in calls if call.queue == settings.wait_queue_url.rpartition("/")[2])
-            with tally.hop("scheduler"):  # ended when all has been moved: how long it looks for more is counted nowhere
+            with tally.hop("scheduler"):  # ended when all has been moved: empty receives are not counted
                 scheduler(here, lambda: SCHEDULER_TIMEOUT_S if _deleted(tally.since_hop()) < held else 0)
         lane_url = settings.schedule_queue_url if lane == "night" else settings.delivery_queue_url
         _feed(tally, sqs, lane_url, 1, now, "worker", call_provider, notifications)
@@ -105,7 +114,7 @@ def _feed(
     function: Callable[[Sequence[dict[str, Any]]], None],
     notifications: int,
 ) -> None:
-    """What an event source does, until so many notifications have gone through."""
+    """Do the work of an event source until so many notifications have gone through the function."""
     left = notifications
     while left:
         received: list[dict[str, Any]] = []
@@ -139,7 +148,7 @@ def _notifications(body: str) -> int:
 
 
 def _figures(tally: Tally, notifications: int) -> dict[str, dict[str, float]]:
-    """Empty receives are left out: they depend on how long nothing came, not on how much did."""
+    """Leave out empty receives: their number depends on time, not on the number of notifications."""
     per_1000 = 1000 / notifications
     figures = {}
     for name, calls in tally.hops.items():
@@ -157,7 +166,7 @@ def _figures(tally: Tally, notifications: int) -> dict[str, dict[str, float]]:
 
 
 def measure(world: World, notifications: int, trickle: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Every way in, by both lanes. Counts are exact and need no repeating."""
+    """Measure every way in by both lanes. The counts are exact, so once is enough."""
     figures: dict[str, Any] = {}
     with provider(0) as url:
         for way in WAYS:

@@ -1,8 +1,8 @@
-"""The worker: one bundle an invocation, against the same work done with Powertools one record after another.
+"""Measures the worker, one bundle per invocation, against the same work with Powertools, one record after another.
 
-Both call the same provider on this machine through the same HTTP client and keep their record in a table of the same
-embedded AWS. The worker does more: it reads each recipient's consent and judges again before each call, which the other
-side is spared. CPU is that of the worker's process; the provider and the embedded AWS are processes of their own.
+Both call the same provider on this machine through the same HTTP client, and both keep their records in a table of the
+same embedded AWS. The worker does more: it also reads each recipient's consent and judges again before each call. The
+CPU is that of the worker's process; the provider and the embedded AWS have processes of their own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
@@ -49,8 +49,8 @@ LATENCY_MS = 100
 
 
 class ManyACall:
-    """A provider that takes a hundred notifications in one POST. Real ones are the channels' business; this is the
-    webhook's client with another body."""
+    """A channel to a provider that takes a hundred notifications in one POST: the webhook's client with another
+    body."""
 
     deadline_s = DEADLINE_S
     rate_per_s = None
@@ -59,24 +59,24 @@ class ManyACall:
     can_resend = True
 
     def __init__(self, url: str) -> None:
-        self._poster = PostClient(url, DEADLINE_S, local=True)
+        self._client = PostClient(url, DEADLINE_S, local=True)
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
-        answer = self._poster.post({"content-type": "application/json"}, to_text(list(notifications)).encode())
+        answer = self._client.post({"content-type": "application/json"}, to_text(list(notifications)).encode())
         return [DELIVERED if answer.status == 204 else Outcome("retry", f"http_{answer.status}")] * len(notifications)
 
     def close(self) -> None:
-        self._poster.close()
+        self._client.close()
 
 
 def webhook(url: str) -> WebhookChannel:
-    """The real channel, with a provider that takes all that comes."""
+    """The real channel, to a provider that takes everything."""
     return WebhookChannel({"url": url, "rate_per_s": 100_000}, utc_now, local=True)
 
 
 @contextmanager
 def provider(latency_ms: float) -> Iterator[str]:
-    """A provider's URL; its process ends with the block."""
+    """Run a provider in a process of its own for the length of a block. Gives its URL."""
     with TemporaryDirectory() as directory:
         env = {**os.environ, "PYTHONPATH": str(ROOT)}
         log = Path(directory) / "provider.log"
@@ -96,8 +96,8 @@ def deliver(
     start: datetime = MORNING,
     side_by_side: SideBySide = in_threads,
 ) -> None:
-    """One invocation of the worker with one bundle, on a clock that shows `start` and runs. Raises `RuntimeError` where
-    not all of it was delivered."""
+    """Invoke the worker once with one bundle, on a running clock that shows `start` first. Raises `RuntimeError` if not
+    all of the bundle was delivered."""
     began = time.monotonic()
 
     def now() -> datetime:
@@ -122,8 +122,8 @@ def deliver(
 
 
 def with_powertools(world: World, channel: Channel) -> Callable[[Sequence[Message]], None]:
-    """The same work as Powertools has it: a batch processor gives one record after another to an idempotent function
-    that calls the provider. Its records are in the ledger's table, under keys of its own."""
+    """Do the same work with Powertools: a batch processor gives one record after another to an idempotent function,
+    which calls the provider. Its records are in the ledger's table, under its own keys."""
     config = IdempotencyConfig(event_key_jmespath="id")
     store = DynamoDBPersistenceLayer(world.settings.ledger_table, boto3_client=world.dynamodb)
     processor = BatchProcessor(EventType.SQS)
@@ -152,64 +152,93 @@ def with_powertools(world: World, channel: Channel) -> Callable[[Sequence[Messag
     return invoke
 
 
-def _arrived(url: str) -> dict[str, int]:
+class Arrived(NamedTuple):
+    """The counts of a provider."""
+
+    notifications: int
+    distinct_ids: int
+
+
+def _arrived(url: str) -> Arrived:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=10) as answer:
-        return json.load(answer)
+        counts = json.load(answer)
+    return Arrived(counts["notifications"], counts["ids"])
+
+
+class Sample(NamedTuple):
+    """One bundle by one way."""
+
+    cpu_ms_per_notification: float
+    wall_ms_per_notification: float
+    table_calls_per_1000: float
+
+
+Way = Callable[[Message, Sequence[Message]], None]
+"""Delivers notifications, which it gets as one bundle and as single messages."""
+
+
+def _ways(world: World, at_once: str, slow: str) -> dict[str, Way]:
+    channels: dict[str, Channel] = {
+        "one_a_call": webhook(at_once),
+        "many_a_call": ManyACall(at_once),
+        "one_a_call_100ms": webhook(slow),
+        "many_a_call_100ms": ManyACall(slow),
+    }
+    sequential = with_powertools(world, webhook(at_once))
+
+    def by_worker(channel: Channel) -> Way:
+        return lambda bundle, singles: deliver(world, bundle, channel)
+
+    ways = {name: by_worker(channel) for name, channel in channels.items()}
+    return ways | {"powertools": lambda bundle, singles: sequential(singles)}
+
+
+def _sample(world: World, way: Way) -> Sample:
+    """Deliver a bundle of notifications that nobody has seen before."""
+    given = list(items(BUNDLE))
+    (bundle,), singles = pack(given), [Message(item.text) for item in given]
+    with counted(world.dynamodb) as calls, spent() as used:
+        way(bundle, singles)
+    return Sample(used.cpu_s * 1000 / BUNDLE, used.wall_s * 1000 / BUNDLE, 1000 * len(calls) / BUNDLE)
 
 
 def measure(world: World, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Every way in turn, `repeats` times, each time with a bundle of notifications that nobody has seen before."""
-    samples: dict[str, list[dict[str, float]]] = {}
+    """Measure every way in turn, `repeats` times, after one round to warm up."""
+    samples: dict[str, list[Sample]] = {}
     with provider(0) as at_once, provider(LATENCY_MS) as slow:
-        sequential = with_powertools(world, webhook(at_once))
-        channels: dict[str, Channel] = {
-            "one_a_call": webhook(at_once),
-            "many_a_call": ManyACall(at_once),
-            "one_a_call_100ms": webhook(slow),
-            "many_a_call_100ms": ManyACall(slow),
-        }
+        ways = _ways(world, at_once, slow)
         for repeat in range(1 + repeats):
             say(f"worker: round {repeat} of {repeats}" if repeat else "worker: warming up")
-            for name in (*channels, "powertools"):
-                given = list(items(BUNDLE))
-                (bundle,), singles = pack(given), [Message(item.text) for item in given]
-                with counted(world.dynamodb) as calls, spent() as used:
-                    if name == "powertools":
-                        sequential(singles)
-                    else:
-                        deliver(world, bundle, channels[name])
+            for name, way in ways.items():
+                sample = _sample(world, way)
                 if repeat:
-                    each = {
-                        "cpu_ms_per_notification": used.cpu_s * 1000 / BUNDLE,
-                        "wall_ms_per_notification": used.wall_s * 1000 / BUNDLE,
-                        "table_calls_per_1000": 1000 * len(calls) / BUNDLE,
-                    }
-                    samples.setdefault(name, []).append(each)
-        sent = {name: _arrived(url) for name, url in (("0 ms", at_once), ("100 ms", slow))}
-    if any(each["notifications"] != each["ids"] or each["ids"] % BUNDLE for each in sent.values()):
-        raise RuntimeError(f"the provider did not get each notification once: {sent}")
-    ways_measured = {
-        name: {key: spread([each[key] for each in done]) for key in done[0]} for name, done in samples.items()
-    }
-    cpu_ms = {way: [each["cpu_ms_per_notification"] for each in done] for way, done in samples.items()}
-    at_once_of_ours = webhook("http://127.0.0.1/").side_by_side
-    ideal_ms = -(-BUNDLE // at_once_of_ours) * LATENCY_MS / BUNDLE
+                    samples.setdefault(name, []).append(sample)
+        arrived = [_arrived(url) for url in (at_once, slow)]
+    if any(each.notifications != each.distinct_ids or each.distinct_ids % BUNDLE for each in arrived):
+        raise RuntimeError(f"the provider did not get each notification once: {arrived}")
+    return _figures(samples, repeats)
+
+
+def _figures(samples: dict[str, list[Sample]], repeats: int) -> dict[str, Any]:
+    cpu_ms = {way: [each.cpu_ms_per_notification for each in done] for way, done in samples.items()}
+    side_by_side = webhook("http://127.0.0.1/").side_by_side
+    ideal_ms = -(-BUNDLE // side_by_side) * LATENCY_MS / BUNDLE
+    pairs = zip(cpu_ms["powertools"], cpu_ms["one_a_call"], strict=True)
     return {
         "bundle": BUNDLE,
         "repeats": repeats,
-        "side_by_side": at_once_of_ours,
+        "side_by_side": side_by_side,
         **headline(
-            ratio_to_powertools=[
-                theirs / ours for theirs, ours in zip(cpu_ms["powertools"], cpu_ms["one_a_call"], strict=True)
-            ],
+            ratio_to_powertools=[theirs / ours for theirs, ours in pairs],
             per_second_per_core=[1000 / each for each in cpu_ms["one_a_call"]],
             per_second_per_core_many_a_call=[1000 / each for each in cpu_ms["many_a_call"]],
-            share_of_ideal_at_100ms=[
-                ideal_ms / each["wall_ms_per_notification"] for each in samples["one_a_call_100ms"]
-            ],
+            share_of_ideal_at_100ms=[ideal_ms / each.wall_ms_per_notification for each in samples["one_a_call_100ms"]],
         ),
-        "ways": ways_measured,
+        "ways": {
+            way: {key: spread([getattr(each, key) for each in done]) for key in Sample._fields}
+            for way, done in samples.items()
+        },
     }
 
 

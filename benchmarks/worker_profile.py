@@ -1,21 +1,20 @@
-"""`python -m benchmarks.worker_profile`: where the worker's CPU and its time go.
+"""`python -m benchmarks.worker_profile`: prints what the worker's CPU and its time are spent on.
 
-CPU by the functions that it is made of: bundles of a hundred to a provider that answers at once, one call after
-another, so that threads do not blur it; first with clients that validate their parameters and then with the worker's
-own. How it grows with the threads. Then time: bundles to a provider that takes 100 ms for each call, as the worker
-makes them, and what happens when.
+First the CPU by function, for bundles of a hundred to a provider that answers at once. The calls come one after another
+here, so that threads do not blur the figures, once with clients that validate their parameters and once with the
+worker's own clients. Next the CPU with more and more threads. Last a timeline of bundles to a provider that takes 100
+ms per call.
 """
 
 from __future__ import annotations
 
 import cProfile
-import pstats
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.channels.channel import Outcome
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
@@ -24,21 +23,23 @@ from lambdas.quiet_hours.notification.notification import Notification
 from lambdas.quiet_hours.side_by_side import in_threads
 from local.aws import client
 
+from . import profiling
 from .measure import counted, spent, spread
+from .profiling import Part
 from .worker import BUNDLE, LATENCY_MS, deliver, provider, utc_now, webhook
 from .world import World, embedded, items
 
 BUNDLES = 20
 PARTS = {
-    "reading the bundle": ("bundle.py", "read"),
-    "claiming": ("ledger.py", "claim"),
-    "reading consents": ("consent.py", "read_consents"),
-    "judging": ("delivery.py", "_judge"),
-    "the provider's call": ("webhook.py", "send"),
-    "recording": ("ledger.py", "delivered"),
-    "of these: botocore validating": ("botocore/validate.py", "serialize_to_request"),
+    "reading the bundle": Part("bundle.py", "read"),
+    "claiming": Part("ledger.py", "claim"),
+    "reading consents": Part("consents.py", "read_consents"),
+    "judging": Part("delivery.py", "_judge"),
+    "the provider's call": Part("webhook.py", "send"),
+    "recording": Part("ledger.py", "delivered"),
+    "of these: botocore validating": Part("botocore/validate.py", "serialize_to_request"),
 }
-"""Parts by the function that does each: the file's end, and the name."""
+"""The function that does each part."""
 
 CALLS = "the provider's calls"
 FIRST = "of these, the first of each thread"
@@ -47,13 +48,13 @@ TABLE_CALLS = {
     "reading consents": "BatchGetItem",
     "recording": "BatchWriteItem",
 }
-"""What the worker does with its tables, by the operation that does it."""
+"""The operation of each of the worker's calls to its tables."""
 
 WHEN = ("first begun", "last begun", "last over")
 
 
 class Noting(WebhookChannel):
-    """The webhook channel, with a note of when each call began and ended."""
+    """The webhook channel. It notes when each call began and ended."""
 
     def __init__(self, url: str) -> None:
         super().__init__({"url": url, "rate_per_s": 100_000}, utc_now, local=True)
@@ -71,8 +72,8 @@ def one_after_another(function: Callable[[Any], Any], given: Sequence[Any], at_o
     return [function(each) for each in given]
 
 
-def profile(world: World, url: str) -> dict[str, float]:
-    """CPU milliseconds for each notification, by part, under a profiler that slows everything alike."""
+def profiled_ms(world: World, url: str) -> dict[str, float]:
+    """CPU milliseconds per notification, by part. The profiler slows everything alike."""
     profiler = cProfile.Profile(time.process_time)
     channel = webhook(url)
     for _ in range(BUNDLES):
@@ -80,19 +81,20 @@ def profile(world: World, url: str) -> dict[str, float]:
         profiler.enable()
         deliver(world, bundle, channel, side_by_side=one_after_another)
         profiler.disable()
-    stats: Any = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
-    found = {"all of it": sum(own for _, _, own, _, _ in stats.values())}
-    for part, (file, name) in PARTS.items():
-        found[part] = sum(
-            total
-            for (path, _, function), (_, _, _, total, _) in stats.items()
-            if path.endswith(file) and function == name
-        )
-    return {part: seconds * 1000 / BUNDLES / BUNDLE for part, seconds in found.items()}
+    profile = profiling.read(profiler, PARTS)
+    seconds = {"all of it": profile.all_s, **profile.parts_s}
+    return {part: each * 1000 / BUNDLES / BUNDLE for part, each in seconds.items()}
 
 
-def timeline(world: World, url: str) -> dict[str, list[tuple[float, float]]]:
-    """When each call of one bundle began and ended, in milliseconds since the worker had the bundle."""
+class Step(NamedTuple):
+    """A call or another step, in milliseconds since the worker had the bundle."""
+
+    began: float
+    ended: float
+
+
+def timeline(world: World, url: str) -> dict[str, list[Step]]:
+    """Deliver one bundle, and return when each call began and ended."""
     (bundle,) = pack(items(BUNDLE))
     channel = Noting(url)
     with counted(world.dynamodb) as calls:
@@ -105,24 +107,26 @@ def timeline(world: World, url: str) -> dict[str, list[tuple[float, float]]]:
     }
     noted |= {CALLS: channel.noted, FIRST: sorted(channel.noted)[: channel.side_by_side], "all of it": [(start, end)]}
     return {
-        step: [((began - start) * 1000, (ended - start) * 1000) for began, ended in pairs]
-        for step, pairs in noted.items()
+        name: [Step((began - start) * 1000, (ended - start) * 1000) for began, ended in pairs]
+        for name, pairs in noted.items()
     }
 
 
-def print_timeline(bundles: Sequence[dict[str, list[tuple[float, float]]]]) -> None:
-    """The medians of several bundles, a line for each step in the order in which they begin."""
+def print_timeline(bundles: Sequence[dict[str, list[Step]]]) -> None:
+    """Print the medians of several bundles, one line per step, in the order in which the steps begin."""
     ideal_ms = -(-BUNDLE // WebhookChannel.side_by_side) * LATENCY_MS
     print(f"\n{f'{LATENCY_MS} ms a call, ms since the bundle came':42}" + "".join(f"{name:>24}" for name in WHEN))
-    for step in ("claiming", "reading consents", CALLS, FIRST, "recording", "all of it"):
-        pairs = [bundle[step] for bundle in bundles]
-        when = (
-            [min(began for began, _ in each) for each in pairs],
-            [max(began for began, _ in each) for each in pairs],
-            [max(ended for _, ended in each) for each in pairs],
+    for name in ("claiming", "reading consents", CALLS, FIRST, "recording", "all of it"):
+        of_bundles = [bundle[name] for bundle in bundles]
+        times_ms = (
+            [min(step.began for step in steps) for steps in of_bundles],
+            [max(step.began for step in steps) for steps in of_bundles],
+            [max(step.ended for step in steps) for steps in of_bundles],
         )
-        print(f"{f'{step}, {len(pairs[0])}':42}" + "".join(f"{_text(each):>24}" for each in when))
-    print(f"share of the ideal {ideal_ms} ms: {ideal_ms / median(each['all of it'][0][1] for each in bundles):.3f}")
+        label = f"{name}, {len(of_bundles[0])}"
+        print(f"{label:42}" + "".join(f"{_text(each):>24}" for each in times_ms))
+    whole_ms = median(step.ended for bundle in bundles for step in bundle["all of it"])
+    print(f"share of the ideal {ideal_ms} ms: {ideal_ms / whole_ms:.3f}")
 
 
 def _text(values: Sequence[float]) -> str:
@@ -136,7 +140,7 @@ def main() -> None:
         worlds = {"validating": replace(world, dynamodb=client(endpoint, "dynamodb")), "the worker's": world}
         for _ in range(2):
             deliver(world, pack(items(BUNDLE))[0], webhook(url))
-        profiles = {name: profile(each, url) for name, each in worlds.items()}
+        profiles = {name: profiled_ms(each, url) for name, each in worlds.items()}
         print(f"{'profiled, CPU ms a notification':34}" + "".join(f"{name:>16}" for name in profiles))
         for part in next(iter(profiles.values())):
             print(f"{part:34}" + "".join(f"{found[part]:16.3f}" for found in profiles.values()))
@@ -157,7 +161,7 @@ def main() -> None:
 
 
 def _pool(function: Callable[[Any], Any], given: Sequence[Any], at_once: int) -> list[Any]:
-    """`SideBySide` with all of its threads from the beginning."""
+    """`SideBySide` with all of its threads from the start."""
     with ThreadPoolExecutor(at_once) as pool:
         return list(pool.map(function, given))
 

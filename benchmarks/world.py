@@ -1,4 +1,4 @@
-"""What the benchmarks run on: an embedded AWS with queues and tables but no functions, and notifications to send."""
+"""The surroundings of the benchmarks: an embedded AWS with queues and tables but no functions, and notifications."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ class World:
     settings: Settings
 
     def new_queues(self) -> World:
-        """The same with queues that nobody has used: what one run leaves cannot slow the next."""
+        """The same world with new queues, so that one run cannot slow the next by what it leaves."""
         return replace(self, settings=_queues(self.sqs))
 
     def drop_queues(self) -> None:
-        """Give the memory back that the queues hold."""
+        """Delete the queues, which frees their memory."""
         for name in QUEUES:
             self.sqs.delete_queue(QueueUrl=getattr(self.settings, f"{name}_queue_url"))
 
 
 @contextmanager
 def embedded() -> Iterator[World]:
-    """An embedded AWS of our own, ended with the block."""
+    """Run a new embedded AWS for the length of a block."""
     with TemporaryDirectory() as directory:
         aws = server.start(server.free_port(), Path(directory) / "aws")
         try:
@@ -65,7 +65,7 @@ def embedded() -> Iterator[World]:
 
 
 def make_table(dynamodb: Any, table: str, key: str) -> None:
-    """A table as the stack has it, as far as reading and writing go."""
+    """Make a table that reads and writes like the stack's."""
     dynamodb.create_table(
         TableName=table,
         KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
@@ -85,7 +85,7 @@ def _queues(sqs: Any) -> Settings:
 def candidates(
     count: int, prefix: str = "", category: str = "advertising", size_bytes: int = NOTIFICATION_BYTES
 ) -> Iterator[dict[str, Any]]:
-    """Notifications as a client sends them, each of `size_bytes` once it is accepted, most of them Korean text."""
+    """Notifications as a client sends them, mostly Korean text. Each has `size_bytes` once it is accepted."""
     prefix = prefix or f"campaign-{uuid4().hex[:8]}"
 
     def candidate(number: int, body: str) -> dict[str, Any]:
@@ -101,8 +101,8 @@ def candidates(
 
 
 def items(count: int, prefix: str = "", category: str = "advertising") -> Iterator[Item]:
-    """The same as the producer puts them on the queue: one is accepted and the others are numbered after it, since a
-    million take long."""
+    """The same notifications as the producer puts them on the queue. Only one is really accepted, and the others are
+    numbered copies of it, since accepting a million takes long."""
     (candidate,) = candidates(1, prefix, category)
     first, text = accept(candidate, default_id="", now=EVENING)
     for number in range(count):
@@ -112,13 +112,13 @@ def items(count: int, prefix: str = "", category: str = "advertising") -> Iterat
 
 
 def put(sqs: Any, queue_url: str, messages: Sequence[Message]) -> None:
-    """Put messages on a queue. Raises `RuntimeError` where some were not taken."""
+    """Put messages on a queue. Raises `RuntimeError` if some were not taken."""
     if refused := send(sqs, queue_url, messages):
         raise RuntimeError(f"{len(refused)} of {len(messages)} messages were not taken: {set(refused.values())}")
 
 
 def record(body: str, queue_url: str, sent_at: datetime = EVENING, message_id: str = "") -> dict[str, Any]:
-    """A message as Lambda hands it to a function, at its first receive."""
+    """A message in the form in which Lambda hands it to a function, at its first receive."""
     return {
         "messageId": message_id or str(uuid4()),
         "receiptHandle": "handle",

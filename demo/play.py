@@ -114,6 +114,7 @@ class Player:
             notifications = [self._notification(line) for line in lines[place : place + EVENTS_A_CALL]]
             entries = [
                 {
+                    "EventBusName": self._outputs["EventBusName"],
                     "Source": f"shop.{notification['source']}",
                     "DetailType": "NotificationRequested",
                     "Detail": json.dumps(notification, ensure_ascii=False),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,10 +21,10 @@ _STALE_AFTER_S = 3600
 
 
 def build(root: Path = ROOT) -> Path:
-    """Return the directory to upload: `lambdas/` as it is under `root`, and what its requirements.txt pins.
+    """Return the directory to upload: the sources in `root`/lambdas, and what its requirements.txt pins.
 
     An unchanged tree gives the same directory again at once, and the same bytes on every machine. Safe to call from
-    several processes together. Raises `RuntimeError` when pip cannot install the requirements.
+    several processes together. Raises `RuntimeError` when neither pip nor uv can install the requirements.
     """
     sources = sorted(path for path in (root / "lambdas").rglob("*") if path.is_file() and _belongs(path))
     requirements = root / "lambdas" / "requirements.txt"
@@ -43,24 +45,59 @@ def _belongs(path: Path) -> bool:
 
 
 def _dependencies(requirements: Path, builds: Path) -> Path:
-    """Kept apart from the sources, so that an edit of ours asks nothing of the package index."""
+    """Install the requirements, apart from the sources: an edit of ours then asks nothing of the package index."""
 
     def install(into: Path) -> None:
-        # "any" and "none" are the tags of pure Python: one asset for arm64, x86 and every Python version.
-        pure_python = ["--platform", "any", "--implementation", "py", "--abi", "none", "--only-binary", ":all:"]
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
-        pinned = ["--require-hashes", "--requirement", str(requirements), "--target", str(into)]
-        if subprocess.run([*pip, *pure_python, *pinned], stdout=sys.stderr, check=False).returncode != 0:
-            raise RuntimeError(f"pip could not install {requirements.name} for the functions: see its message above")
-        native = sorted(path.name for path in into.rglob("*.so"))
-        if native:
+        name, command = _installer()
+        pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement", str(requirements)]
+        if subprocess.run([*command, *pinned, "--target", str(into)], stdout=sys.stderr, check=False).returncode != 0:
+            raise RuntimeError(f"{name} could not install {requirements.name} for the functions: see its message above")
+        if native := _native(into):
             raise RuntimeError(f"{requirements.name} must be pure Python, but brings {', '.join(native)}")
-        # Scripts name this machine's interpreter in their first line, and RECORD holds the scripts' hashes.
-        shutil.rmtree(into / "bin", ignore_errors=True)
-        for record in into.glob("*.dist-info/RECORD"):
-            record.unlink()
+        _remove_traces(into)
 
     return _once(builds / _digest([requirements], requirements.parent), install)
+
+
+def _installer() -> tuple[str, list[str]]:
+    """Find pip, or else uv; return its name and its command. `uv venv` makes environments without pip."""
+    if importlib.util.find_spec("pip"):
+        # "any" and "none" are the tags of pure Python: one asset for arm64, x86 and every Python version.
+        pure_python = ["--platform", "any", "--implementation", "py", "--abi", "none"]
+        quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
+        return "pip", [sys.executable, "-m", "pip", "install", *quiet, *pure_python]
+    beside_python = os.fspath(Path(sys.executable).parent)
+    if uv := shutil.which("uv", path=os.pathsep.join([beside_python, os.environ.get("PATH", "")])):
+        # uv links files to its cache unless told to copy them, and `_readable_by_lambda` would change those too.
+        quiet = ["--quiet", "--no-compile-bytecode", "--link-mode", "copy"]
+        return "uv", [uv, "pip", "install", *quiet, "--python", sys.executable]
+    raise RuntimeError(
+        f"{sys.executable} has no pip, and uv is not on PATH: one of them must install what the functions need. "
+        f"Run `{sys.executable} -m ensurepip`, or put uv on PATH."
+    )
+
+
+def _native(into: Path) -> list[str]:
+    """The files with machine code, and the packages built for one platform: uv cannot be told to leave those out."""
+    libraries = [path.name for path in into.rglob("*.so")]
+    built_for_one = [
+        path.parent.name.removesuffix(".dist-info")
+        for path in into.glob("*.dist-info/WHEEL")
+        if re.search(r"^Tag: (?!.*-none-any\s*$)", path.read_text(), re.MULTILINE)
+    ]
+    return sorted({*libraries, *built_for_one})
+
+
+def _remove_traces(into: Path) -> None:
+    """Remove what differs between machines and installers.
+
+    Scripts name this machine's interpreter in their first line, and RECORD holds the scripts' hashes.
+    """
+    shutil.rmtree(into / "bin", ignore_errors=True)
+    (into / ".lock").unlink(missing_ok=True)
+    for trace in ("RECORD", "INSTALLER", "REQUESTED", "uv_cache.json"):
+        for path in into.glob(f"*.dist-info/{trace}"):
+            path.unlink()
 
 
 def _digest(files: Iterable[Path], root: Path) -> str:

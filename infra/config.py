@@ -1,4 +1,4 @@
-"""What a deployment decides: the context of cdk.json, each value overridable with `-c key=value`."""
+"""The settings of this project's own app: the context of cdk.json. `-c key=value` overrides each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 
 from constructs import Node
 
+from infra.props import QuietHoursProps
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
 
 CONCURRENCY_RANGE = (2, 1000)
-"""What an SQS event source takes as its MaximumConcurrency."""
+"""The values that an SQS event source takes as its MaximumConcurrency."""
 
 BATCHING_WINDOW_RANGE_S = (0, 300)
 NAME_CHARACTERS_MAX = 100
@@ -20,35 +21,41 @@ NAME_CHARACTERS_MAX = 100
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The context, checked. `alert_email`, `sender_name` and `runbook_url` may be empty."""
+    """The context, checked: the stack's own settings, and the properties of the construct that it places.
 
-    policy: Policy
-    consumer_concurrency: int
-    delivery_concurrency: int
-    release_concurrency: int
-    batching_window_s: int
-    alert_email: str
-    record_held: bool
-    advertising_label: bool
-    sender_name: str
-    runbook_url: str
-    local_endpoint: bool
+    `account` and `region` are both given or both `None`; then the CDK takes those of the environment.
+    """
+
+    stack_name: str
+    account: str | None
+    region: str | None
+    tags: dict[str, str]
+    termination_protection: bool
+    quiet_hours: QuietHoursProps
 
     @classmethod
     def from_context(cls, node: Node) -> Config:
-        """Read and check every key. Raises `ValueError` with a sentence: the key, what it is, what it may be."""
+        """Read and check every key. Raises `ValueError` with a sentence: the key, its value, and what is allowed."""
+        account, region = _env(node, "env")
         return cls(
-            policy=_policy(node),
-            consumer_concurrency=_whole_number(node, "consumerConcurrency", CONCURRENCY_RANGE),
-            delivery_concurrency=_whole_number(node, "deliveryConcurrency", CONCURRENCY_RANGE),
-            release_concurrency=_whole_number(node, "releaseConcurrency", CONCURRENCY_RANGE),
-            batching_window_s=_whole_number(node, "batchingWindowSeconds", BATCHING_WINDOW_RANGE_S),
-            alert_email=_email(node, "alertEmail"),
-            record_held=_switch(node, "recordHeld"),
-            advertising_label=_switch(node, "advertisingLabel"),
-            sender_name=_name(node, "senderName"),
-            runbook_url=_url(node, "runbookUrl"),
-            local_endpoint=flag(node, "localEndpoint"),
+            stack_name=_stack_name(node, "stackName"),
+            account=account,
+            region=region,
+            tags=_tags(node, "tags"),
+            termination_protection=_switch(node, "terminationProtection"),
+            quiet_hours=QuietHoursProps(
+                policy=_policy(node),
+                consumer_concurrency=_whole_number(node, "consumerConcurrency", CONCURRENCY_RANGE),
+                delivery_concurrency=_whole_number(node, "deliveryConcurrency", CONCURRENCY_RANGE),
+                release_concurrency=_whole_number(node, "releaseConcurrency", CONCURRENCY_RANGE),
+                batching_window_s=_whole_number(node, "batchingWindowSeconds", BATCHING_WINDOW_RANGE_S),
+                alert_email=_email(node, "alertEmail"),
+                record_held=_switch(node, "recordHeld"),
+                advertising_label=_switch(node, "advertisingLabel"),
+                sender_name=_name(node, "senderName"),
+                runbook_url=_url(node, "runbookUrl"),
+                local_endpoint=flag(node, "localEndpoint"),
+            ),
         )
 
 
@@ -71,6 +78,38 @@ def _value(node: Node, key: str) -> Any:
     if value is None:
         raise ValueError(f"context {key} is missing: cdk.json carries its default")
     return value
+
+
+def _stack_name(node: Node, key: str) -> str:
+    value = str(_value(node, key))
+    if not re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,127}", value):
+        raise ValueError(
+            f"context {key} must be letters, digits and hyphens, a letter first, at most 128, not {value!r}"
+        )
+    return value
+
+
+def _env(node: Node, key: str) -> tuple[str, str] | tuple[None, None]:
+    value = str(_value(node, key))
+    if not value:
+        return None, None
+    if not re.fullmatch("[0-9]{12}/[a-z]{2,4}(-[a-z]+)+-[0-9]", value):
+        raise ValueError(
+            f"context {key} must be ACCOUNT/REGION such as 123456789012/ap-northeast-2 or empty, not {value!r}"
+        )
+    account, _, region = value.partition("/")
+    return account, region
+
+
+def _tags(node: Node, key: str) -> dict[str, str]:
+    value = str(_value(node, key))
+    # https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html
+    tag = r"(?!aws:)[\w .:/+@-]{1,128}=[\w .:/=+@-]{0,256}"
+    if value and not re.fullmatch(f"{tag}(,{tag})*", value):
+        raise ValueError(
+            f"context {key} must be NAME=VALUE,NAME=VALUE or empty, and no name may begin with aws:, not {value!r}"
+        )
+    return dict(text.split("=", 1) for text in value.split(",") if text)
 
 
 def _policy(node: Node) -> Policy:

@@ -1,4 +1,4 @@
-"""A function of the pipeline: its log group, its role with nothing but what it is given, its settings."""
+"""A function of the pipeline: its log group, its role with only the permissions it is given, its settings."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.permissions import allow
+
 RUNTIME = lambda_.Runtime.PYTHON_3_14
 
-# Lambda gives CPU in proportion to memory. One whole core is all that one Python can use, and the worker, which
-# records every notification between two network calls, uses it. The others mostly wait for SQS: their size is for a
-# cold start of about a second.
+# Lambda gives CPU in proportion to memory. One Python process can use one core, and the worker does: it records every
+# notification between two network calls. The others mostly wait for SQS; their size gives a cold start of about 1 s.
 ONE_CORE_MB = 1769
 DEFAULT_MB = 1024
-
-
-def may(actions: Sequence[str], *resource_arns: str) -> iam.PolicyStatement:
-    """A permission, spelled out: CDK's `grant_*` methods allow more than the functions use."""
-    return iam.PolicyStatement(actions=list(actions), resources=list(resource_arns))
 
 
 def pipeline_function(
@@ -35,11 +31,11 @@ def pipeline_function(
     memory_mb: int = DEFAULT_MB,
     recursive_loop: lambda_.RecursiveLoop = lambda_.RecursiveLoop.TERMINATE,
 ) -> lambda_.Function:
-    """The function whose handler is `lambdas.<name>.handler`; beyond `permissions` it may only write its own log."""
+    """Make the function whose handler is `lambdas.<name>.handler`. Beyond `permissions` it may write its own log."""
     log_group = logs.LogGroup(
         scope, f"{name}Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
     )
-    log = may(["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
+    log = allow(["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn)
     role = iam.Role(
         scope,
         f"{name}Role",

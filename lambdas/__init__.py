@@ -1,1 +1,1 @@
-"""The pipeline: producer, consumer, scheduler and worker, one file each."""
+"""The functions, one file each: producer, campaign, consumer, scheduler, worker, registrar and alerter."""

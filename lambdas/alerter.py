@@ -1,5 +1,7 @@
-"""The alerter: posts to Slack what comes on the alert topic. A failure of its own is raised, so that Lambda tries again
-and an alarm sees it, which speaks by e-mail too."""
+"""The alerter: posts to Slack what comes on the alert topic.
+
+It raises its own failures, so that Lambda tries again and an alarm sees them, which also sends e-mail.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,15 @@ from zoneinfo import ZoneInfo
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
-from botocore.config import Config
 
-from .quiet_hours.alerts import read_alert, slack_message
+from .quiet_hours.alerts import Alert, read_alert
 from .quiet_hours.channels.configuration import local_use
 from .quiet_hours.channels.http import PostClient
-from .quiet_hours.channels.slack import WEBHOOK_HOST
-from .quiet_hours.errors import NoAnswer, NotSent
+from .quiet_hours.channels.slack import WEBHOOK_HOST, escape
+from .quiet_hours.errors import AlertFailed, NoAnswer, NotSent
+from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import Settings
+from .quiet_hours.stores.clients import client_config
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -26,49 +29,76 @@ if TYPE_CHECKING:
 POST_DEADLINE_S = 10.0
 SECRET_AGE_S = 60
 
-TOLD_AGAIN_AFTER = timedelta(minutes=15)
-"""A failure that is reported every minute is posted once in this time, by each process of Lambda's. Alarms always."""
+TEXT_CHARACTERS_MAX = 1_000
+"""Slack takes more, but a person who is woken by an alert reads less."""
+
+REPEAT_AFTER = timedelta(minutes=15)
+"""Each process of Lambda's posts a failure that is reported every minute once in this time. It posts every alarm."""
 
 logger = Logger()
-_told: dict[tuple[str, str], datetime] = {}
-
-
-class AlertFailed(Exception):
-    """Raised when an alert did not reach Slack. The text is a code and a sentence, without the URL."""
+_posted_at: dict[tuple[str, str], datetime] = {}
 
 
 @cache
 def _secrets() -> SecretsProvider:
-    return SecretsProvider(boto_config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}))
+    return SecretsProvider(boto_config=client_config(connect_timeout_s=2))
 
 
+@redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """An SNS event in: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
+    """Post each message of an SNS event: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
     settings = Settings.from_env()
     for record in event["Records"]:
-        tell(record["Sns"]["Message"], datetime.now(UTC), settings, _slack_url(settings.channel_secret), local_use())
+        slack_url = _slack_url(settings.channel_secret)
+        post_alert(record["Sns"]["Message"], datetime.now(UTC), settings, slack_url, local_use())
 
 
-def tell(message: str, now: datetime, settings: Settings, slack_url: str | None, local: bool) -> None:
-    """Post what one message says. `local`: the URL may be on this machine. Raises `AlertFailed` when Slack has not
+def post_alert(message: str, now: datetime, settings: Settings, slack_url: str | None, local: bool) -> None:
+    """Post the alert of one message. `local`: the URL may be on this machine. Raises `AlertFailed` when Slack has not
     taken it."""
     alert = read_alert(message, now)
     shown = {"alert": alert.name, "over": alert.over}
     if slack_url is None:
         logger.warning('not posted: the channel secret has no {"alerts": {"slack_url": "https://…"}}', extra=shown)
         return
-    told_at = _told.get((alert.name, alert.what))
-    if told_at is not None and now - told_at < TOLD_AGAIN_AFTER and not alert.lasting:
-        logger.info("told already", extra=shown)
+    posted_at = _posted_at.get((alert.name, alert.what))
+    if posted_at is not None and now - posted_at < REPEAT_AFTER and not alert.lasting:
+        logger.info("posted already", extra=shown)
         return
-    shown_in_slack = slack_message(alert, ZoneInfo(settings.timezone), settings.runbook_url, settings.dashboard_url)
-    _post(slack_url, shown_in_slack, local)
-    _told[alert.name, alert.what] = now
+    in_slack = slack_message(alert, ZoneInfo(settings.timezone), settings.runbook_url, settings.dashboard_url)
+    _post(slack_url, in_slack, local)
+    _posted_at[alert.name, alert.what] = now
     logger.info("posted", extra=shown)
 
 
+def slack_message(alert: Alert, zone: ZoneInfo, runbook_url: str, dashboard_url: str) -> dict[str, Any]:
+    """The alert as an incoming webhook takes it: https://docs.slack.dev/reference/messaging/attachments"""
+    title = f"Over: {alert.name}" if alert.over else alert.name
+    since = f"{alert.since.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}"
+    runbook = f"<{runbook_url}#{alert.name}|Runbook>" if runbook_url else f"docs/runbook.md, {_shown(alert.name)}"
+    links = " · ".join([f"<{dashboard_url}|Dashboard>"] * bool(dashboard_url) + [runbook])
+    return {
+        "text": f"Quiet Hours: {_shown(title)}",
+        "attachments": [
+            {
+                "color": "good" if alert.over else "danger",
+                "text": f"{_shown(alert.what)}\n{links}",
+                "fields": [
+                    {"title": "Since", "value": since, "short": True},
+                    {"title": "Numbers", "value": _shown(alert.numbers), "short": False},
+                ],
+                "mrkdwn_in": ["text"],
+            }
+        ],
+    }
+
+
+def _shown(text: str) -> str:
+    return escape(text[:TEXT_CHARACTERS_MAX])
+
+
 def _slack_url(secret: str) -> str | None:
-    """Where alerts are posted, None where nobody has said so. Raises `AlertFailed` when that cannot be known."""
+    """The URL to post alerts to, or None where none is set. Raises `AlertFailed` when the secret cannot be read."""
     try:
         found: Any = _secrets().get(secret, max_age=SECRET_AGE_S, transform="json")
         return None if "alerts" not in found else str(found["alerts"]["slack_url"])

@@ -1,8 +1,8 @@
-"""The campaign: accepts the rows of a file that was dropped into the campaign bucket, however many they are.
+"""The campaign function: accepts the rows of a file that was dropped into the campaign bucket, however many they are.
 
-The file is read as a stream and its rows go to the notification queue in bundles. When time runs short the progress is
-saved beside the files and the same message comes again at once, to go on from there. What is done twice, after a crash,
-is absorbed: a row without an id is known by the file's content and its line.
+It reads the file as a stream and puts its rows on the notification queue in bundles. When time runs short it saves its
+progress beside the files, and the same message comes again at once, to go on from there. Rows that are sent twice after
+a crash are absorbed: a row without an id is known by the file's content and its line.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from urllib.parse import unquote_plus
 
 import boto3
 from aws_lambda_powertools import Logger
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from .quiet_hours.errors import Invalid, UnreadableFile
 from .quiet_hours.files.rows import Row, rows
+from .quiet_hours.notification.admission import admit
 from .quiet_hours.notification.bundle import Item, pack
 from .quiet_hours.notification.fields import is_id
-from .quiet_hours.notification.label import label_faults
-from .quiet_hours.notification.notification import NOTIFICATION_BYTES_MAX, accept
+from .quiet_hours.notification.notification import NOTIFICATION_BYTES_MAX
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import CAMPAIGN_PROGRESS, Settings
-from .quiet_hours.stores.clients import SERVICE_ERRORS, error_code
+from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
 from .quiet_hours.stores.queues import send
 
 if TYPE_CHECKING:
@@ -41,16 +40,16 @@ ROWS_A_BATCH, BATCH_BYTES = 1_000, 4 * 1024 * 1024
 """Ten full bundles of short notifications, which are one call; fewer rows where they are long."""
 
 ROW_SHOWN_CHARACTERS = 3 * NOTIFICATION_BYTES_MAX
-"""Of a rejected row: what is longer is no notification, even with each letter of two bytes or more written as an escape
-of six characters."""
+"""How much of a rejected row is shown. A longer row is no notification, even if every letter of two bytes or more is
+written as an escape of six characters."""
 
 PART_BYTES = 8 * 1024 * 1024
-"""How many rejected rows are kept in memory: S3 takes parts of an upload from 5 MiB on."""
+"""How many bytes of rejected rows are kept in memory. S3 takes parts of an upload from 5 MiB on."""
 
 SAVE_EVERY_ROWS = 100_000
 STOP_BEFORE_S = 30
 AGAIN_AT_ONCE_S, AGAIN_LATER_S = 0, 600
-"""Later is where S3 or SQS fails: the file's 150 receives are then a day of outage."""
+"""In how many seconds to go on; later where S3 or SQS fails. The file's 150 receives then cover a day of outage."""
 
 GONE = ("NoSuchKey", "404", "PreconditionFailed", "412")
 
@@ -59,8 +58,8 @@ logger = Logger()
 
 @dataclass
 class Progress:
-    """How far a file is: the byte and the line that come next, what became of what came before, and the rejected rows
-    that are uploaded in parts; `tail` are those that do not fill a part yet."""
+    """The progress of a file: the next byte and line, the counts so far, and the rejected rows that are uploaded in
+    parts. `tail` holds the rejected rows that do not fill a part yet."""
 
     offset: int = 0
     line: int = 1
@@ -75,13 +74,14 @@ class Progress:
 
 @cache
 def _clients() -> tuple[Any, Any]:
-    config = Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 3})
+    config = client_config(connect_timeout_s=2, read_timeout_s=10, attempts=3)
     return boto3.client("s3", config=config), boto3.client("sqs", config=config)
 
 
 @redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """An SQS event whose messages are S3's, the partial batch response out. What is not done yet comes again."""
+    """Take an SQS event whose messages are S3's, and return the partial batch response. An unfinished file comes
+    again."""
     s3, sqs = _clients()
     settings = Settings.from_env()
     failed = []
@@ -100,7 +100,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _uploads(body: str) -> list[tuple[str, dict[str, Any]]]:
-    """The bucket and the object of each upload that a message tells of. Our own files, folders, S3's test: none."""
+    """The bucket and the object of each upload in a message. Folders, S3's test and our own files are none."""
     found = [(each["s3"]["bucket"]["name"], each["s3"]["object"]) for each in json.loads(body).get("Records", [])]
     found = [(bucket, uploaded | {"key": unquote_plus(uploaded["key"])}) for bucket, uploaded in found]
     return [(bucket, each) for bucket, each in found if not each["key"].endswith(("/", REJECTED, REPORT))]
@@ -108,7 +108,7 @@ def _uploads(body: str) -> list[tuple[str, dict[str, Any]]]:
 
 @dataclass(frozen=True)
 class Campaign:
-    """One file. `etag` stands for its content: a file that is replaced meanwhile is another one."""
+    """One file. `etag` stands for its content: a file that is replaced in the meantime is another one."""
 
     s3: Any
     sqs: Any
@@ -119,8 +119,11 @@ class Campaign:
     size: int
 
     def go_on(self, now: Callable[[], datetime], remaining_s: Callable[[], float]) -> int | None:
-        """Accept rows until the file's end, when None is returned, or until time runs short or a call fails: then, in
-        how many seconds to go on. Raises what S3 raises where the progress cannot be read or written."""
+        """Accept rows until the file ends, time runs short or a call fails.
+
+        Returns None at the file's end, else in how many seconds to go on. Raises what S3 raises where the progress
+        cannot be read or written.
+        """
         if self._is_reported():
             return None
         try:
@@ -258,7 +261,7 @@ class Campaign:
 
 
 def _batch(found: Iterator[Row], offset: int) -> list[Row]:
-    """The next rows, which begin at `offset`: as many as are worked on at once, none at the end."""
+    """The next rows, which begin at `offset`: as many as one step takes, none at the end."""
     batch: list[Row] = []
     for row in found:
         batch.append(row)
@@ -268,27 +271,17 @@ def _batch(found: Iterator[Row], offset: int) -> list[Row]:
 
 
 def judge(batch: Sequence[Row], etag: str, now: datetime, settings: Settings) -> tuple[list[Item], list[str]]:
-    """What of some rows is accepted, and the JSON Lines that say why the others are not."""
+    """The items of the rows that are accepted, and a line of JSON for each other row that says why it is not."""
     items: list[Item] = []
     rejected: list[str] = []
     for row in batch:
         try:
-            items.append(_accept_row(row, f"campaign:{etag}:{row.line}", now, settings))
+            if row.errors:
+                raise Invalid(row.errors)
+            items.append(admit(row.candidate, default_id=f"campaign:{etag}:{row.line}", now=now, settings=settings))
         except Invalid as invalid:
             given = row.candidate.get("id") if isinstance(row.candidate, dict) else None
             shown = {"line": row.line, "id": given if is_id(given) else None, "errors": invalid.errors}
             shown["row"] = row.text[:ROW_SHOWN_CHARACTERS]
             rejected.append(json.dumps(shown, ensure_ascii=False) + "\n")
     return items, rejected
-
-
-def _accept_row(row: Row, default_id: str, now: datetime, settings: Settings) -> Item:
-    """The one place where a row becomes a notification. Raises `Invalid`."""
-    if row.errors:
-        raise Invalid(row.errors)
-    notification, text = accept(row.candidate, default_id=default_id, now=now)
-    if datetime.fromisoformat(notification["expires_at"]) <= now:
-        raise Invalid(["expires_at: has passed already"])
-    if faults := label_faults(notification, settings):
-        raise Invalid(faults)
-    return Item(notification, text)

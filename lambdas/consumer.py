@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 from aws_lambda_powertools import Logger
-from botocore.config import Config
 
 from .quiet_hours.errors import Unreadable
-from .quiet_hours.notification.bundle import InvalidItem, Item, Message, dead_letter, pack, read
-from .quiet_hours.notification.label import asks_for_label, label_faults
+from .quiet_hours.notification.admission import check_labels
+from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letter, pack, read
 from .quiet_hours.notification.notification import recipient_of
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.settings import Settings
+from .quiet_hours.stores.clients import client_config
 from .quiet_hours.stores.consents import read_consents
 from .quiet_hours.stores.held import held_record, record_held
 from .quiet_hours.stores.queues import send
@@ -32,18 +32,39 @@ logger = Logger()
 
 @cache
 def _clients() -> tuple[SQSClient, DynamoDBClient]:
-    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
+    config = client_config()
     return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
 @redact_errors(logger)
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """An SQS event in, the partial batch response out: `{"batchItemFailures": [{"itemIdentifier": message id}]}`."""
+    """Take an SQS event and return the partial batch response: `{"batchItemFailures": [{"itemIdentifier": …}]}`."""
     sqs, dynamodb = _clients()
     settings = Settings.from_env()
     failed, counts = consume(event["Records"], datetime.now(UTC), sqs, dynamodb, settings, settings.quiet_hours())
     logger.info("judged", extra={"records": len(event["Records"]), "failed_records": len(failed), **counts})
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+
+class Consumed(NamedTuple):
+    """The message ids of the records that must come again, and how many notifications went which way."""
+
+    failed: list[str]
+    counts: Counter[str]
+
+
+class Letter(NamedTuple):
+    """A dead letter, and the id of the message that it came in."""
+
+    message: Message
+    message_id: str
+
+
+class Held(NamedTuple):
+    """An item that the rule holds, with the rule's reason."""
+
+    item: Item
+    hold: Hold
 
 
 def consume(
@@ -53,70 +74,63 @@ def consume(
     dynamodb: DynamoDBClient,
     settings: Settings,
     policy: Policy,
-) -> tuple[list[str], Counter[str]]:
-    """Judge what stands in the records and pass it on.
+) -> Consumed:
+    """Judge the notifications in the records and pass them on.
 
-    Returns the message ids of the records that must come again, since some output with an item of theirs was not
-    taken, and how many notifications went which way. Raises what the consent table's client raises: then nothing has
-    been sent and all of them come again.
+    A record must come again if a queue did not take everything that it holds. Raises what reading consents raises:
+    then nothing has been sent, and all records come again.
     """
-    arrived: list[tuple[str, list[Item]]] = []  # what came in which record
+    items, letters = _read(records, settings)
+    now_lane, held = _judge(items, now, dynamodb, settings, policy)
+    failed = _send(now_lane, settings.delivery_queue_url, sqs)
+    failed |= _send([each.item for each in held], settings.wait_queue_url, sqs)
+    not_taken = send(sqs, settings.dead_letter_queue_url, [letter.message for letter in letters])
+    failed |= {letters[index].message_id for index in not_taken}
+    counts = Counter(now=len(now_lane), held=len(held), refused=len(letters))
+    if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
+        on_wait = [held_record(item.notification, hold, now) for item, hold in held if item.origin not in failed]
+        counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, on_wait)
+    return Consumed(sorted(failed), counts)
+
+
+def _read(records: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[list[Item], list[Letter]]:
+    """The notifications in the records, and a dead letter for everything that is none."""
     items: list[Item] = []
-    refused: list[tuple[Message, str]] = []
+    letters: list[Letter] = []
     for record in records:
         try:
-            found, misfits = read(record)
+            found, invalid = read(record)
         except Unreadable as fault:
-            refused.append((dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
+            letters.append(Letter(dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
             continue
-        found, unlabelled = _labelled(found, settings) if asks_for_label(settings) else (found, [])
-        items += found
-        arrived.append((record["messageId"], found))
-        for misfit in misfits + unlabelled:
-            letter = dead_letter(misfit.text, "invalid: " + "; ".join(misfit.errors), misfit.id, misfit.redriven)
-            refused.append((letter, record["messageId"]))
+        labelled, unlabelled = check_labels(found, settings)
+        items += labelled
+        letters += [Letter(invalid_letter(each), record["messageId"]) for each in invalid + unlabelled]
+    return items, letters
 
-    # Where quiet hours do not apply the consumer needs no consent; whether someone opted out the worker asks itself.
+
+def _judge(
+    items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
+) -> tuple[list[Item], list[Held]]:
+    """The items that may go out now, and those that are held.
+
+    Outside quiet hours the consumer needs no consent. The worker itself asks whether someone has opted out.
+    """
     asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []
     consents = read_consents(dynamodb, settings.consent_table, (recipient_of(item.notification) for item in asks), now)
     now_lane: list[Item] = []
-    held: list[Item] = []
-    holds: list[Hold] = []
+    held: list[Held] = []
     for item in items:
         consent = consents.get(recipient_of(item.notification)) if consents else None
         decision = decide(item.notification, consent, now, policy)
         if isinstance(decision, Hold):
-            held.append(item)
-            holds.append(decision)
+            held.append(Held(item, decision))
         else:
             now_lane.append(item)
-
-    left: set[int] = set()  # the identities of items that no queue took
-    for queue_url, lane in ((settings.delivery_queue_url, now_lane), (settings.wait_queue_url, held)):
-        messages = pack(lane)
-        for index in send(sqs, queue_url, messages):
-            left |= {id(item) for item in messages[index].items}
-    failed = {message_id for message_id, found in arrived if left and any(id(item) in left for item in found)}
-    for index in send(sqs, settings.dead_letter_queue_url, [letter for letter, _ in refused]):
-        failed.add(refused[index][1])
-    counts = Counter(now=len(now_lane), held=len(held), refused=len(refused))
-    if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
-        come_again = {id(item) for message_id, found in arrived if message_id in failed for item in found}
-        on_wait = [(item, hold) for item, hold in zip(held, holds, strict=True) if id(item) not in come_again]
-        records_of_held = [held_record(item.notification, hold, now) for item, hold in on_wait]
-        counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, records_of_held)
-    return sorted(failed), counts
+    return now_lane, held
 
 
-def _labelled(items: Sequence[Item], settings: Settings) -> tuple[list[Item], list[InvalidItem]]:
-    """The items that may be accepted, and those whose advertising is not labelled as the policy asks.
-
-    Also what a redrive brings back: that it is one is said by a message attribute, which anybody who sends may set.
-    """
-    fine, misfits = [], []
-    for item in items:
-        if faults := label_faults(item.notification, settings):
-            misfits.append(InvalidItem(item.text, item.id, faults, item.redriven))
-        else:
-            fine.append(item)
-    return fine, misfits
+def _send(items: Sequence[Item], queue_url: str, sqs: SQSClient) -> set[str]:
+    """Put items on a queue. Returns the ids of the messages that those came in which the queue did not take."""
+    messages = pack(items)
+    return {str(item.origin) for index in send(sqs, queue_url, messages) for item in messages[index].items}

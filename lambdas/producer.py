@@ -1,6 +1,6 @@
-"""The producer: validates, gives an id, packs, enqueues, and answers for each notification by itself.
+"""The producer: validates each notification, gives it an id, packs and enqueues it, and answers for each by itself.
 
-Through its Function URL it also says what is known of a notification, and takes notifications back (docs/api.md).
+Its Function URL also tells the state of a notification, and cancels notifications (docs/api.md).
 """
 
 from __future__ import annotations
@@ -9,26 +9,25 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import uuid4
 
 import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
-from botocore.config import Config
 
 from .quiet_hours.api import web
 from .quiet_hours.api.status import cancel, cancel_source, look_up, requested_cancels
 from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
+from .quiet_hours.notification.admission import admit
 from .quiet_hours.notification.bundle import Item, pack
 from .quiet_hours.notification.fields import ID_FAULT, is_id
-from .quiet_hours.notification.json_text import RepeatedKeys, to_text, unpack
-from .quiet_hours.notification.label import label_faults
-from .quiet_hours.notification.notification import accept, recipient_of
+from .quiet_hours.notification.json_text import RepeatedKeys, unpack
+from .quiet_hours.notification.notification import recipient_of
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.settings import Settings
-from .quiet_hours.stores.clients import SERVICE_ERRORS, error_code
+from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
 from .quiet_hours.stores.consents import read_consents
 from .quiet_hours.stores.ledger import Ledger
 from .quiet_hours.stores.queues import send
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 NOTIFICATIONS_MAX = 10_000
-"""More in one request, and the answer could outgrow the 6 MB that Lambda returns: accepted, but nobody is told."""
+"""With more in one request the answer could outgrow the 6 MB that Lambda returns: accepted, but nobody would know."""
 
 logger = Logger()
 api = LambdaFunctionUrlResolver()
@@ -48,16 +47,18 @@ api = LambdaFunctionUrlResolver()
 
 @cache
 def _clients() -> tuple[SQSClient, DynamoDBClient]:
-    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
+    config = client_config()
     return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
 @redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """`{"notifications": [...]}` or one notification in, `{"accepted": [...], "rejected": [...]}` out; or the same
-    through the Function URL as `POST /notifications`, answered with 202, 400 or 503, beside its other paths."""
+    """Take `{"notifications": [...]}` or one notification, and answer `{"accepted": [...], "rejected": [...]}`.
+
+    The Function URL takes the same as `POST /notifications`, answered with 202, 400 or 503, and has further paths.
+    """
     through_url = isinstance(event, dict) and "requestContext" in event
-    return api.resolve(event, context) if through_url else _accept(event)[1]
+    return api.resolve(event, context) if through_url else _accept(event).answer
 
 
 @api.post("/notifications")
@@ -68,7 +69,7 @@ def post_notifications() -> Response[str]:
         status, answer = _refuse(f"request: {fault}")
     else:
         status, answer = _accept(None if is_array else parts[0][0])
-    return Response(status, content_type="application/json", body=to_text(answer))
+    return web.json_answer(status, answer)
 
 
 @api.get(f"/notifications/{web.ANY}")
@@ -128,13 +129,20 @@ def _ledger() -> Ledger:
     return Ledger(_clients()[1], Settings.from_env().ledger_table, "api", timedelta(seconds=LEASE_S))
 
 
-def _accept(request: object) -> tuple[int, dict[str, Any]]:
+class Accepted(NamedTuple):
+    """The HTTP status, and the answer for each notification of a request."""
+
+    status: int
+    answer: dict[str, Any]
+
+
+def _accept(request: object) -> Accepted:
     sqs, dynamodb = _clients()
     settings = Settings.from_env()
     now = datetime.now(UTC)
     status, answer = accept_all(request, now, sqs, dynamodb, settings, settings.quiet_hours(), lambda: str(uuid4()))
     logger.info("accepted", extra={key: len(answer[key]) for key in answer})
-    return status, answer
+    return Accepted(status, answer)
 
 
 def accept_all(
@@ -145,8 +153,8 @@ def accept_all(
     settings: Settings,
     policy: Policy,
     new_id: Callable[[], str],
-) -> tuple[int, dict[str, Any]]:
-    """Accept what is right in a request. Returns the HTTP status and the answer for each notification:
+) -> Accepted:
+    """Accept the valid notifications of a request, and answer for each notification:
 
     `accepted`: `{"id", "decision": "send" | "hold", "until": ISO time or null}`, what SQS has taken and what the rule
     would do with it now; `rejected`: `{"index", "id", "errors"}`, what is wrong with it or that SQS did not take it.
@@ -154,43 +162,42 @@ def accept_all(
     candidates = _candidates(request)
     if isinstance(candidates, str):
         return _refuse(candidates)
-    rejected: list[dict[str, Any]] = []
-    items: list[Item] = []
-    indexes: dict[int, int] = {}  # the place in the request, by the item's identity
-    for index, candidate in enumerate(candidates):
-        try:
-            default_id = "" if isinstance(candidate, dict) and "id" in candidate else new_id()
-            notification, text = accept(candidate, default_id=default_id, now=now)
-            if datetime.fromisoformat(notification["expires_at"]) <= now:
-                raise Invalid(["expires_at: has passed already"])
-            if faults := label_faults(notification, settings):
-                raise Invalid(faults)
-        except Invalid as invalid:
-            given = candidate.get("id") if isinstance(candidate, dict) else None
-            rejected.append({"index": index, "id": given if is_id(given) else None, "errors": invalid.errors})
-        else:
-            items.append(Item(notification, text))
-            indexes[id(items[-1])] = index
+    items, rejected = _admit(candidates, now, settings, new_id)
 
     messages = pack(items)
     not_taken = send(sqs, settings.notification_queue_url, messages)
     taken = [item for index, message in enumerate(messages) if index not in not_taken for item in message.items]
     for index, code in not_taken.items():
         errors = [f"queue: SQS did not take it ({code}); send it again with the same id"]
-        rejected += [{"index": indexes[id(item)], "id": item.id, "errors": errors} for item in messages[index].items]
+        rejected += [{"index": item.origin, "id": item.id, "errors": errors} for item in messages[index].items]
 
-    accepted = _forecast(sorted(taken, key=lambda item: indexes[id(item)]), now, dynamodb, settings, policy)
+    accepted = _forecast(sorted(taken, key=lambda item: int(item.origin)), now, dynamodb, settings, policy)
     rejected.sort(key=lambda entry: int(entry["index"]))
-    status = 202 if accepted else 503 if items else 400
-    return status, {"accepted": accepted, "rejected": rejected}
+    return Accepted(202 if accepted else 503 if items else 400, {"accepted": accepted, "rejected": rejected})
 
 
-def _refuse(error: str) -> tuple[int, dict[str, Any]]:
-    return 400, {"accepted": [], "rejected": [{"index": 0, "id": None, "errors": [error]}]}
+def _admit(
+    candidates: Sequence[Any], now: datetime, settings: Settings, new_id: Callable[[], str]
+) -> tuple[list[Item], list[dict[str, Any]]]:
+    """The items that are accepted, each with its place in the request as `origin`, and the answers for the others."""
+    items: list[Item] = []
+    rejected: list[dict[str, Any]] = []
+    for index, candidate in enumerate(candidates):
+        try:
+            default_id = "" if isinstance(candidate, dict) and "id" in candidate else new_id()
+            items.append(admit(candidate, default_id=default_id, now=now, settings=settings, origin=index))
+        except Invalid as invalid:
+            given = candidate.get("id") if isinstance(candidate, dict) else None
+            rejected.append({"index": index, "id": given if is_id(given) else None, "errors": invalid.errors})
+    return items, rejected
+
+
+def _refuse(error: str) -> Accepted:
+    return Accepted(400, {"accepted": [], "rejected": [{"index": 0, "id": None, "errors": [error]}]})
 
 
 def _candidates(request: object) -> list[Any] | str:
-    """What is to be accepted, or what is wrong with the request as a whole."""
+    """The candidates for notifications in a request, or the fault of the request as a whole."""
     if not isinstance(request, dict):
         return 'request: must be one notification or {"notifications": [...]} as a JSON object'
     if "notifications" not in request:
@@ -206,7 +213,7 @@ def _candidates(request: object) -> list[Any] | str:
 def _forecast(
     items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
 ) -> list[dict[str, Any]]:
-    """What the rule would do with each now. Without an answer from the consent table it forecasts without consent."""
+    """The rule's decision on each item now. Where the consent table does not answer, it decides without consent."""
     asks = [recipient_of(item.notification) for item in items if may_be_held(item.notification, policy)]
     consents: dict[str, Consent] = {}
     if quiet_until(now, policy) is not None:

@@ -1,4 +1,4 @@
-"""The registrar: the only function that writes consents. Whoever may send must not thereby be able to grant consent.
+"""The registrar: the only function that writes consents. The right to send must not include the right to grant consent.
 
 `PUT /consents/{recipient_id}`, `GET /consents/{recipient_id}`, `POST /consents/{recipient_id}/renotified`, and
 `GET /consents?due_before=…`, through a Function URL of its own (docs/consent.md).
@@ -15,7 +15,6 @@ from zoneinfo import ZoneInfo
 import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
-from botocore.config import Config
 
 from .quiet_hours.api import web
 from .quiet_hours.consents.record import Record, amended, renotified
@@ -25,7 +24,7 @@ from .quiet_hours.notification.addresses import canonical_recipient
 from .quiet_hours.notification.fields import text_check
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import Settings
-from .quiet_hours.stores.clients import SERVICE_ERRORS, error_code
+from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
 from .quiet_hours.stores.consents import ROUNDS_MAX, Change, due, history, read_record, write
 
 if TYPE_CHECKING:
@@ -45,14 +44,13 @@ Answer = tuple[int, dict[str, Any]]
 
 @cache
 def _client() -> DynamoDBClient:
-    config = Config(connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 2})
-    dynamodb: DynamoDBClient = boto3.client("dynamodb", config=config)
+    dynamodb: DynamoDBClient = boto3.client("dynamodb", config=client_config())
     return dynamodb
 
 
 @redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """A request to the Function URL in, its answer out."""
+    """Answer a request to the Function URL."""
     if not isinstance(event, dict) or "requestContext" not in event:
         return {"errors": ["request: the registrar is asked through its Function URL"]}
     return api.resolve(event, context)
@@ -144,7 +142,7 @@ def change(
     dynamodb: DynamoDBClient,
     settings: Settings,
 ) -> Answer:
-    """Read, decide, write with the history, and do so again where somebody else was faster.
+    """Read the record, decide, and write it with its history. Start again where somebody else was faster.
 
     Raises what `decided` and the client raise.
     """
@@ -158,7 +156,7 @@ def change(
 
 
 def consent_of(recipient: str, now: datetime, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
-    """The record and its newest changes: 200, or 404 where there is none, which means no night consent."""
+    """Answer the record and its newest changes: 200, or 404 where there is no record, which means no night consent."""
     record = read_record(dynamodb, settings.consent_table, recipient)
     if record is None:
         return 404, {"errors": ["recipient_id: has no record, and so no night consent"]}
@@ -167,7 +165,7 @@ def consent_of(recipient: str, now: datetime, dynamodb: DynamoDBClient, settings
 
 
 def due_before(asked: dict[str, str], now: datetime, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
-    """Who must be notified again before a day: `{"due": [...], "next": where to go on, or null}`.
+    """Answer who must be notified again before a day: `{"due": [...], "next": where the next page begins, or null}`.
 
     Raises `Invalid`, and what the client raises.
     """

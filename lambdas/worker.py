@@ -1,7 +1,8 @@
-"""The worker: the only one that calls a provider, and the only one that records an ending.
+"""The worker: the only function that calls a provider, and the only one that records an ending.
 
-One bundle an invocation. Claim, read consent, judge again just before each call, call, record; what is not settled
-goes back to the lane it came from, to wait, or to dead-letter. A bundle is acknowledged only when all of it is.
+One invocation delivers one bundle: claim, read consents, judge again just before each call, call, record. An item that
+has not ended goes back to its lane, to the wait queue or to dead-letter. The bundle is acknowledged only when every
+item has its place.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from traceback import extract_tb
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -20,8 +20,10 @@ from botocore.config import Config
 from .quiet_hours import channels
 from .quiet_hours.channels.channel import Channel
 from .quiet_hours.delivery.delivery import Delivery
+from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import Settings
 from .quiet_hours.side_by_side import in_threads
+from .quiet_hours.stores.clients import client_config
 from .quiet_hours.stores.ledger import Ledger
 from .quiet_hours.timings import LEASE_S
 
@@ -30,20 +32,14 @@ if TYPE_CHECKING:
 
 SECRET_AGE_S = 60
 
-
-class HandlerFailed(Exception):
-    """Raised when a fault in the code ended a bundle: it comes again. The text is the type of what was raised."""
-
-
 logger = Logger()
 _resting: dict[str, datetime] = {}
 _served: dict[str, datetime] = {}
 _channels: dict[str, tuple[Any, Channel]] = {}
 
-
-CONFIG = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 2}, parameter_validation=False)
-"""Validating a transaction of a hundred puts against its model costs more than sending it; DynamoDB does it anyway, and
-what it refuses is not done (docs/decisions/0005-what-the-worker-costs.md)."""
+CONFIG = client_config(connect_timeout_s=2, parameter_validation=False)
+"""To validate a transaction of a hundred puts against its model costs more than to send it. DynamoDB validates it too,
+and does nothing of what it refuses (docs/decisions/0005-what-the-worker-costs.md)."""
 
 
 @cache
@@ -52,8 +48,9 @@ def _clients() -> tuple[Any, Any, SecretsProvider]:
     return sqs, dynamodb, SecretsProvider(boto_config=CONFIG)
 
 
+@redact_errors(logger, "bundle failed")
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """An SQS event in, the partial batch response out: `{"batchItemFailures": [{"itemIdentifier": message id}]}`."""
+    """Take an SQS event and return the partial batch response: `{"batchItemFailures": [{"itemIdentifier": …}]}`."""
     sqs, dynamodb, _ = _clients()
     settings = Settings.from_env()
     failed = []
@@ -72,14 +69,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             resting=_resting,
             served=_served,
         )
-        try:
-            settled, counts = delivery.deliver(record)
-        except Exception as error:
-            # Lambda prints what is raised, and an exception's text may show somebody's data: only where it was stays.
-            at = [f"{frame.name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]
-            logger.error("bundle failed", extra={"error": type(error).__name__, "at": at})
-            raise HandlerFailed(type(error).__name__) from None
-        # What a provider did not take now, whatever it said: of this and of the counts, metrics are made.
+        settled, counts = delivery.deliver(record)
+        # Metrics are made of these counts, and of the sum of what providers did not take now, whatever they said.
         refusals = [name for name in counts if name.startswith(("unavailable: ", "unauthorized: ", "forbidden: "))]
         unavailable = sum(counts[name] for name in refusals)
         shown = {"lane": delivery.lane(record), "settled": settled, "unavailable": unavailable, **counts}

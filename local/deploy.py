@@ -1,4 +1,4 @@
-"""The stack, put on the embedded AWS by the real CDK CLI, as `cdk deploy` puts it into an account."""
+"""Deploys the stack to the embedded AWS with the real CDK CLI, as `cdk deploy` deploys it to an account."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import ROOT, processes
+from . import ROOT, CommandError, processes
 from .aws import ACCOUNT, REGION, child_environment
 
 STACK = "QuietHours"
+_ENTRY = "NotificationQueueUrl"
+"""The output by which a deployment is told from other stacks of the same app."""
+
 _CDK = ROOT / "node_modules" / ".bin" / "cdk"
 _QUIET = ("--no-notices", "--no-color")
 _COMMAND_S = 600
@@ -42,6 +45,7 @@ def deploy(endpoint: str, directory: Path, context: Sequence[str], assembly: Pat
 
 def synthesise(endpoint: str, assembly: Path, log: Path, context: Sequence[str]) -> Path:
     """Write the stack's cloud assembly into a directory and return it. Raises `CommandError`."""
+    context = [*context, "-c", f"stackName={STACK}", "-c", "env="]  # whatever cdk.json says about an account
     command: list[str | Path] = [_CDK, "synth", STACK, "--quiet", "-o", assembly, *_QUIET, *context]
     processes.run(command, env=_environment(endpoint), log=log, timeout_s=_COMMAND_S)
     return assembly
@@ -52,6 +56,8 @@ def _environment(endpoint: str) -> dict[str, str]:
 
 
 def read_outputs(path: Path) -> dict[str, str]:
-    """The outputs in a CDK outputs file."""
-    found: dict[str, str] = json.loads(path.read_text())[STACK]
-    return found
+    """Return the outputs of the one deployment in a CDK outputs file. Raises `CommandError` when there is not one."""
+    found: list[dict[str, str]] = [each for each in json.loads(path.read_text()).values() if _ENTRY in each]
+    if len(found) != 1:
+        raise CommandError(f"{path} must hold the outputs of one deployment; it holds those of {len(found)}.")
+    return found[0]

@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def requested_port() -> int | None:
-    """The environment's PORT, if any. Raises `LocalError` for what is no port."""
+    """The environment's PORT, if any. Raises `CommandError` for what is no port."""
     port = os.environ.get("PORT", "")
     if not port:
         return None

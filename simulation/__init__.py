@@ -1,4 +1,4 @@
-"""Nights with faults: the production handlers on a virtual clock, every run replayable from its seed.
+"""Nights with faults: the production handlers on a virtual clock. A seed replays its night exactly.
 
-Read `night.py` first: it puts a night together. `docs/reliability.md` says what is promised, checked and left out.
+Read `night.py` first: it puts a night together. `docs/reliability.md` states the promises, the checks and the limits.
 """

@@ -1,4 +1,4 @@
-"""`python -m simulation --seeds N`, or `--seed 123 --trace` for one night's timeline. What `make nights` runs."""
+"""`make nights`: `python -m simulation --seeds N`, or `--seed 123 --trace` for the timeline of one night."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from . import night, runner, timeline
-from .runner import Caught, Nights, Report
+from .runner import Broken, Caught, Nights, Report
 
 PROFILE_LINES = 20
 REPLAY = "make nights SEED={seed} TRACE=1"
 
 
 def main() -> int:
-    """Exit status 1 on a violation or a planted bug that survived, 130 when interrupted."""
+    """Play nights and report. The exit status is 1 after a violation or a surviving planted bug, 130 when
+    interrupted."""
     arguments = _arguments()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background has it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background ignores it
     console = Console()
     if arguments.profile:
         return _profile(console, arguments.first, arguments.seeds)
@@ -35,7 +36,7 @@ def main() -> int:
         return _one_night(arguments.seed, trace=arguments.trace, only=arguments.id)
 
     console.print(
-        f"{arguments.seeds} nights on {arguments.jobs} cores; Ctrl-C ends it early and reports what was played"
+        f"{arguments.seeds} nights on {arguments.jobs} cores; Ctrl-C ends it early and reports the nights played"
     )
     report, interrupted, begun = Report(), False, time.monotonic()
     todo = runner.jobs(arguments.first, arguments.seeds, planted=arguments.all, exhaustively=arguments.all)
@@ -49,11 +50,11 @@ def main() -> int:
                     progress.console.print(_planted(part), highlight=False)
                 if isinstance(part, Nights):
                     progress.advance(bar, part.seeds)
-                    for seed, invariant, detail in part.violations:
-                        progress.console.print(f"{invariant}: {detail}\n  {REPLAY.format(seed=seed)}", markup=False)
+                    for broken in part.violations:
+                        progress.console.print(_broken(broken), markup=False)
     except KeyboardInterrupt:
         interrupted = True
-        console.print("interrupted: what follows is about the nights that were played")
+        console.print("interrupted: this report is about the nights that were played")
     report.write()
     _summary(console, report, time.monotonic() - begun)
     return 130 if interrupted else int(report.failed)
@@ -61,15 +62,15 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=1000, help="how many nights (1000)")
+    parser.add_argument("--seeds", type=int, default=1000, help="the number of nights (1000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (0)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many processes (one a core)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="the number of processes (one per core)")
     parser.add_argument("--only-seeds", dest="all", action="store_false", help="no planted bugs, no exhaustive mode")
-    parser.add_argument("--seed", type=int, help="play this night alone")
-    parser.add_argument("--trace", action="store_true", help="with --seed: its timeline")
-    parser.add_argument("--id", help="with --trace: of one notification only")
-    parser.add_argument("--beyond", action="store_true", help="pauses ten times the stated bound: I1 must break")
-    parser.add_argument("--profile", action="store_true", help="what the nights spend their time on, by file")
+    parser.add_argument("--seed", type=int, help="play only the night of this seed")
+    parser.add_argument("--trace", action="store_true", help="with --seed: print the timeline")
+    parser.add_argument("--id", help="with --trace: print one notification only")
+    parser.add_argument("--beyond", action="store_true", help="pauses of ten times the stated bound: I1 has to break")
+    parser.add_argument("--profile", action="store_true", help="print the share of time that each file takes")
     return parser.parse_args()
 
 
@@ -85,14 +86,14 @@ def _one_night(seed: int, *, trace: bool, only: str | None) -> int:
 
 
 def _beyond_the_bound(console: Console, seeds: int) -> int:
-    """The bound is seen to be the bound: beyond it the promise is broken."""
+    """Show that the bound is tight: beyond it the promise breaks."""
     early = [seed for seed in range(seeds) if _is_early(seed)]
     console.print(f"{len(early)} of {seeds} nights sent early with pauses of up to ten times the stated bound: {early}")
     return int(not early)
 
 
 def _profile(console: Console, first: int, seeds: int) -> int:
-    """Of the time that these nights take: which share is spent in which file, callees apart."""
+    """Print the share of time that these nights spend in each file. The time of a call counts for the file called."""
     profile = cProfile.Profile()
     profile.runcall(runner.nights, range(first, first + seeds))
     by_file: Counter[str] = Counter()
@@ -122,16 +123,21 @@ def _summary(console: Console, report: Report, seconds: float) -> None:
         console.print(f"planted {name}: SURVIVED", highlight=False)
     if report.points:
         console.print(f"{report.points} crash points, {len(report.crashes)} violations", highlight=False)
-    for call, operation, when, invariant, detail in sorted(report.crashes):
-        console.print(f"  crash {when} call {call} ({operation}): {invariant}: {detail}", markup=False)
-    console.print(f"{len(report.violations)} violations; {runner.REPORT} has it all", highlight=False)
-    for seed, invariant, detail in sorted(report.violations)[: runner.VIOLATIONS_SHOWN]:
-        console.print(f"{invariant}: {detail}", markup=False, highlight=False)
-        console.print(f"  {REPLAY.format(seed=seed)}", markup=False, highlight=False)
+    for each in sorted(report.crashes):
+        crash = f"crash {each.when} call {each.call} ({each.operation})"
+        console.print(f"  {crash}: {each.invariant}: {each.detail}", markup=False)
+    console.print(f"{len(report.violations)} violations; all is in {runner.REPORT}", highlight=False)
+    for broken in sorted(report.violations)[: runner.VIOLATIONS_SHOWN]:
+        console.print(_broken(broken), markup=False, highlight=False)
+
+
+def _broken(broken: Broken) -> str:
+    return f"{broken.invariant}: {broken.detail}\n  {REPLAY.format(seed=broken.seed)}"
 
 
 def _planted(caught: Caught) -> str:
-    said = f"caught by seed {caught.seeds - 1}: {caught.invariant}" if caught.seeds else f"SURVIVED {caught.detail}"
+    survived = caught.seed is None
+    said = f"SURVIVED {caught.detail}" if survived else f"caught by seed {caught.seed}: {caught.invariant}"
     return f"planted {caught.name}: {said}"
 
 

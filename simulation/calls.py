@@ -1,4 +1,4 @@
-"""A process's call to a simulated AWS service, with whatever goes wrong on the way there and back."""
+"""A process's call to a simulated AWS service, with the faults on the way there and back."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from .world import Process
 
 SLOW_CALL_S = 4.0
 SLOW_ANSWERS = 0.25
-"""The share of calls whose answer takes a time of its own, in which others may act; each such pause costs ours."""
+"""The share of calls with a separate pause before the answer. Others may act in it. It is a share only, because each
+pause costs computing time."""
 
 
 class Client:
-    """What the two simulated boto3 clients have in common."""
+    """The common part of the two simulated boto3 clients."""
 
     def __init__(self, process: Process, faults: Faults) -> None:
         self._process = process
         self._faults = faults
 
     def _call(self, operation: str, effect: Callable[[bool], Any]) -> Any:
-        """Time passes, the effect happens, time may pass. `effect` is told whether to refuse a part of it."""
+        """Let time pass, then the effect happens, then time may pass again. `effect(True)` refuses part of the call."""
         process, faults = self._process, self._faults
         world = process.world
         fault = faults.at_call(operation, world.t)

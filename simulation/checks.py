@@ -1,76 +1,103 @@
-"""What must hold: at every acceptance by a provider, at every write to the ledger, and when the night is over.
+"""The checks of the promises: whenever a provider takes a notification, at every write to the ledger, and at the end.
 
-Written apart from the production code on purpose: the rule is a comparison of local times, the recipient's consent is
-a list of what was written when.
+They share no code with the production code, on purpose. The rule is a comparison of local times here, and a recipient's
+consent is a list of what was written when.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 from .calls import SLOW_CALL_S
 from .faults import Faults
 from .functions import Source
-from .plan import Plan, Wanted
-from .providers import Kind, Provider
+from .plan import Consent, Plan, Wanted
+from .providers import Kind, Provider, ProviderCall
 from .queues import Msg, Queue
-from .world import Process, World
+from .world import Process, Span, World
 
 ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
 BEGUN_ANEW = (("dead_lettered", "claimed"), ("unknown", "dead_lettered"))
-"""What may follow an ending: a redrive, and the operator's word that an unknown outcome may be sent again."""
+"""The state changes that may follow an ending: a redrive, and an operator who lets an unknown outcome be sent again."""
 
 RELEASED_WITHIN_S = 65.0
-"""A minute, and what the calls take."""
+"""A minute, and the time of the calls."""
 
 CRASH_COSTS_S = WAIT_VISIBILITY_S + 60
-"""What one crash may add: what a scheduler had received is invisible that long, and then the next minute's finds it."""
+"""The delay that one crash may add. The messages that a scheduler had received stay hidden for so long. Then the next
+minute's run finds them."""
 
 LANES_SHARE = 0.5
-"""Of a provider's rate."""
+"""The share of a provider's rate that a lane gets."""
 
 MARK_CALLS = 4
-"""The mark before a call is one transaction or two, each of which takes the latency up to twice."""
+"""The mark before a call is one transaction or two. Each of them takes at most twice the latency."""
 
 MAY_HAVE_IT = "the provider may have it"
-"""What stands in the reason of an ending that is none of the provider's, where a call before it had no answer."""
+"""Part of the reason of an ending after an unanswered call, where the ending is not the provider's own answer."""
 
 WITH_LETTER = ("dead_lettered", "unknown")
 QUIET_FROM_HOUR = 21
 FEWEST_FAULTS_TO_EXHAUST = 7
-"""Ten attempts, less the three that a bundle of a hundred may take to be split until the poison in it stands alone."""
+"""Ten attempts, less three. So many may pass until the poison in a bundle of a hundred stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A promise that was broken: which, when, and what happened."""
+    """A broken promise: its name, the time, and what happened."""
 
     invariant: str
     t: float
     detail: str
 
 
+class Taken(NamedTuple):
+    """A provider took a notification, under this id."""
+
+    id: str
+    at: float
+
+
+class Stood(NamedTuple):
+    """A consent that stood in the table during this time."""
+
+    during: Span
+    consent: Consent
+
+
+class Written(NamedTuple):
+    """A consent that was written to the table."""
+
+    at: float
+    consent: Consent
+
+
 @dataclass
 class Checks:
-    """The observer of one night. `late_s`: how long after its judgement a call may be accepted."""
+    """The observer of one night.
+
+    `late_s` is how long after its judgement a provider may take a notification. `accepted` are the notifications that
+    their senders know to be accepted, by id. `reopened` counts how often an operator let an id with an unknown outcome
+    be sent again. `claimed` is called for each first claim.
+    """
 
     world: World
     plan: Plan
     kinds: dict[str, Kind]
     late_s: float
     violations: list[Violation] = field(default_factory=list)
-    sure: dict[str, Wanted] = field(default_factory=dict)
+    accepted: dict[str, Wanted] = field(default_factory=dict)
     reopened: Counter[str] = field(default_factory=Counter)
-    acceptances: defaultdict[int, list[tuple[str, float]]] = field(default_factory=lambda: defaultdict(list))
-    consents: defaultdict[str, list[tuple[float, dict[str, Any]]]] = field(default_factory=lambda: defaultdict(list))
+    taken: defaultdict[int, list[Taken]] = field(default_factory=lambda: defaultdict(list))
+    consents: defaultdict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
     ended: dict[str, str] = field(default_factory=dict)
     claimed_at: dict[str, float] = field(default_factory=dict)
     by_number: dict[int, Wanted] = field(default_factory=dict)
@@ -87,8 +114,8 @@ class Checks:
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
-    def provider_accepted(self, provider: str, notification: dict[str, Any], process: Process) -> None:
-        """Everything that may never be true when a provider takes a notification."""
+    def provider_took(self, provider: str, notification: dict[str, Any], process: Process) -> None:
+        """Check what may never be true when a provider takes a notification."""
         t = self.world.t
         id_ = notification["id"]
         wanted = self.by_number[notification["metadata"]["n"]]
@@ -102,30 +129,30 @@ class Checks:
             self._broken("never_after_opt_out", f"{who} had opted out before the claim")
         if wanted.expires is not None and t > wanted.expires + self.late_s:
             self._broken("never_expired", f"{who} had expired")
-        before = self.acceptances[wanted.number]
+        before = self.taken[wanted.number]
         allowed_again = self.reopened[id_]
         if self.kinds[provider].rule != "dead_letter":
-            if any(other != id_ for other, _ in before):
-                self._broken("effectively_once", f"{who} went out before as {before[0][0]}")
+            if any(other.id != id_ for other in before):
+                self._broken("effectively_once", f"{who} went out before as {before[0].id}")
         elif len(before) > allowed_again:
             self._broken("effectively_once", f"{who} was accepted before, and the provider knows no repeats")
         if ending := self.ended.get(id_):
             self._broken("never_after_ending", f"{who} was called for although the ledger says {ending}")
         if id_ in self.cancelled:
             self._broken("cancelled_is_cancelled", f"{who} reached its provider after the answer that it is cancelled")
-        before.append((id_, t))
+        before.append(Taken(id_, t))
 
     def cancel_answered(self, id_: str, outcome: str) -> None:
-        """The API has said what came of a cancellation."""
+        """The API has answered a cancellation."""
         if outcome == "cancelled":
             self.cancelled.add(id_)
-            if id_ in self.sure and self._is_taken(id_):
+            if id_ in self.accepted and self._is_taken(id_):
                 self._broken("cancelled_is_cancelled", f"{id_} is answered as cancelled, and its provider has it")
         if self.world.note:
             self.world.note(f"the API answers a cancellation: {outcome}", id_)
 
     def ledger_written(self, before: dict[str, Any] | None, item: dict[str, Any], process: Process) -> None:
-        """Endings stay, but for a redrive."""
+        """Check that an ending stays, but for a redrive."""
         id_, state = item["id"]["S"], item["state"]["S"]
         was = before["state"]["S"] if before else ""
         if was in ENDINGS and state != was and (was, state) not in BEGUN_ANEW:
@@ -143,39 +170,55 @@ class Checks:
             self.world.note(_ledger_line(item, process), id_)
 
     def wait_received(self) -> None:
-        """Somebody asks the wait queue for messages."""
+        """Somebody receives from the wait queue."""
         if self.is_quiet(self.world.t):
             self._broken("wait_untouched", "the wait queue was received from in quiet hours")
 
     def handler_raised(self, name: str, error: BaseException) -> None:
-        """A function failed. What AWS does to it may raise; anything else is a fault in the code."""
+        """A function raised. Errors of AWS may be raised; any other is a fault in the code."""
         if type(error).__module__.startswith("botocore") or type(error).__name__ == "ConsentUnavailable":
             return
         self._broken("no_fault_in_code", f"{name} raised {type(error).__name__}: {error}")
 
     def endless(self, events: int) -> None:
-        """The night does not come to its end."""
+        """The night does not end."""
         self._broken("settled", f"{events} events and still going to and fro")
 
     # --- when it is over ----------------------------------------------------------------------------------------------
 
     def night_over(self, queues: dict[str, Queue], ledger: dict[str, dict[str, Any]], excuses: int) -> None:
-        """Everything settled, and every accepted notification ended in exactly one way."""
+        """Check that everything settled, and that every accepted notification ended in exactly one way."""
         for name, queue in queues.items():
             if name != "dead-letter" and queue.messages:
                 self._broken("settled", f"{len(queue.messages)} messages are still on {name}")
-        letters = defaultdict(list)
-        for msg in queues["dead-letter"].messages.values():
+        letters = list(queues["dead-letter"].messages.values())
+        self._conserved(ledger, self._letters_by_id(letters))
+        self._ended(ledger)
+        for id_ in sorted(self.cancelled):
+            if (state := ledger[id_]["state"]["S"] if id_ in ledger else "nothing") != "cancelled":
+                self._broken("cancelled_is_cancelled", f"{id_} was answered as cancelled and the ledger says {state}")
+        for body in self.plan.letters:
+            if not any(msg.body == body for msg in letters):
+                self._broken("conserved", f"what could not be read is not on dead-letter: {body}")
+        self._blameless(ledger, excuses)
+
+    def _letters_by_id(self, letters: list[Msg]) -> defaultdict[str, list[Msg]]:
+        by_id: defaultdict[str, list[Msg]] = defaultdict(list)
+        for msg in letters:
             if "reason" not in msg.attributes:
                 self._broken("has_reason", f"a dead letter without a reason: {msg.body[:60]}")
-            letters[msg.attributes.get("notification_id", {}).get("StringValue", "")].append(msg)
-        for id_, wanted in self.sure.items():
+            by_id[msg.attributes.get("notification_id", {}).get("StringValue", "")].append(msg)
+        return by_id
+
+    def _conserved(self, ledger: dict[str, dict[str, Any]], letters: defaultdict[str, list[Msg]]) -> None:
+        """Check that each accepted notification has an ending, and that the ending is true."""
+        for id_, wanted in self.accepted.items():
             state = ledger[id_]["state"]["S"] if id_ in ledger else "nothing"
             if state not in ENDINGS:
                 self._broken("conserved", f"{id_} was accepted and the ledger says {state}")
             elif state in WITH_LETTER and not any(_undoes(msg, ledger[id_]) for msg in letters[id_]):
                 self._broken("conserved", f"{id_} is {state} and no letter says so")
-            elif state == "delivered" and not self.acceptances[wanted.number]:
+            elif state == "delivered" and not self.taken[wanted.number]:
                 self._broken("conserved", f"{id_} is recorded as delivered and no provider has it")
             elif state == "opted_out" and not self._ever_opted_out(wanted):
                 self._broken("conserved", f"{id_} is recorded as opted out and nobody did")
@@ -183,32 +226,30 @@ class Checks:
                 self._broken("conserved", f"{id_} is {state}, its provider has it, and nothing says that it may")
             elif state == "expired" and not self._has_expired(wanted):
                 self._broken("conserved", f"{id_} is recorded as expired before its time")
+
+    def _ended(self, ledger: dict[str, dict[str, Any]]) -> None:
+        """Check that whatever was begun has ended, and that only the right channels give up an unknown outcome."""
         for id_, item in ledger.items():
-            asked = self.sure.get(id_)
+            asked = self.accepted.get(id_)
             if item["state"]["S"] == "unknown" and asked and self.kinds[asked.channel].rule != "dead_letter":
                 self._broken("unknown_by_rule", f"{id_} may be sent again by {asked.channel} and was given up")
-            if id_ not in self.sure and item["state"]["S"] not in ENDINGS:
+            if id_ not in self.accepted and item["state"]["S"] not in ENDINGS:
                 self._broken("conserved", f"{id_} was begun and the ledger says {item['state']['S']}")
-        for id_ in sorted(self.cancelled):
-            if (state := ledger[id_]["state"]["S"] if id_ in ledger else "nothing") != "cancelled":
-                self._broken("cancelled_is_cancelled", f"{id_} was answered as cancelled and the ledger says {state}")
-        for body in self.plan.letters:
-            if not any(msg.body == body for msg in queues["dead-letter"].messages.values()):
-                self._broken("conserved", f"what could not be read is not on dead-letter: {body}")
-        self._blameless(ledger, excuses)
 
     def released_on_time(self, crashes: int) -> None:
-        """On a night without other faults the first of what was held reaches its provider within a minute of their
-        end, and within two more for each crash."""
+        """Check a night without other faults: the first held notification reaches its provider within a minute of the
+        end of quiet hours, and within two minutes more for each crash."""
         within_s = RELEASED_WITHIN_S + crashes * CRASH_COSTS_S
         for end in self.plan.ends:
             held = [each for request in self.plan.requests if request.at < end - 120 for each in request.wanted]
-            first = min((t for each in held for _, t in self.acceptances[each.number] if t >= end), default=None)
+            times = (taken.at for each in held for taken in self.taken[each.number])
+            first = min((t for t in times if t >= end), default=None)
             if first is not None and first > end + within_s:
                 self._broken("released_on_time", f"the first left {first - end:.0f} s after the end of quiet hours")
 
     def _blameless(self, ledger: dict[str, dict[str, Any]], excuses: int) -> None:
-        """Nothing runs out of attempts by another's fault; nothing that was taken is called anything but delivered."""
+        """Check that no notification runs out of attempts through another's fault, and that what a provider took is
+        recorded as delivered."""
         poison = {each.id for each in self.plan.wanted if each.number in self.plan.poison}
         refused = {each.id for each in self.plan.wanted if each.number in self.plan.refused}
         for id_, item in ledger.items():
@@ -219,43 +260,39 @@ class Checks:
             if reason.startswith("http_400") and id_ not in refused:
                 self._broken("blameless", f"{id_} is recorded as rejected, and its provider never did")
             state = item["state"]["S"]
-            wanted = self.sure.get(id_)
-            if wanted and not excuses and not poison and state != "delivered" and self.acceptances[wanted.number]:
+            wanted = self.accepted.get(id_)
+            if wanted and not excuses and not poison and state != "delivered" and self.taken[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
 
     def paced(self, provider: Provider, lane: Source, faults: Faults) -> None:
-        """In any second and any ten a lane gets at most half of the rate, and one call for each invocation that runs at
-        once or died in that time. A call has at most what its invocation may send in a second, or one.
+        """Check a lane's calls in any second and any ten seconds. A lane gets at most half of the rate, and one call
+        more for each invocation that runs at once or died in that time. A call carries at most as many notifications as
+        its invocation may send in a second, or one.
 
-        A call may come later than its turn, by a pause and by the mark in the ledger before it: the time of the pause
-        counts as well, and one call for each mark that a fault made slow. Where both lanes keep to this, so does the
-        provider's rate.
+        A pause and the mark in the ledger may make a call later than its turn. So the time of the pause counts as well,
+        and one call more for each mark that a fault made slow. If both lanes keep to this, so does the provider.
         """
-        rate, calls = provider.kind.rate_per_s, provider.calls[lane.queue.name]
+        rate = provider.kind.rate_per_s
         if rate is None:
             return
+        calls = provider.calls[lane.queue.name]
         late_s = self.plan.longest_pause_s + (0.0 if provider.kind.can_resend else MARK_CALLS * faults.latency_s)
         call = max(1.0, rate * LANES_SHARE / lane.concurrency)
         for length_s in (1.0, 10.0):
-            first = total = 0
-            for t, number in calls:
-                total += number
-                begins = t - length_s
-                while calls[first][0] < begins:
-                    total -= calls[first][1]
-                    first += 1
-                more = lane.concurrency + _within(lane.deaths, begins - late_s, t)
+            for window in _windows(calls, length_s):
+                more = lane.concurrency + _within(lane.deaths, window.during.begin - late_s, window.during.end)
                 if not provider.kind.can_resend:
-                    more += _within(faults.worker_slowed, begins - late_s - SLOW_CALL_S, t)
-                if total > rate * LANES_SHARE * (length_s + late_s) + call * more:
-                    what = f"{total} for {provider.name} from {lane.queue.name} within {length_s:g} s"
+                    slowed_since = window.during.begin - late_s - SLOW_CALL_S
+                    more += _within(faults.worker_slowed, slowed_since, window.during.end)
+                if window.notifications > rate * LANES_SHARE * (length_s + late_s) + call * more:
+                    what = f"{window.notifications} for {provider.name} from {lane.queue.name} within {length_s:g} s"
                     self._broken("paced", f"{what}, {rate:g}/s for both lanes")
                     return
 
     # --- the rule, once more ------------------------------------------------------------------------------------------
 
     def is_quiet(self, t: float) -> bool:
-        """Whether the clock on the wall shows quiet hours."""
+        """Say if the local clock shows quiet hours."""
         local = (self.world.start + timedelta(seconds=t)).astimezone(self.plan.zone)
         end_hour = self.plan.end_hour
         if end_hour > QUIET_FROM_HOUR:
@@ -267,38 +304,54 @@ class Checks:
             return wanted.category != "critical"
         return wanted.category == "advertising" and wanted.channel != "email"
 
-    def consent_written(self, recipient: str, consent: dict[str, Any]) -> None:
-        self.consents[recipient].append((self.world.t, consent))
+    def consent_written(self, recipient: str, consent: Consent) -> None:
+        self.consents[recipient].append(Written(self.world.t, consent))
 
-    def _stood(self, recipient: str, since: float, until: float) -> list[tuple[float, float, dict[str, Any]]]:
-        """What stood in the consent table at some time in that span, and from when to when."""
-        log = self.consents[recipient]
-        spans = [
-            (at, log[index + 1][0] if index + 1 < len(log) else inf, consent) for index, (at, consent) in enumerate(log)
-        ]
-        first: list[tuple[float, float, dict[str, Any]]] = [(0.0, log[0][0] if log else inf, {})]
-        return [(at, to, consent) for at, to, consent in first + spans if at <= until and to >= since]
+    def _stood(self, recipient: str, since: float, until: float) -> list[Stood]:
+        """The consents that stood in the table at some time in that span."""
+        log = [Written(0.0, Consent()), *self.consents[recipient]]
+        ends = [*(written.at for written in log[1:]), inf]
+        stood = [Stood(Span(each.at, end), each.consent) for each, end in zip(log, ends, strict=True)]
+        return [each for each in stood if each.during.begin <= until and each.during.end >= since]
 
     def _consented(self, recipient: str, since: float, until: float) -> bool:
         return any(
-            consent.get("night_consent") and max(at, since) < consent.get("expires", inf) + self.late_s
-            for at, _, consent in self._stood(recipient, since, until)
+            each.consent.night_consent and max(each.during.begin, since) < each.consent.expires + self.late_s
+            for each in self._stood(recipient, since, until)
         )
 
     def _opted_out_throughout(self, recipient: str, since: float, until: float) -> bool:
-        return all(consent.get("opted_out") for _, _, consent in self._stood(recipient, since, until))
+        return all(each.consent.opted_out for each in self._stood(recipient, since, until))
 
     def _ever_opted_out(self, wanted: Wanted) -> bool:
-        return wanted.category == "advertising" and any(
-            consent.get("opted_out") for _, consent in self.consents[wanted.recipient]
-        )
+        written = self.consents[wanted.recipient]
+        return wanted.category == "advertising" and any(each.consent.opted_out for each in written)
 
     def _is_taken(self, id_: str) -> bool:
-        """Whether its provider has it, and nobody has said since that it shall be sent all the same."""
-        return bool(self.acceptances[self.sure[id_].number]) and id_ not in self.reopened
+        """Say if its provider has it, and no operator has asked since to send it again."""
+        return bool(self.taken[self.accepted[id_].number]) and id_ not in self.reopened
 
     def _has_expired(self, wanted: Wanted) -> bool:
         return wanted.expires is not None and self.world.t >= wanted.expires - self.late_s
+
+
+class _Window(NamedTuple):
+    """The notifications that a provider was asked to take in this time."""
+
+    during: Span
+    notifications: int
+
+
+def _windows(calls: list[ProviderCall], length_s: float) -> Iterator[_Window]:
+    """For each call, the window of this length that ends with it."""
+    first = total = 0
+    for call in calls:
+        total += call.notifications
+        begin = call.at - length_s
+        while calls[first].at < begin:
+            total -= calls[first].notifications
+            first += 1
+        yield _Window(Span(begin, call.at), total)
 
 
 def _within(times: list[float], begins: float, ends: float) -> int:

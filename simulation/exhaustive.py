@@ -1,4 +1,4 @@
-"""One small night, and a crash before and after every single call of it, one run each."""
+"""One small night, played once for each of its calls with a crash before it, and once with a crash after it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import NamedTuple
 
 from . import night as night_module
 from .checks import Violation
+from .drawing import TEXT
 from .faults import CrashAt
-from .plan import TEXT, Plan, Request, Wanted, quiet_night
+from .plan import Plan, Redrive, Request, Wanted, quiet_night
 
 SEED = 1
 
 
-class Crash(NamedTuple):
-    """A point at which a process died, and what came of the night."""
+class Point(NamedTuple):
+    """A point at which a process dies: before or after the n-th call of the night."""
 
     call: int
     operation: str
     after: bool
-    violations: list[Violation]
 
 
 def small_night() -> Plan:
-    """Eight notifications, one for each way through: by day, by night, over an edge, refused, by every way in."""
+    """Eight notifications, one for each way through: by day, at night, over an edge, refused, by every way in."""
     plan = quiet_night(Random(0))
     begin, end = plan.begins[0], plan.begins[0] + 2 * 3600
     plan.end_hour, plan.ends = 23, [end]
@@ -37,12 +37,12 @@ def small_night() -> Plan:
     held = [wanted(4, "kakao", "advertising"), wanted(5, "sms", "advertising"), wanted(6, "slack", "advertising")]
     plan.requests = [
         Request(begin - 200, "producer", tuple(evening)),
-        Request(begin + 60, "bundle", tuple(held), misfit='{"id":"misfit"}'),
+        Request(begin + 60, "bundle", tuple(held), invalid='{"id":"invalid"}'),
         Request(end - 5, "event", (wanted(7, "sms", "advertising"),)),
     ]
-    plan.letters = ['{"id":"misfit"}']
+    plan.letters = ['{"id":"invalid"}']
     plan.refused = frozenset([3])
-    plan.redrives = [(begin + 3600, False)]
+    plan.redrives = [Redrive(begin + 3600, resend_unknown=False)]
     plan.faults_until = end
     plan.calm = True
     plan.record_held = True
@@ -50,7 +50,7 @@ def small_night() -> Plan:
 
 
 def wanted(number: int, channel: str, category: str) -> Wanted:
-    """A notification that anybody may be sent, each to somebody else."""
+    """A notification to a recipient of its own, without a consent record."""
     address = {"push": "token", "slack": "#room"}.get(channel, "010-1234-5678")
     body = {
         "id": f"n{number}",
@@ -65,7 +65,7 @@ def wanted(number: int, channel: str, category: str) -> Wanted:
 
 
 def calls() -> list[str]:
-    """Every call of the small night when nothing fails, by its operation."""
+    """The operations of all calls of the small night when nothing fails."""
     night = _night(None, after=False)
     night.run()
     assert isinstance(night.faults, CrashAt)
@@ -73,15 +73,15 @@ def calls() -> list[str]:
 
 
 def crash(call: int, after: bool) -> list[Violation]:
-    """The small night with one crash."""
+    """Play the small night with one crash."""
     return _night(call, after=after).run().violations
 
 
-def points() -> Iterator[tuple[int, str, bool]]:
+def points() -> Iterator[Point]:
     """Every point at which to crash."""
     for call, operation in enumerate(calls()):
-        yield call, operation, False
-        yield call, operation, True
+        yield Point(call, operation, after=False)
+        yield Point(call, operation, after=True)
 
 
 def _night(call: int | None, *, after: bool) -> night_module.Night:

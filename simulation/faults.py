@@ -1,14 +1,14 @@
-"""What goes wrong, how often, and where: drawn anew for each seed.
+"""The faults: which go wrong, how often, and where. Each seed draws its own.
 
-Each seed switches a random subset of the faults on, each at a rate of its own ("swarm testing"): a night on which
-everything fails at once hides what two faults do to each other.
+Each seed switches on a random subset of the faults, each at its own rate ("swarm testing"). A night on which everything
+fails at once would hide how two faults act on each other.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import (
     ClientError,
@@ -18,8 +18,8 @@ from botocore.exceptions import (
 )
 
 CALL_FAULTS = ("error_before", "error_after", "partial", "die_before", "die_after", "slow_call")
-"""At a call to AWS: failed without effect, effect but no answer, part of a batch refused, process gone before or after
-the effect, answered after seconds."""
+"""At a call to AWS: it fails without effect, it has its effect but no answer arrives, part of a batch is refused, the
+process dies before or after the effect, the answer takes seconds."""
 
 PROVIDER_FAULTS = (
     "provider_refused",
@@ -47,13 +47,21 @@ SERVICE_FAULTS = (
 
 RATES = (0.003, 0.02, 0.02, 0.1)
 SHORT_POLL_EMPTY_RATE = 0.3
-"""A short poll asks only some of SQS's servers: this one is no fault, and always on."""
+"""A short poll asks only some of SQS's servers. This is no fault, so it is always on."""
+
+
+class Rung(NamedTuple):
+    """A fault strikes where the drawn number is below this limit and not below that of the rung before."""
+
+    below: float
+    kind: str
 
 
 class Faults:
-    """A seed's faults. Nothing fails from `until` on, with 0 not at all; what was hit is counted by kind.
+    """The faults of a seed. Nothing fails from `until` on; with 0 nothing fails at all. `counts` counts them by kind.
 
-    `at_worker`: how many hit a worker; `worker_slowed`: when one was kept waiting for its ledger by such a fault.
+    `at_worker` is the number of faults that hit a worker. `worker_slowed` are the times at which a fault made a worker
+    wait for its ledger.
     """
 
     def __init__(self, rng: Random, until: float) -> None:
@@ -71,12 +79,12 @@ class Faults:
         self._provider = self._ladder(PROVIDER_FAULTS)
         self.latency_s = rng.choice((0.02, 0.02, 0.1, 0.4))
 
-    def _ladder(self, kinds: tuple[str, ...]) -> list[tuple[float, str]]:
+    def _ladder(self, kinds: tuple[str, ...]) -> list[Rung]:
         ladder, below = [], 0.0
         for kind in kinds:
             if self.rates[kind]:
                 below += self.rates[kind]
-                ladder.append((below, kind))
+                ladder.append(Rung(below, kind))
         return ladder
 
     def at_call(self, operation: str, t: float) -> str | None:
@@ -87,18 +95,18 @@ class Faults:
         """The fault of this call to a provider, if any."""
         return self._draw(self._provider, t)
 
-    def _draw(self, ladder: list[tuple[float, str]], t: float) -> str | None:
+    def _draw(self, ladder: list[Rung], t: float) -> str | None:
         if not ladder or t >= self.until:
             return None
         drawn = self.rng.random()
-        if drawn >= ladder[-1][0]:
+        if drawn >= ladder[-1].below:
             return None
-        kind = next(kind for below, kind in ladder if drawn < below)
+        kind = next(rung.kind for rung in ladder if drawn < rung.below)
         self.counts[kind] += 1
         return kind
 
     def hits(self, kind: str, t: float) -> bool:
-        """Whether this fault of a service strikes now."""
+        """Draw if this fault of a service strikes now."""
         rate = self.rates[kind]
         if rate and t < self.until and self.rng.random() < rate:
             self.counts[kind] += 1
@@ -106,13 +114,13 @@ class Faults:
         return False
 
     def half(self, number: int) -> set[int]:
-        """Which of so many entries of a batch are refused: at least one."""
+        """Draw which entries of a batch are refused: at least one."""
         chosen = {index for index in range(number) if self.rng.random() < 0.5}
         return chosen or {self.rng.randrange(number)}
 
 
 class CrashAt(Faults):
-    """No fault but one: the process dies before or after the n-th call of the night, AWS's and providers' alike."""
+    """A single fault: the process dies before or after the n-th call of the night, to AWS or to a provider."""
 
     def __init__(self, rng: Random, call: int | None, *, after: bool) -> None:
         super().__init__(rng, 0.0)
@@ -138,7 +146,7 @@ class CrashAt(Faults):
 
 
 def service_error(rng: Random, operation: str, *, lost: bool) -> Exception:
-    """What boto3 raises: a refusal by the service, no connection, or no answer."""
+    """The exception that boto3 raises: a refusal by the service, no connection, or no answer."""
     url = "https://aws.simulated/"
     if lost:
         return ReadTimeoutError(endpoint_url=url)
@@ -152,6 +160,6 @@ def service_error(rng: Random, operation: str, *, lost: bool) -> Exception:
 
 
 def client_error(operation: str, code: str, **more: Any) -> ClientError:
-    """A service's own error, as boto3 raises it."""
+    """A service's own error in the form in which boto3 raises it."""
     answer: Any = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": 400}, **more}
     return ClientError(answer, operation)

@@ -1,10 +1,10 @@
-"""When a release ends: from the backlog's size, what a round of calls takes, and how often a run joins in.
+"""Forecasts when a release ends, from the size of the backlog, the time of a round of calls and the runs per minute.
 
     python -m simulation.forecast 10000000 --rate 2000 --concurrency 50
 
-One round of the scheduler is a receive of ten messages, a send and a delete. A run has four drainers that share one
-process's CPU; it is started at the end of quiet hours and at every minute after, and each works until it has a minute
-left. `simulation/release.py` plays the same with the real scheduler in virtual time and compares.
+One round of the scheduler is a receive of ten messages, a send and a delete. A run has four drainers that share the CPU
+of one process. A run starts at the end of quiet hours and at every minute after it, and works until it has a minute
+left. `simulation/release.py` plays the same release with the real scheduler in virtual time and compares.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from math import ceil
 from typing import NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
-from lambdas.quiet_hours.delivery.delivery import LANE_SHARE
+from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
@@ -25,13 +25,16 @@ CALLS_A_ROUND = 3
 
 
 class Release(NamedTuple):
-    """A backlog and what works it off. `bundle` is notifications to a message: 100, or 1 where they trickled in.
+    """A backlog, and the figures of what moves and delivers it.
 
-    `call_ms` is what SQS takes to answer (stated), `cpu_round_ms` the CPU of a round's three calls on one whole core
-    (`make bench`: `release.sides.scheduler.cpu_ms_per_1000`, on a busy machine), `cores` what Lambda gives the
-    scheduler (1,024 MB of 1,769), `first_minute_s` when the minute rule first fires after the schedule. `concurrency`
-    and `rate_per_s` are the release lane's workers and the provider's rate; a call to it takes `provider_ms`, and a
-    bundle's ledger and consent calls take `ledger_ms`.
+    - `bundle`: notifications per message. It is 100, or 1 where they were sent singly over a long time.
+    - `call_ms`: the time of a call to SQS (stated).
+    - `cpu_round_ms`: the CPU of a round's three calls on one whole core (`make bench`:
+      `release.sides.scheduler.cpu_ms_per_1000`, on a busy machine).
+    - `cores`: the share of a core that Lambda gives the scheduler (1,024 MB of 1,769).
+    - `first_minute_s`: when the minute rule first fires after the schedule.
+    - `concurrency`, `rate_per_s`: the workers of the released lane, and the provider's rate.
+    - `provider_ms`, `ledger_ms`: the time of a call to the provider, and of a bundle's ledger and consent calls.
     """
 
     notifications: int
@@ -51,14 +54,16 @@ class Release(NamedTuple):
 
     @property
     def bundle_s(self) -> float:
-        """How long a worker has a bundle: as long as its share of the rate asks, or as its calls take."""
+        """The time that a worker has a bundle: that of its share of the rate, or that of its calls if they take
+        longer."""
         paced_s = self.bundle * self.concurrency / (self.rate_per_s * LANE_SHARE)
         calls_s = ceil(self.bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000 + self.ledger_ms / 1000
         return max(paced_s, calls_s)
 
 
 class Forecast(NamedTuple):
-    """Seconds after the end of quiet hours: when wait is empty, when the provider has the last; `runs` that moved."""
+    """Seconds from the end of quiet hours until wait is empty, and until the provider has everything; the `runs` that
+    moved it."""
 
     moved_s: float
     delivered_s: float
@@ -66,7 +71,7 @@ class Forecast(NamedTuple):
 
 
 def forecast(release: Release) -> Forecast:
-    """When the backlog is moved, and when it is delivered."""
+    """Forecast when the backlog is moved, and when it is delivered."""
     round_cpu_s = release.cpu_round_ms / 1000 / release.cores
     round_s = max(CALLS_A_ROUND * release.call_ms / 1000 + round_cpu_s, DRAINERS * round_cpu_s)
     rate_per_s = DRAINERS * BATCH_MESSAGES_MAX / round_s
@@ -92,13 +97,15 @@ def forecast(release: Release) -> Forecast:
 
 
 def arguments(text: str, argv: list[str] | None = None) -> Release:
-    """A release as the command line states it."""
+    """Parse the command line into a release."""
     plain = Release(0)
     parser = argparse.ArgumentParser(description=text)
     parser.add_argument("notifications", type=int, nargs="?", default=10_000_000)
-    parser.add_argument("--bundle", type=int, default=plain.bundle, help="notifications to a message")
-    parser.add_argument("--call-ms", type=float, default=plain.call_ms, help="what SQS takes to answer")
-    parser.add_argument("--cpu-ms", type=float, default=plain.cpu_round_ms, help="CPU of a round on one core")
+    parser.add_argument("--bundle", type=int, default=plain.bundle, help="notifications per message")
+    parser.add_argument("--call-ms", type=float, default=plain.call_ms, help="time of a call to SQS")
+    parser.add_argument(
+        "--cpu-ms", type=float, default=plain.cpu_round_ms, help="CPU of a round's three calls on one core"
+    )
     parser.add_argument("--concurrency", type=int, default=plain.concurrency, help="releaseConcurrency")
     parser.add_argument("--rate", type=float, default=plain.rate_per_s, help="the provider's rate_per_s")
     given = parser.parse_args(argv)
@@ -117,7 +124,7 @@ def arguments(text: str, argv: list[str] | None = None) -> Release:
 
 
 def duration(seconds: float) -> str:
-    """As a person says it."""
+    """Say a duration as a person does."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
@@ -125,7 +132,7 @@ def duration(seconds: float) -> str:
 
 def main() -> None:
     """Print a forecast."""
-    release = arguments("When a release ends.")
+    release = arguments("Forecast when a release ends.")
     expected = forecast(release)
     print(f"{release.notifications:,} notifications in {release.messages:,} messages:")
     print(f"on the released lane after {duration(expected.moved_s)} by {expected.runs} runs of the scheduler,")

@@ -1,4 +1,4 @@
-"""Lambda: functions in environments that are used again, event sources that poll, and triggers that fire or do not."""
+"""Lambda: functions in environments that are used again, event sources that poll, and triggers, which may fail."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from .faults import Faults
 from .queues import Msg, Queue
-from .world import Process, World
+from .world import NEVER, Process, Span, World
 
 
 @dataclass(slots=True)
 class Environment:
-    """One process that Lambda keeps between invocations: a clock of its own, and what its module remembers."""
+    """A process that Lambda keeps between invocations. It has its own clock, and its modules remember things."""
 
     skew_s: float
     memory: dict[str, Any] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Environment:
 
 @dataclass
 class Function:
-    """One function. `handler(event, process, memory)` is its handler as far as AWS is concerned."""
+    """A function. `handler(event, process, memory)` is its handler; `broken` is told of each exception that ends it."""
 
     world: World
     faults: Faults
@@ -35,7 +35,7 @@ class Function:
     _idle: list[Environment] = field(default_factory=list)
 
     def invoke(self, event: Any, done: Callable[[Any], None] | None = None) -> None:
-        """Run once. `done` gets what it returned, or the exception that ended it."""
+        """Invoke it once. `done` gets the value that it returned, or the exception that ended it."""
         world = self.world
         self.invocations += 1
         environment = self._idle.pop() if self._idle else Environment(world.rng.uniform(-self.skew_s, self.skew_s))
@@ -56,9 +56,10 @@ class Function:
 
 @dataclass
 class Source:
-    """An event source mapping: a queue's messages to a function, so many at a time, so many invocations at once.
+    """An event source mapping. It hands the messages of a queue to a function, at most `batch_size` at a time and in at
+    most `concurrency` invocations at once. Nobody polls while it is `blocked`.
 
-    `deaths`: when an invocation ended without an answer.
+    `deaths` are the times at which an invocation ended without an answer.
     """
 
     world: World
@@ -67,7 +68,7 @@ class Source:
     function: Function
     batch_size: int
     concurrency: int
-    blocked: tuple[float, float] = (0.0, 0.0)
+    blocked: Span = NEVER
     running: int = 0
     deaths: list[float] = field(default_factory=list)
     _next_poll_at: float = -1.0
@@ -76,23 +77,23 @@ class Source:
         self.queue.arrived = self.wake
 
     def wake(self, at: float) -> None:
-        """Look at the queue soon after that time."""
+        """Poll the queue soon after that time."""
         self.world.at(max(at, self.world.t) + 0.001 + self.world.rng.random() * 0.1, self._poll)
 
     def _poll(self) -> None:
         t = self.world.t
-        if self.blocked[0] <= t < self.blocked[1]:
-            if self._next_poll_at < self.blocked[1]:
-                self._next_poll_at = self.blocked[1]
-                self.world.at(self.blocked[1], self._poll)
+        if self.blocked.covers(t):
+            if self._next_poll_at < self.blocked.end:
+                self._next_poll_at = self.blocked.end
+                self.world.at(self.blocked.end, self._poll)
                 self.faults.counts["lane_blocked"] += 1
             return
         while self.running < self.concurrency and (batch := self.queue.receive(self.batch_size)):
             if self.faults.hits("invoke_throttled", t):
-                continue  # they were received, so their counts have risen; they come again after the visibility
+                continue  # a throttled invoke still counts as a receive, and the messages stay hidden
             self.running += 1
             event = {"Records": [_record(self.queue, msg) for msg in batch]}
-            # What is hidden again belongs to its next receiver: deletes go by the handles of this receive.
+            # Another receiver may have a message by then, so deletes use the handles of this receive.
             receipts = {msg.id: msg.receipt for msg in batch}
             self.function.invoke(event, partial(self._answered, receipts))
 
@@ -101,14 +102,17 @@ class Source:
         if isinstance(result, BaseException):
             self.deaths.append(self.world.t)
         failed = _failed(receipts, result)
-        for message_id, receipt in receipts.items():  # not a set's order: a delete may draw, and the night must replay
+        for (
+            message_id,
+            receipt,
+        ) in receipts.items():  # no set: a delete may draw, so the order counts
             if message_id not in failed:
                 self.queue.delete(receipt)
         self.wake(self.world.t)
 
 
 def _failed(receipts: dict[str, str], result: Any) -> set[str]:
-    """Which messages come again: those that a well-formed answer names, all of them after anything else."""
+    """The messages that come again: those that a well-formed answer names, or all of them after any other answer."""
     if not isinstance(result, dict):
         return set(receipts)
     failed = {entry["itemIdentifier"] for entry in result["batchItemFailures"]}
@@ -116,7 +120,7 @@ def _failed(receipts: dict[str, str], result: Any) -> set[str]:
 
 
 def _record(queue: Queue, msg: Msg) -> dict[str, Any]:
-    """A message as Lambda hands it over."""
+    """A message as Lambda hands it to a function."""
     return {
         "messageId": msg.id,
         "receiptHandle": msg.receipt,
@@ -135,7 +139,7 @@ def _record(queue: Queue, msg: Msg) -> dict[str, Any]:
 
 @dataclass
 class Triggers:
-    """What starts the scheduler: a rule every minute and a schedule at the ends of quiet hours."""
+    """The triggers of the scheduler: a rule every minute, and a schedule at each end of quiet hours."""
 
     world: World
     faults: Faults
@@ -144,7 +148,7 @@ class Triggers:
     minute_rule: bool = True
 
     def begin(self, ends: list[float]) -> None:
-        """From now on; `ends` are the true times at which the schedule is due."""
+        """Start the rule now, and the schedule at `ends`, the true times at which it is due."""
         if self.minute_rule:
             self.world.at(self.jitter_s, self._minute)
         for end in ends:

@@ -6,13 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.delivery import pacing
+from lambdas.quiet_hours.delivery.aftermath import Aftermath
 from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.delivery.pacing import Pacer
 from lambdas.quiet_hours.errors import Unreadable
 from lambdas.quiet_hours.stores.ledger import Ledger
 
 from . import topology
-from .planting import Patch, blind, consumer, delivery, ledger, plant, producer, settings, status
+from .planting import Patch, aftermath, blind, consumer, delivery, ledger, plant, producer, status, timings, verdicts
 from .world import Process
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
@@ -21,9 +23,9 @@ from .world import Process
 @plant("duplicates and reordering", "ends_once", "effectively_once", "never_after_ending")
 def claims_without_condition() -> list[Patch]:
     def always(entry: Any) -> Any:
-        return ledger._Put(entry, "#id <> :nobody", {"#id": "id"}, {":nobody": {"S": ""}})
+        return ledger.Put(entry, "#id <> :nobody", {"#id": "id"}, {":nobody": {"S": ""}})
 
-    return [(ledger, "_absent", always)]
+    return [(ledger, "absent", always)]
 
 
 @plant("redriven message has a new message id", "effectively_once")
@@ -31,12 +33,12 @@ def keys_by_message_id() -> list[Patch]:
     read = delivery.read
 
     def read_by_message(record: Any) -> Any:
-        items, misfits = read(record)
+        items, invalid = read(record)
         keyed = [
             item._replace(notification={**item.notification, "id": f"{record['messageId']}:{index}"})
             for index, item in enumerate(items)
         ]
-        return keyed, misfits
+        return keyed, invalid
 
     return [(delivery, "read", read_by_message)]
 
@@ -54,12 +56,12 @@ def makes_a_new_id_at_every_receive() -> list[Patch]:
 
 @plant("function killed mid-bundle with the claim held", "settled")
 def claims_for_ever() -> list[Patch]:
-    return [(settings, "LEASE_S", 10**9)]
+    return [(timings, "LEASE_S", 10**9)]
 
 
 @plant("visibility under 6x the function's timeout; a second concurrent run", "never_after_ending", "ends_once")
 def lease_ends_before_the_call() -> list[Patch]:
-    return [(settings, "LEASE_S", 3), (settings, "LANE_VISIBILITY_S", 5)]
+    return [(timings, "LEASE_S", 3), (timings, "LANE_VISIBILITY_S", 5)]
 
 
 @plant("the same bundle alive twice", "conserved")
@@ -101,7 +103,7 @@ def loses_what_it_could_not_mark() -> list[Patch]:
 @plant("a transaction conflict at an ending", "conserved")
 def takes_a_conflict_for_a_write() -> list[Patch]:
     def careless(self: Ledger, entries: Any, now: Any) -> None:
-        if puts := [ledger._owned(entry, self._owner) for entry in entries]:
+        if puts := [ledger.owned(entry, self._owner) for entry in entries]:
             self._transact(puts, now)
 
     return [(Ledger, "_settle", careless)]
@@ -119,11 +121,11 @@ def forgets_the_attempts() -> list[Patch]:
 
 @plant("cancels racing with release", "cancelled_is_cancelled", "ends_once", "never_after_ending")
 def cancel_overwrites_a_claim() -> list[Patch]:
-    unchanged = ledger._unchanged
+    unchanged = ledger.unchanged
 
     def cancel_all(self: Ledger, ids: Any, now: Any) -> dict[str, str]:
         entries = {id_: ledger.ended(ledger.Entry(id_, "claimed"), "cancelled", now) for id_ in ids}
-        puts = {id_: ledger._absent(entry) for id_, entry in entries.items()}
+        puts = {id_: ledger.absent(entry) for id_, entry in entries.items()}
         for _ in range(ledger.ROUNDS_MAX):
             failed = self._put(puts.values(), now)
             puts = {
@@ -155,7 +157,7 @@ def forgets_open_calls() -> list[Patch]:
     def clean(*args: Any, sending: bool = False) -> Any:
         return released(*args)
 
-    return [(delivery, "released", clean)]
+    return [(delivery, "released", clean), (verdicts, "released", clean)]
 
 
 @plant("cancels racing with release: no answer is taken for a yes", "cancelled_is_cancelled")
@@ -184,8 +186,8 @@ def does_not_split() -> list[Patch]:
 
 @plant("poison item: a bundle that comes again is split", "conserved")
 def split_forgets_an_item() -> list[Patch]:
-    split = Delivery._split
-    return [(Delivery, "_split", lambda self, items: split(self, items[:-1]))]
+    split = delivery._split
+    return [(delivery, "_split", lambda items: split(items[:-1]))]
 
 
 @plant("one bad item never takes its neighbours with it", "conserved")
@@ -193,10 +195,10 @@ def fails_the_bundle_for_one_item() -> list[Patch]:
     read = consumer.read
 
     def strict(record: Any) -> Any:
-        items, misfits = read(record)
-        if misfits:
+        items, invalid = read(record)
+        if invalid:
             raise Unreadable("one of them is wrong")
-        return items, misfits
+        return items, invalid
 
     return [(consumer, "read", strict)]
 
@@ -216,7 +218,7 @@ def rejects_the_batch_for_one_item() -> list[Patch]:
 
 @plant("partial success of SendMessageBatch", "conserved")
 def worker_ignores_failed() -> list[Patch]:
-    return [(delivery, "send", blind(delivery.send))]
+    return [(aftermath, "send", blind(aftermath.send))]
 
 
 @plant("partial success of SendMessageBatch", "conserved")
@@ -231,16 +233,16 @@ def producer_ignores_failed() -> list[Patch]:
 
 @plant("crash between two writes", "conserved")
 def records_a_dead_letter_before_sending_it() -> list[Patch]:
-    apply = Delivery._apply
+    apply = Aftermath.apply
 
-    def ending_first(self: Delivery, after: Any, *rest: Any) -> bool:
+    def ending_first(self: Aftermath, lane: str, sqs: Any, ledger: Ledger, settings: Any, now: Any) -> bool:
         try:
-            self.ledger.end([entry for _, entry in after.letters if entry], self.now())
+            ledger.end([letter.ending for letter in self.letters if letter.ending], now())
         except Exception:
             return False
-        return apply(self, after, *rest)
+        return apply(self, lane, sqs, ledger, settings, now)
 
-    return [(Delivery, "_apply", ending_first)]
+    return [(Aftermath, "apply", ending_first)]
 
 
 @plant("frozen process resumes a thread at night", "conserved")
@@ -259,12 +261,12 @@ def _resumed(world: Any, function: Any, item: Any) -> None:
 
 @plant("08:00 surge", "paced")
 def does_not_pace() -> list[Patch]:
-    return [(Delivery, "_interval_s", lambda self, channel, lane: 0)]
+    return [(delivery, "interval_s", lambda channel, at_once: 0)]
 
 
 @plant("08:00 surge: the release takes the day's half of the rate", "paced")
 def takes_the_whole_rate_for_a_lane() -> list[Patch]:
-    return [(delivery, "LANE_SHARE", 1.0)]
+    return [(pacing, "LANE_SHARE", 1.0)]
 
 
 @plant("08:00 surge: an invocation that follows another", "paced")
@@ -274,7 +276,7 @@ def ends_before_its_last_interval_is_over() -> list[Patch]:
 
 @plant("08:00 surge: a backed-up lane of a provider that takes many a call", "paced")
 def sends_a_whole_bundle_in_one_call() -> list[Patch]:
-    return [(delivery, "_batch_size", lambda channel, interval_s: channel.batch_size)]
+    return [(delivery, "batch_size", lambda channel, interval_s: channel.batch_size)]
 
 
 @plant("throttling raises the receive count", "has_reason", "conserved")

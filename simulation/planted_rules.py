@@ -14,7 +14,7 @@ from lambdas.quiet_hours.rule.policy import Consent, Drop, Send
 from lambdas.quiet_hours.stores import consents as consent
 
 from . import functions
-from .planting import Patch, blind, consumer, delivery, plant, producer, scheduler, settings
+from .planting import Patch, admission, blind, consumer, delivery, plant, scheduler, settings
 from .providers import FakeChannel
 
 # --- scheduler --------------------------------------------------------------------------------------------------------
@@ -184,12 +184,12 @@ def takes_no_record_for_consent() -> list[Patch]:
 
 @plant("unknown fails closed", "never_early")
 def takes_no_category_for_informational() -> list[Patch]:
-    accept = producer.accept
+    accept = admission.accept
 
     def lenient(candidate: Any, **options: Any) -> Any:
         return accept({"category": "informational", **candidate}, **options)
 
-    return [(producer, "accept", lenient)]
+    return [(admission, "accept", lenient)]
 
 
 @plant("opting out", "never_after_opt_out")

@@ -1,4 +1,4 @@
-"""How a deliberate mistake is put into the production code and taken out again."""
+"""Puts a deliberate mistake into the production code and takes it out again."""
 
 from __future__ import annotations
 
@@ -11,30 +11,40 @@ from lambdas import consumer as consumer_module
 from lambdas import producer as producer_module
 from lambdas import scheduler as scheduler_module
 from lambdas.quiet_hours import settings as settings_module
+from lambdas.quiet_hours import timings as timings_module
 from lambdas.quiet_hours.api import status as status_module
+from lambdas.quiet_hours.delivery import aftermath as aftermath_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
+from lambdas.quiet_hours.delivery import verdicts as verdicts_module
+from lambdas.quiet_hours.notification import admission as admission_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
-# What is patched is no module's interface, and is not meant to be.
+# The patched names are private to their modules, so the modules are `Any` here.
 consumer: Any = consumer_module
 producer: Any = producer_module
 scheduler: Any = scheduler_module
+admission: Any = admission_module
+aftermath: Any = aftermath_module
 delivery: Any = delivery_module
+verdicts: Any = verdicts_module
 ledger: Any = ledger_module
 settings: Any = settings_module
 status: Any = status_module
+timings: Any = timings_module
 
 Patch = tuple[Any, str, Any]
+"""An object, the name of an attribute of it, and the value that the attribute gets."""
+
 SEEDS_MAX = 400
-"""Every plant is caught within so many seeds, counted from seed 0."""
+"""The number of nights within which every plant has to be caught."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A mistake: `row` says which row of the failure catalogue, `patches` what it changes.
+    """A mistake. `row` names a row of the failure catalogue, and `patches` returns the changes to the code.
 
-    `caught_by` names the invariants that it breaks: only those count as having found it, so that a plant whose own code
-    fails is not taken for a mistake that was seen.
+    `caught_by` names the invariants that the mistake breaks. Only these count, so that a plant whose own code fails is
+    not taken for one that was found.
     """
 
     name: str
@@ -44,7 +54,7 @@ class Plant:
 
     @contextmanager
     def planted(self) -> Iterator[None]:
-        """The production code with this mistake in it."""
+        """Put the mistake into the production code for the length of a block."""
         undo: list[Patch] = []
         try:
             for target, attribute, value in self.patches():
@@ -60,7 +70,7 @@ PLANTS: list[Plant] = []
 
 
 def plant(row: str, *caught_by: str) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
-    """Add a mistake to the table, under its function's name."""
+    """Add a mistake to `PLANTS`, under its function's name."""
 
     def add(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
         PLANTS.append(Plant(patches.__name__, row, caught_by, patches))
@@ -70,7 +80,7 @@ def plant(row: str, *caught_by: str) -> Callable[[Callable[[], list[Patch]]], Ca
 
 
 def blind(send: Callable[..., dict[int, str]]) -> Callable[..., dict[int, str]]:
-    """A `send` that never looks at what was not taken."""
+    """Return a `send` that ignores the messages that SQS did not take."""
 
     def blind_send(*args: Any, **options: Any) -> dict[int, str]:
         send(*args, **options)

@@ -1,4 +1,4 @@
-"""SQS as AWS documents it: at least once, in any order, now and then claiming to be empty."""
+"""SQS as AWS documents it: it delivers at least once, in any order, and an empty answer may be wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from .calls import Client
 from .faults import SHORT_POLL_EMPTY_RATE, Faults, client_error
-from .world import Process, World
+from .world import NEVER, Process, Span, World
 
 BATCH_MAX = 10
 BATCH_BYTES_MAX = 1024 * 1024
@@ -31,8 +31,8 @@ class Msg:
 
 @dataclass
 class Queue:
-    """One standard queue. `arrived` is told when something becomes visible; `seen` of everything that is put on it,
-    `asked` of every receive."""
+    """One standard queue. It calls `arrived` with the time at which a message becomes visible, `seen` for each message
+    that is put on it, and `asked` at each receive. It refuses sends while it is `away`."""
 
     world: World
     faults: Faults
@@ -41,7 +41,7 @@ class Queue:
     retention_s: float
     bytes_max: int = BATCH_BYTES_MAX
     in_flight_max: int = 120_000
-    away: tuple[float, float] = (0.0, 0.0)
+    away: Span = NEVER
     receives_max: float = inf
     dead_letter: Queue | None = None
     arrived: Callable[[float], None] | None = None
@@ -74,7 +74,7 @@ class Queue:
             self.arrived(msg.visible_at)
 
     def receive(self, most: int) -> list[Msg]:
-        """Hand out up to so many visible messages, each hidden from now on for the visibility timeout."""
+        """Hand out up to `most` visible messages and hide each for the visibility timeout."""
         if self.asked:
             self.asked()
         if not self.messages:
@@ -106,19 +106,19 @@ class Queue:
         return taken
 
     def check_taking(self, operation: str) -> None:
-        """Refuse every send for a while, as SQS may."""
-        if self.away[0] <= self.world.t < self.away[1]:
+        """Refuse a send while the queue is away."""
+        if self.away.covers(self.world.t):
             self.faults.counts["queue_away"] += 1
             raise client_error(operation, "ServiceUnavailable")
 
     def delete(self, receipt: str) -> None:
-        """Forget a message, unless it has been received again since: then it stays, and no error says so."""
+        """Delete a message. If it was received again meanwhile, it stays, and no error is reported."""
         msg = self.messages.get(receipt.rpartition("#")[0])
         if msg and msg.receipt == receipt and not self.faults.hits("delete_missed", self.world.t):
             del self.messages[msg.id]
 
     def visible(self) -> int:
-        """How many could be received now."""
+        """The number of messages that can be received now."""
         return sum(msg.visible_at <= self.world.t for msg in self.messages.values())
 
     def _end_of_retention(self) -> None:
@@ -128,14 +128,14 @@ class Queue:
 
 
 def size_bytes(body: str, attributes: dict[str, Any]) -> int:
-    """What a message counts: its body, and its attributes' names, types and values."""
+    """The size of a message: its body, and the names, types and values of its attributes."""
     return len(body.encode()) + sum(
         len((name + value["DataType"] + value["StringValue"]).encode()) for name, value in attributes.items()
     )
 
 
 class Sqs(Client):
-    """The boto3 SQS client of one process, as far as the project uses it."""
+    """The boto3 SQS client of one process, with the calls that the project uses."""
 
     def __init__(self, process: Process, faults: Faults, queues: dict[str, Queue]) -> None:
         super().__init__(process, faults)
@@ -201,7 +201,7 @@ class Sqs(Client):
                 if queue.messages and self._faults.hits("false_empty", world.t):
                     return {}
                 taken = queue.receive(MaxNumberOfMessages)
-                if not taken:  # a real long poll would come back with the first arrival; this one comes back later
+                if not taken:  # a real long poll returns with the first arrival, this one only at its end
                     self._process.pause(WaitTimeSeconds)
                     taken = queue.receive(MaxNumberOfMessages)
             return {"Messages": [_received(msg, MessageAttributeNames) for msg in taken]} if taken else {}

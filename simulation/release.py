@@ -1,9 +1,9 @@
-"""A release of any size in virtual time: the real scheduler, unchanged, and how far the forecast was off.
+"""Plays a release of any size in virtual time with the real scheduler, and compares it with the forecast.
 
     python -m simulation.release 10000000 --rate 2000 --concurrency 50
 
-Here every call takes the stated time, and the drainers of a run wait for each other's CPU. Nothing fails: that is what
-`make nights` is for. The worker is a model: so many bundles at once, each for as long as `Release.bundle_s` says.
+Every call takes the stated time here, and the drainers of a run wait for each other's CPU. Nothing fails; `make nights`
+plays the failures. The worker is a model: it has `concurrency` bundles at once, each for `Release.bundle_s`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ SETTINGS = Settings(
 
 
 class Played(NamedTuple):
-    """What came of it. `released` is the sum of what the runs answered; `most_at_once` counts runs that moved."""
+    """The result of a release. `released` is the sum of the runs' answers. `most_at_once` is the highest number of runs
+    that moved messages at the same time."""
 
     ended: Forecast
     released: int
@@ -51,7 +52,7 @@ class Played(NamedTuple):
 
 
 class Stage:
-    """Wait, the released lane and its workers, and the runs of the scheduler."""
+    """The wait queue, the released lane with its workers, and the runs of the scheduler."""
 
     def __init__(self, release: Release) -> None:
         self.release = release
@@ -69,7 +70,7 @@ class Stage:
         self.moved_s = self.delivered_s = 0.0
 
     def start_run(self, again: bool) -> None:
-        """One trigger of the scheduler; the minute rule's come again for as long as there is a backlog."""
+        """Start one run of the scheduler. The minute rule starts the next one as long as there is a backlog."""
         if again and (self.visible or self.in_flight):
             self.world.at(self.world.t + MINUTE_S, self.start_run, True)
         self.runs += 1
@@ -97,7 +98,7 @@ class Stage:
             self.killed += 1
 
     def play(self) -> Played:
-        """From the end of quiet hours until every run is over."""
+        """Play from the end of quiet hours until every run is over."""
         self.world.at(0.0, self.start_run, False)
         self.world.at(self.release.first_minute_s, self.start_run, True)
         with without_logs():
@@ -117,7 +118,7 @@ class Sqs:
         self._call_s = stage.release.call_ms / 1000
 
     def _spend(self, call_s: float) -> None:
-        """A call's CPU, when the run's other drainers leave it some; then its answer."""
+        """Use a call's CPU as soon as the other drainers of the run leave it free, then wait for the answer."""
         t = self._process.world.t
         self._cpu_free_at = max(t, self._cpu_free_at) + self._cpu_s
         self._process.pause(self._cpu_free_at - t + call_s)
@@ -168,8 +169,8 @@ def play(release: Release) -> Played:
 
 
 def main() -> None:
-    """Play one and print it beside its forecast."""
-    release = arguments("A release in virtual time.")
+    """Play a release and print it beside its forecast."""
+    release = arguments("Play a release in virtual time.")
     begun = time.process_time()
     expected, played = forecast(release), play(release)
     print(f"{release.notifications:,} notifications in {release.messages:,} messages, {release.call_ms:g} ms a call,")

@@ -1,4 +1,4 @@
-"""Many nights on all cores: the seeds, the exhaustive mode and the planted bugs, and the report on them."""
+"""Plays many nights on all cores: the seeds, the exhaustive mode and the planted bugs. Writes the report."""
 
 from __future__ import annotations
 
@@ -23,46 +23,76 @@ VIOLATIONS_SHOWN = 20
 CHUNK = 10
 
 
+class Broken(NamedTuple):
+    """An invariant that the night of a seed broke, and what happened at the first violation."""
+
+    seed: int
+    invariant: str
+    detail: str
+
+
+class BrokenByCrash(NamedTuple):
+    """An invariant that a crash before or after a call broke, and what happened."""
+
+    call: int
+    operation: str
+    when: str
+    invariant: str
+    detail: str
+
+
 class Nights(NamedTuple):
-    """What came of some seeds: CPU time in seconds, and (seed, invariant, detail) of each first violation."""
+    """The result of some seeds. `cpu_s` is the CPU time in seconds."""
 
     seeds: int
     notifications: int
     cpu_s: float
     faults: Counter[str]
     endings: Counter[str]
-    violations: list[tuple[int, str, str]]
+    violations: list[Broken]
 
 
 class Caught(NamedTuple):
-    """When a planted bug was found, and by which of the invariants that it breaks; `seeds` None if it survived."""
+    """The seed whose night found a planted bug, and the invariant that it broke; both None if the bug survived."""
 
     name: str
-    seeds: int | None
+    seed: int | None
     invariant: str | None
     detail: str
 
+    @property
+    def nights(self) -> int | None:
+        """The number of nights from seed 0 to the one that found it."""
+        return None if self.seed is None else self.seed + 1
+
 
 class Crashes(NamedTuple):
-    """What came of some crash points: (call, operation, before or after, invariant, detail) of each violation."""
+    """The result of some crash points, with the first violation of each."""
 
     points: int
-    violations: list[tuple[int, str, str, str, str]]
+    violations: list[BrokenByCrash]
+
+
+class Job(NamedTuple):
+    """A part of the work: a function of `JOBS` and its argument."""
+
+    kind: str
+    argument: Any
 
 
 @dataclass
 class Report:
-    """Everything that `make nights` found out."""
+    """Everything that `make nights` has found."""
 
     seeds: int = 0
     notifications: int = 0
     cpu_s: float = 0.0
     faults: Counter[str] = field(default_factory=Counter)
     endings: Counter[str] = field(default_factory=Counter)
-    violations: list[tuple[int, str, str]] = field(default_factory=list)
+    violations: list[Broken] = field(default_factory=list)
     planted: dict[str, Caught] = field(default_factory=dict)
     points: int = 0
-    crashes: list[tuple[int, str, str, str, str]] = field(default_factory=list)
+    crashes: list[BrokenByCrash] = field(default_factory=list)
 
     def add(self, part: Nights | Caught | Crashes) -> None:
         if isinstance(part, Nights):
@@ -80,8 +110,8 @@ class Report:
 
     @property
     def survivors(self) -> list[str]:
-        """The planted bugs that nobody found: a failure of the simulation."""
-        return sorted(name for name, caught in self.planted.items() if caught.seeds is None)
+        """The planted bugs that no night found. Each is a failure of the simulation."""
+        return sorted(name for name, caught in self.planted.items() if caught.seed is None)
 
     @property
     def failed(self) -> bool:
@@ -96,17 +126,14 @@ class Report:
             "notifications": self.notifications,
             "faults": dict(sorted(self.faults.items())),
             "violations": [
-                {"invariant": invariant, "seed": seed, "detail": detail}
-                for seed, invariant, detail in sorted(self.violations)
+                {"invariant": each.invariant, "seed": each.seed, "detail": each.detail}
+                for each in sorted(self.violations)
             ],
-            "planted": {name: caught.seeds for name, caught in sorted(self.planted.items())},
+            "planted": {name: caught.nights for name, caught in sorted(self.planted.items())},
             "caught_by": {name: caught.invariant for name, caught in sorted(self.planted.items())},
             "exhaustive": {
                 "crash_points": self.points,
-                "violations": [
-                    {"call": call, "operation": operation, "when": when, "invariant": invariant, "detail": detail}
-                    for call, operation, when, invariant, detail in sorted(self.crashes)
-                ],
+                "violations": [each._asdict() for each in sorted(self.crashes)],
             },
         }
 
@@ -131,20 +158,21 @@ def nights(seeds: Iterable[int]) -> Nights:
         first: dict[str, str] = {}
         for violation in result.violations:
             first.setdefault(violation.invariant, violation.detail)
-        violations += [(seed, invariant, detail) for invariant, detail in first.items()]
+        violations += [Broken(seed, invariant, detail) for invariant, detail in first.items()]
     return Nights(number, notifications, time.process_time() - begun, faults, endings, violations)
 
 
-def hunt(plant: Plant) -> Caught:
-    """Plant a bug and play nights until one of them finds it, by an invariant that it is to break."""
-    for seed in range(SEEDS_MAX):
+def hunt(plant: Plant, first: int = 0) -> Caught:
+    """Plant a bug and play nights from seed `first` on, until one breaks an invariant that the bug has to break. The
+    bug survives if `SEEDS_MAX` nights do not find it."""
+    for seed in range(first, first + SEEDS_MAX):
         with plant.planted():
             violations = night.run(seed, stop_at=plant.caught_by).violations
         broken = {each.invariant for each in violations}
         if "no_fault_in_code" in broken.difference(plant.caught_by):
             return Caught(plant.name, None, None, "the plant's own code fails")
         if found := next((each for each in violations if each.invariant in plant.caught_by), None):
-            return Caught(plant.name, seed + 1, found.invariant, found.detail)
+            return Caught(plant.name, seed, found.invariant, found.detail)
     return Caught(plant.name, None, None, "")
 
 
@@ -152,35 +180,36 @@ def _hunt(name: str) -> Caught:
     return hunt(next(each for each in PLANTS if each.name == name))
 
 
-def crashes(points: Iterable[tuple[int, str, bool]]) -> Crashes:
+def crashes(points: Iterable[exhaustive.Point]) -> Crashes:
     """Play the small night with a crash at each of these points."""
     number, found = 0, []
-    for call, operation, after in points:
+    for point in points:
         number += 1
-        for violation in exhaustive.crash(call, after)[:1]:
-            when = "after" if after else "before"
-            found.append((call, operation, when, violation.invariant, violation.detail))
+        for violation in exhaustive.crash(point.call, point.after)[:1]:
+            when = "after" if point.after else "before"
+            found.append(BrokenByCrash(point.call, point.operation, when, violation.invariant, violation.detail))
     return Crashes(number, found)
 
 
-def _do(job: tuple[str, Any]) -> Nights | Caught | Crashes:
-    kind, what = job
-    functions: dict[str, Callable[[Any], Any]] = {"nights": nights, "hunt": _hunt, "crashes": crashes}
-    return functions[kind](what)  # type: ignore[no-any-return]
+JOBS: dict[str, Callable[[Any], Nights | Caught | Crashes]] = {"nights": nights, "hunt": _hunt, "crashes": crashes}
 
 
-def jobs(first: int, seeds: int, *, planted: bool = True, exhaustively: bool = True) -> list[tuple[str, Any]]:
-    """Everything to do, in parts that are worth handing out; what takes longest first."""
-    todo: list[tuple[str, Any]] = [("hunt", plant.name) for plant in PLANTS] if planted else []
+def _do(job: Job) -> Nights | Caught | Crashes:
+    return JOBS[job.kind](job.argument)
+
+
+def jobs(first: int, seeds: int, *, planted: bool = True, exhaustively: bool = True) -> list[Job]:
+    """Divide the work into parts of a useful size. The longest come first."""
+    todo = [Job("hunt", plant.name) for plant in PLANTS] if planted else []
     points = list(exhaustive.points()) if exhaustively else []
-    todo += [("crashes", points[start : start + CHUNK]) for start in range(0, len(points), CHUNK)]
+    todo += [Job("crashes", points[start : start + CHUNK]) for start in range(0, len(points), CHUNK)]
     last = first + seeds
-    todo += [("nights", range(start, min(start + CHUNK, last))) for start in range(first, last, CHUNK)]
+    todo += [Job("nights", range(start, min(start + CHUNK, last))) for start in range(first, last, CHUNK)]
     return todo
 
 
-def work(todo: list[tuple[str, Any]], processes: int | None = None) -> Iterator[Nights | Caught | Crashes]:
-    """Do all of it, on every core unless told otherwise; in whatever order it is done."""
+def work(todo: list[Job], processes: int | None = None) -> Iterator[Nights | Caught | Crashes]:
+    """Do all jobs, on every core unless `processes` says otherwise. The results come in any order."""
     cores = processes or os.cpu_count() or 1
     if cores == 1:
         yield from map(_do, todo)

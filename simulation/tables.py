@@ -1,4 +1,4 @@
-"""DynamoDB, as far as the ledger and the consent table use it: conditional puts, transactions, batches."""
+"""The part of DynamoDB that the project's tables use: conditional puts, transactions, batches, one index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from .calls import Client
 from .faults import Faults, client_error
@@ -31,7 +31,8 @@ Item = dict[str, Any]
 
 @dataclass
 class Table:
-    """One table. `written` is told of every write that took effect: the item before, the item now, who."""
+    """One table. It calls `written` after each write that took effect, with the item before, the item now and the
+    process."""
 
     world: World
     name: str
@@ -47,22 +48,30 @@ class Table:
             self.written(before, item, process)
 
 
+class Term(NamedTuple):
+    """One comparison of a condition. An `attribute_exists` has no value."""
+
+    operator: str
+    name: str
+    value: str
+
+
 @lru_cache(maxsize=256)
-def _terms(expression: str) -> tuple[tuple[str, str, str], ...]:
-    """A condition as its terms, all of which must hold: (operator, name, value)."""
+def _terms(expression: str) -> tuple[Term, ...]:
+    """The terms of a condition, all of which must hold."""
     terms = []
     for term in expression.split(" AND "):
         if match := re.fullmatch(r"(attribute_(?:not_)?exists)\((#\w+)\)", term.strip()):
-            terms.append((match[1], match[2], ""))
+            terms.append(Term(match[1], match[2], ""))
         elif match := re.fullmatch(r"(#\w+) (=|<>|<|<=|>|>=) (:\w+)", term.strip()):
-            terms.append((match[2], match[1], match[3]))
+            terms.append(Term(match[2], match[1], match[3]))
         else:
             raise client_error("TransactWriteItems", "ValidationException")
     return tuple(terms)
 
 
 def holds(put: Item, item: Item | None) -> bool:
-    """Whether a put's condition holds for what stands in the table."""
+    """Say if the condition of a put holds for the item in the table."""
     names, values = put.get("ExpressionAttributeNames", {}), put.get("ExpressionAttributeValues", {})
     for sign, name, value in _terms(put["ConditionExpression"]):
         found = (item or {}).get(names[name])
@@ -154,7 +163,7 @@ class DynamoDb(Client):
         Limit: int,
         ExclusiveStartKey: Item | None = None,
     ) -> Item:
-        """The one index that is queried here: what is held, by its source, in the order of its release."""
+        """Query the one index of this model: what is held, by its source, in the order of its release."""
         if (IndexName, KeyConditionExpression) != ("BySource", "#source = :source"):
             raise client_error("Query", "ValidationException")
         table, keys = self._tables[TableName], ("source", "until", "id")

@@ -1,11 +1,11 @@
-"""One night as a person reads it: what happened, when in local time, to which notification, and why."""
+"""Prints one night for a person: what happened, when in local time, to which notification, and why."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import night as night_module
 from .night import Night, Result
@@ -21,8 +21,28 @@ ARRIVES = {
 }
 
 
-def message_lines(queue: Queue, msg: Msg, by: str) -> Iterator[tuple[str, str | None]]:
-    """What the arrival of a message on a queue means for each notification in it."""
+class Line(NamedTuple):
+    """One event of a night, at a local time; `id` is that of its notification, if it has one."""
+
+    at: str
+    id: str | None
+    text: str
+
+    @property
+    def clock(self) -> str:
+        """The time of day, without the date and the tenths of a second."""
+        return self.at[len("11-11 ") : len("11-11 20:40:00")]
+
+
+class Said(NamedTuple):
+    """A sentence about a notification, or about a message that has none."""
+
+    text: str
+    id: str | None
+
+
+def message_lines(queue: Queue, msg: Msg, by: str) -> Iterator[Said]:
+    """Say what the arrival of a message on a queue means for each notification in it."""
     text = ARRIVES[queue.name]
     if by.startswith("worker") and queue.name in ("delivery", "schedule"):
         text = f"goes back to {queue.name}"
@@ -32,7 +52,7 @@ def message_lines(queue: Queue, msg: Msg, by: str) -> Iterator[tuple[str, str | 
         details.append(reason)
     line = f"{text} ({', '.join(part for part in details if part)})"
     for id_ in _ids(msg.body):
-        yield line, id_
+        yield Said(line, id_)
 
 
 def _ids(body: str) -> list[str | None]:
@@ -54,26 +74,26 @@ def _id(value: Any) -> str | None:
 
 def print_night(seed: int, only: str | None = None) -> Result:
     """Play the night of a seed and print its timeline, then each notification's own story."""
-    lines: list[tuple[str, str | None, str]] = []
+    lines: list[Line] = []
 
     def note(world: World, text: str, id_: str | None) -> None:
         local = world.time().astimezone(played.plan.zone)
-        lines.append((f"{local:%m-%d %H:%M:%S}.{local.microsecond // 100_000}", id_, text))
+        lines.append(Line(f"{local:%m-%d %H:%M:%S}.{local.microsecond // 100_000}", id_, text))
 
     played = Night(seed, note=note)
 
     def seen(queue: Queue, msg: Msg, by: str) -> None:
-        for text, id_ in message_lines(queue, msg, by):
-            note(played.world, text, id_)
+        for said in message_lines(queue, msg, by):
+            note(played.world, said.text, said.id)
 
-    for queue in played.queues.values():
+    for queue in played.deployment.queues.values():
         queue.seen = seen
     _print_plan(played)
     with night_module.without_logs():
         result = played.run()
-    for at, id_, text in lines:
-        if only is None or id_ == only or text.startswith("VIOLATION"):
-            print(f"{at}  {id_ or '':14}  {text}")
+    for line in lines:
+        if only is None or line.id == only or line.text.startswith("VIOLATION"):
+            print(f"{line.at}  {line.id or '':14}  {line.text}")
     if only is None:
         _print_stories(played, lines)
     return result
@@ -84,23 +104,23 @@ def _print_plan(night: Night) -> None:
     print(f"A night in {plan.zone.key}, policy {plan.policy}, {len(plan.wanted)} notifications.")
     rates = ", ".join(f"{kind} {rate:g}" for kind, rate in night.faults.rates.items() if rate)
     print(f"Faults: {rates or 'none'}.")
-    for lane, (begin, end) in plan.blocked.items():
-        print(f"Nothing reads {lane} from {_local(night, begin)} to {_local(night, end)}.")
-    for channel, (begin, end) in plan.away.items():
-        print(f"{channel}'s provider is away from {_local(night, begin)} to {_local(night, end)}.")
-    for queue, (begin, end) in plan.queues_away.items():
-        print(f"SQS takes nothing for {queue} from {_local(night, begin)} to {_local(night, end)}.")
+    for lane, span in plan.blocked.items():
+        print(f"Nothing reads {lane} from {_local(night, span.begin)} to {_local(night, span.end)}.")
+    for channel, span in plan.away.items():
+        print(f"{channel}'s provider is away from {_local(night, span.begin)} to {_local(night, span.end)}.")
+    for queue, span in plan.queues_away.items():
+        print(f"SQS takes nothing for {queue} from {_local(night, span.begin)} to {_local(night, span.end)}.")
     if plan.poison:
         print(f"Whoever sends {', '.join(f'#{number}' for number in sorted(plan.poison))} dies of it.")
     print()
 
 
-def _print_stories(night: Night, lines: list[tuple[str, str | None, str]]) -> None:
+def _print_stories(night: Night, lines: list[Line]) -> None:
     print("\nEach notification's own story:")
     stories = defaultdict(list)
-    for at, id_, text in lines:
-        if id_:
-            stories[id_].append(f"{at[6:14]} {text.partition(' (')[0]}")
+    for line in lines:
+        if line.id:
+            stories[line.id].append(f"{line.clock} {line.text.partition(' (')[0]}")
     known = {each.id or f"#{each.number}": each for each in night.plan.wanted}
     for id_, story in stories.items():
         each = known.get(id_)

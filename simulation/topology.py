@@ -1,4 +1,4 @@
-"""The deployment as the simulation builds it: the stack's figures, held against the stack by a test."""
+"""The figures of the stack as the simulation uses them. A test compares them with the stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONSUMER_BATCH = 10
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """Name, visibility, and how often a message may be received."""
+    """A queue's name, its visibility timeout, and how often a message may be received."""
 
     name: str
     visibility_s: float
@@ -31,7 +31,7 @@ class QueueFigures:
 
 
 def queue_figures() -> list[QueueFigures]:
-    """The four working queues; read at run time, so that a planted bug may change the figures."""
+    """The four working queues. The figures are read at run time, so that a planted bug can change them."""
     return [
         QueueFigures("notification", 6 * timings.CONSUMER_TIMEOUT_S, ENTRY_RECEIVES_MAX),
         QueueFigures("delivery", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
@@ -41,7 +41,7 @@ def queue_figures() -> list[QueueFigures]:
 
 
 def build_queues(world: World, faults: Faults, in_flight_max: int) -> dict[str, Queue]:
-    """Every queue by its name, each redriving to dead-letter."""
+    """Every queue by its name. Each redrives to dead-letter."""
     dead_letter = Queue(world, faults, "dead-letter", 30.0, DEAD_LETTER_RETENTION_S)
     queues = {"dead-letter": dead_letter}
     for figures in queue_figures():

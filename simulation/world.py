@@ -1,8 +1,8 @@
 """One thread, one heap of events, one virtual clock, one seeded source of randomness.
 
-The handlers are synchronous, so each runs in a greenlet: wherever it would wait (a call, a sleep, a provider) it hands
-over to the heap, and goes on when the clock has reached its time. Which of two live invocations moves first is decided
-by the heap alone, and so by the seed.
+The handlers are synchronous, so each runs in a greenlet. Wherever a handler would wait (a call, a sleep, a provider),
+it hands over to the heap, and it goes on when the clock has reached its time. The heap alone decides which of two live
+invocations moves first, so the seed decides it.
 """
 
 from __future__ import annotations
@@ -12,27 +12,41 @@ from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-
 STOP_ASKED_EVERY_S = 47.0
-"""Not a minute: whatever happens once a minute would be under way each time."""
+"""Not a minute: what happens once a minute would be under way at each of these moments."""
+
+
+class Span(NamedTuple):
+    """A stretch of time: its begin is inside, its end is outside."""
+
+    begin: float
+    end: float
+
+    def covers(self, t: float) -> bool:
+        """Say if a time is inside."""
+        return self.begin <= t < self.end
+
+
+NEVER = Span(0.0, 0.0)
 
 
 class Died(GreenletExit):  # type: ignore[misc]
-    """Thrown into every greenlet of a process that has died: no production `except` catches it."""
+    """Thrown into every greenlet of a process that has died. No `except` of the production code catches it."""
 
 
 _idle: list[greenlet] = []
 
 
 def _begin(job: Callable[[], None], hub: greenlet) -> greenlet:
-    """A greenlet for a job, to be switched to. It is used again afterwards: a new one costs as much as a minute."""
+    """Return a greenlet that runs the job once it is switched to. Greenlets are used again: a new one costs as much
+    time as a simulated minute."""
     worker = _idle.pop() if _idle else greenlet(_work, hub)
     worker.job = job
     return worker
@@ -62,12 +76,12 @@ class World:
         self._order = 0
 
     def at(self, t: float, function: Callable[..., Any], *args: Any) -> None:
-        """Call a function at that time; what is due at one time comes in the order in which it was asked for."""
+        """Call a function at that time. Calls that are due at the same time come in the order of these requests."""
         self._order += 1
         heappush(self._heap, (t, self._order, function, args))
 
     def run(self, until: float, stop: Callable[[], bool]) -> None:
-        """Let time pass until then, or until `stop` says so, which is asked now and then."""
+        """Let time pass until then, or until `stop` returns true. It is asked every 47 seconds."""
         heap, check_at = self._heap, self.t
         while heap and heap[0][0] <= until:
             if heap[0][0] >= check_at:
@@ -79,23 +93,23 @@ class World:
 
     @property
     def events(self) -> int:
-        """How much has been asked for so far."""
+        """The number of calls that were requested so far."""
         return self._order
 
     def time(self, t: float | None = None) -> datetime:
-        """The true time, as a time of day."""
+        """The true time as a date and time of day."""
         return self.start + timedelta(seconds=self.t if t is None else t)
 
     def seconds(self, instant: datetime) -> float:
-        """When that is, in seconds since the start."""
+        """An instant in seconds since the start."""
         return (instant - self.start).total_seconds()
 
 
 class Process:
     """One invocation, or one client: greenlets that live and die together.
 
-    Its clock is `skew_s` ahead of the true time. It is killed `timeout_s` after its start. `done` gets what the
-    function returned or raised, or `Died()`.
+    Its clock is `skew_s` ahead of the true time. It is killed `timeout_s` after its start. `done` gets the value that
+    the function returned, the exception that it raised, or `Died()`.
     """
 
     __slots__ = ("_done", "_function", "_greenlets", "alive", "deadline", "name", "owner", "skew", "world")
@@ -112,7 +126,7 @@ class Process:
         self._done: Callable[[Any], None]
 
     def start(self, function: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Run the function until it first waits."""
+        """Run the function until it waits for the first time."""
         self.world.alive += 1
         self._function, self._done = function, done
         first = _begin(self._run, self.world.hub)
@@ -132,7 +146,7 @@ class Process:
         self._done(result)
 
     def pause(self, seconds: float) -> None:
-        """Wait. Also what `time.sleep` is to the handlers."""
+        """Wait. The handlers get this in place of `time.sleep`."""
         if not self.alive:
             raise Died
         world = self.world
@@ -148,7 +162,7 @@ class Process:
             sleeper.switch()
 
     def die(self, why: str) -> None:
-        """End here and now, from within."""
+        """End at once, from within the process."""
         self.world.at(self.world.t, self._kill, why)
         self.world.hub.switch()
 
@@ -162,15 +176,15 @@ class Process:
             each.throw(Died)
 
     def now(self) -> datetime:
-        """What this process's clock shows."""
+        """The time that the clock of this process shows."""
         return self.skew + timedelta(seconds=self.world.t)
 
     def remaining_s(self) -> float:
-        """How long until its time-out."""
+        """The seconds that are left until the time-out."""
         return self.deadline - self.world.t
 
     def side_by_side(self, function: Callable[[T], R], items: Sequence[T], at_once: int) -> list[R]:
-        """`SideBySide` with greenlets: joined before the answer, and killed with their process."""
+        """`SideBySide` with greenlets. They all end before this returns, and they die with their process."""
         if len(items) <= 1 or at_once <= 1:
             return [function(item) for item in items]
         caller = getcurrent()

@@ -14,7 +14,7 @@ from lambdas.quiet_hours.consents import statement
 from lambdas.quiet_hours.notification import fields as field_checks
 from lambdas.quiet_hours.notification import notification
 from lambdas.quiet_hours.rule.policy import CATEGORIES
-from lambdas.quiet_hours.stores.ledger import ENDINGS
+from lambdas.quiet_hours.stores.entries import ENDINGS
 from local import ROOT
 
 FILE = ROOT / "docs" / "openapi.json"

@@ -1,4 +1,4 @@
-"""The benchmarks: each side of a comparison does what it is said to do, and the figures are of what they are called."""
+"""The benchmarks: each side of a comparison does its stated work, and each figure measures what its name says."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.fixture
 def world(sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr(scheduler, "POLL_S", 0)  # a release ends with a dozen empty receives
+    monkeypatch.setattr(scheduler, "POLL_S", 0)  # a release ends with a dozen long polls that find nothing
     return World(sqs, dynamodb, settings)
 
 
 @pytest.fixture
 def provider() -> Iterator[tuple[str, list[str]]]:
-    """A provider's URL and the ids that it has got."""
+    """A provider's URL, and the ids that have reached it."""
     got: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -136,9 +136,10 @@ def test_every_part_of_a_release_is_timed_once_and_they_are_less_than_all_of_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(release, "HELD", 300)
-    found, calls = scheduler_profile.one_release(world)
+    profile = scheduler_profile.one_release(world)
+    found = profile.parts
 
-    assert [call.operation for call in calls] == ["ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch"]
+    assert [call.operation for call in profile.calls] == ["ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch"]
     parts = (*scheduler_profile.PARTS, scheduler_profile.OWN, scheduler_profile.REST)
     assert {part for part in parts if found[part].cpu_s <= 0} == {scheduler_profile.WIRE}  # moto answers before it
     assert sum(found[part].wall_s for part in parts) == pytest.approx(found[scheduler_profile.ALL].wall_s)
@@ -155,8 +156,7 @@ def test_the_worker_delivers_each_notification_once(
     (bundle,) = pack(items(60))
     worker.deliver(world, bundle, channel(url))
     assert sorted(got) == sorted(item.id for item in bundle.items)
-    worker_again = pytest.raises(RuntimeError, match="absorbed")
-    with worker_again:  # a bundle that was delivered before would be measured as cheap
+    with pytest.raises(RuntimeError, match="absorbed"):  # a bundle that was delivered before would look cheap
         worker.deliver(world, bundle, channel(url))
     assert len(got) == 60
 
@@ -176,9 +176,9 @@ def test_the_timeline_of_a_bundle_is_that_of_its_calls(world: World, provider: t
     noted = worker_profile.timeline(world, provider[0])
 
     assert len(set(provider[1])) == len(noted[worker_profile.CALLS]) == 100
-    ((_, over_ms),) = noted["all of it"]
-    assert all(0 <= began < ended <= over_ms for steps in noted.values() for began, ended in steps)
-    first = {step: min(steps) for step, steps in noted.items()}
+    (whole,) = noted["all of it"]
+    assert all(0 <= step.began < step.ended <= whole.ended for steps in noted.values() for step in steps)
+    first = {name: min(steps) for name, steps in noted.items()}
     assert first["claiming"] < first["reading consents"] < first[worker_profile.CALLS] < first["recording"]
     assert len(noted["recording"]) == 4
 
@@ -246,7 +246,7 @@ PROMISED = {
     "functions": ("consumer_over_json", "consumer_us", "producer_over_json", "producer_us"),
     "isolation": ("isolation_p95_ratio",),
 }
-"""The figures that are published by themselves, by family: each a number, with its spread beside it."""
+"""The published figures by family. Each is a number with its spread beside it."""
 
 
 def assert_published(result: dict[str, Any], family: str) -> None:
@@ -260,7 +260,7 @@ def assert_published(result: dict[str, Any], family: str) -> None:
 
 @pytest.fixture
 def quick(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
-    """A family's part of the JSON as a quick run measures it, but on moto."""
+    """Measure a family's part of the JSON as in a quick run, but on moto."""
     monkeypatch.setattr(main, "embedded", lambda: nullcontext(world))
     monkeypatch.setattr(World, "new_queues", lambda self: self)
     monkeypatch.setattr(World, "drop_queues", lambda self: None)
@@ -326,7 +326,7 @@ def test_the_isolation_is_written_under_its_keys_by_rounds() -> None:
     rounds = [
         isolation.Round(idle=[10.0] * 20, first=[900.0], during=[10.0] * 18 + [slow] * 2) for slow in (15.0, 30.0, 20.0)
     ]
-    result = isolation.figures(100_000, rounds, shared=[20_000.0] * 5, not_arrived=5, shared_wait_s=20)
+    result = isolation.figures(100_000, rounds, isolation.Codes([20_000.0] * 5, missing=5), shared_wait_s=20)
     assert_published(result, "isolation")
 
     assert result["isolation_p95_ratio"] == 2 and result["isolation_p95_ratio_spread"]["max"] == 3
@@ -364,30 +364,29 @@ def test_a_missed_target_is_said_to_be_missed() -> None:
     result = example()
     result["worker"]["ratio_to_powertools"] = 4.9
     result["consumer_over_json"] = 2.9
-    verdicts = {row[0]: row[3] for row in report.rows(result)}
+    verdicts = {row.name: row.verdict for row in report.rows(result)}
     assert verdicts["worker: CPU, Powertools over ours"] == "missed"
     assert verdicts["consumer: CPU over one JSON round trip"] == "holds"
 
 
 def test_charts_and_tables_are_drawn_from_the_json() -> None:
     result = example()
-    for family, draw in charts.CHARTS.values():
-        assert family in result
-        assert re.fullmatch(r"<svg .*</svg>\n", draw(result), re.DOTALL)
+    for chart in charts.CHARTS.values():
+        assert chart.family in result
+        assert re.fullmatch(r"<svg .*</svg>\n", chart.draw(result), re.DOTALL)
     readme = (ROOT / "docs" / "benchmarks" / "README.md").read_text()
-    names = set()
-    for name, lines in charts.tables(result):
+    tables = charts.tables(result)
+    for name, lines in tables.items():
         readme = rewrite(readme, name, lines)
-        names.add(name)
-    assert set(re.findall(r"<!-- (?!end)([a-z-]+) -->", readme)) == names
+    assert set(re.findall(r"<!-- (?!end)([a-z-]+) -->", readme)) == tables.keys()
 
 
 def test_a_family_that_was_not_measured_is_left_alone() -> None:
     result = {name: figure for name, figure in example().items() if name not in ("release", "isolation")}
-    names = {name for name, _ in charts.tables(result)}
+    names = charts.tables(result).keys()
     assert "release" not in names and "isolation" not in names and "worker" in names
 
 
 def example() -> dict[str, Any]:
-    """Figures in the form that a run writes: those of the run that the documentation shows."""
+    """The figures of the run that the documentation shows."""
     return json.loads((ROOT / "docs" / "benchmarks" / "bench.json").read_text())

@@ -10,7 +10,8 @@ import pytest
 
 from lambdas.quiet_hours.notification.bundle import REDRIVEN, Message, dead_letter
 from lambdas.quiet_hours.settings import Settings
-from lambdas.quiet_hours.stores.ledger import Entry, Ledger, ended
+from lambdas.quiet_hours.stores.entries import Entry, ended
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import send
 from operators import redrive
 from tests.helpers.aws import NIGHT, dynamodb, settings, sqs, take, text_attributes

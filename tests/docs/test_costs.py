@@ -1,4 +1,4 @@
-"""docs/costs.md says what `python -m benchmarks.cost --exact` prints, and the sums are those of the stated counts."""
+"""docs/costs.md holds the output of `python -m benchmarks.cost --exact`, and the sums follow from the stated counts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CPU = {
         "sides": {"reference": {"cpu_ms_per_1000": {"median": 5000}}},
     },
 }
-"""The CPU as `make bench` writes it."""
+"""The CPU in the form in which `make bench` writes it."""
 
 
 def bench(**worse: float) -> dict[str, Any]:
-    """build/bench.json as `make bench` writes it, with the exact counts but for `worse` at the scheduler in bulk."""
+    """The content of build/bench.json, with the exact counts but for `worse` at the scheduler in bulk."""
     paths: dict[str, Any] = {}
     for way, name in cost.BENCH_WAYS.items():
         paths[name] = {}
@@ -75,10 +75,10 @@ def test_counts_and_cpu_are_those_of_the_last_run_where_it_has_them(tmp_path: Pa
 
     same = found._replace(cpu_us=EXACT.cpu_us, cpu_from=EXACT.cpu_from)
     assert cost.tables(same) == cost.tables(EXACT)  # but for its CPU, this run counted what the tests assert
-    dearer = cost.hold_bills(found), cost.hold_bills(EXACT)
+    dearer, exact = cost.hold_bills(found), cost.hold_bills(EXACT)
     for design in ("this design, bulk", "the reference loop"):
-        assert dearer[0][design]["Lambda"] > dearer[1][design]["Lambda"]
-        assert dearer[0][design]["SQS"] == dearer[1][design]["SQS"]
+        assert dearer[design]["Lambda"] > exact[design]["Lambda"]
+        assert dearer[design]["SQS"] == exact[design]["SQS"]
 
     built.write_text(json.dumps(bench(sqs_units=40) | CPU))
     found = cost.measured(exact=False, built=built)
@@ -143,5 +143,5 @@ def test_the_decision_to_move_is_weighed_with_the_sums_that_the_command_prints()
 
 
 def about(dollars: float) -> Any:
-    """The CPU is measured anew with every full run, and a decision is not written anew for a part in ten."""
+    """Allow a tenth: every full run measures the CPU anew, and a decision is not rewritten for so little."""
     return pytest.approx(dollars, rel=0.1)

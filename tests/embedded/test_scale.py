@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from lambdas.quiet_hours.delivery.delivery import LANE_SHARE
+from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.notification.bundle import Message
 from lambdas.quiet_hours.notification.notification import accept
 from lambdas.quiet_hours.stores.queues import send

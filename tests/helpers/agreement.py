@@ -1,8 +1,8 @@
-"""The simulation's queues and tables against other ones, moto's or the embedded AWS's: the same seeded calls to both,
-the same answers.
+"""Compares the simulation's queues and tables with those of moto or of the embedded AWS. Both get the same seeded calls
+and have to give the same answers.
 
 What a real SQS or DynamoDB leaves open (which message comes first, when a duplicate comes) is compared as a set, or not
-at all. Known differences, each wanted:
+at all. These differences are wanted:
 
 - Message ids and receipt handles: each side makes its own.
 - A short poll of the model may answer "empty" when the queue is not, as SQS documents; moto and the embedded AWS never
@@ -19,15 +19,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from lambdas.quiet_hours.stores.entries import ENDINGS, Ending, Entry, ended
 from lambdas.quiet_hours.stores.held import Held, held_of, read_held, record_held
-from lambdas.quiet_hours.stores.ledger import ENDINGS, Entry, Ledger, ended
+from lambdas.quiet_hours.stores.ledger import Ledger
 from simulation.faults import Faults
 from simulation.queues import Queue, Sqs
 from simulation.tables import DynamoDb, Table
@@ -61,7 +62,7 @@ class Model:
 
 
 class Real:
-    """moto's clients, or those of an endpoint, with the same queues and tables."""
+    """The clients of moto or of an endpoint, with the same queues and tables."""
 
     def __init__(self, endpoint: str | None = None) -> None:
         options: dict[str, Any] = {
@@ -76,7 +77,7 @@ class Real:
         self.urls: dict[str, str] = {}
 
     def fresh(self) -> Real:
-        """Itself, with nothing on its queues and in its tables."""
+        """Empty its queues and tables, and return itself."""
         if self.urls:
             self.clean()
         dead = self._queue("dead", VisibilityTimeout="0")
@@ -96,7 +97,7 @@ class Real:
         return _messages(self.sqs, self.urls[queue], most, wait_s=0)
 
     def clean(self) -> None:
-        """Take away its queues and tables."""
+        """Delete its queues and tables."""
         for url in self.urls.values():
             self.sqs.delete_queue(QueueUrl=url)
         for table in MODELLED_TABLES:
@@ -111,7 +112,7 @@ def _messages(sqs: Any, url: str, most: int, wait_s: int) -> list[Any]:
 
 
 def _outcome(call: Any, **arguments: Any) -> Any:
-    """What a call answers, or the code of its refusal without the prefix that only some give it."""
+    """The answer of a call, or the code of its refusal without the prefix that only some services use."""
     try:
         return call(**arguments)
     except ClientError as error:
@@ -137,35 +138,45 @@ def _seen(messages: list[Any]) -> list[tuple[str, str]]:
     )
 
 
+class Handles(NamedTuple):
+    """The receipt handles of one message on both sides."""
+
+    model: str
+    real: str
+
+
+def _delete(side: Model | Real, handles: list[str]) -> None:
+    entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles)]
+    answer = side.sqs.delete_message_batch(QueueUrl=side.urls["hidden"], Entries=entries)
+    assert len(answer["Successful"]) == len(handles)
+
+
 def queues_agree(real: Real, seed: int) -> None:
-    """Batches of sends, receives and deletes on a queue that hides, until it is empty on both sides."""
+    """Compare batches of sends, receives and deletes on a queue with a long visibility timeout."""
     rng, model = Random(seed), Model()
-    known: dict[str, tuple[str, str]] = {}
+    known: dict[str, Handles] = {}
     for _ in range(STEPS):
         kind = rng.choice(("send", "receive", "delete"))
         if kind == "send":
             entries = _entries(rng, rng.randint(1, 10))
-            answers = [
-                side.sqs.send_message_batch(QueueUrl=side.urls["hidden"], Entries=entries) for side in (model, real)
-            ]
-            taken = [sorted(each["Id"] for each in answer["Successful"]) for answer in answers]
-            assert taken[0] == taken[1]
+            modelled, answered = (
+                side.sqs.send_message_batch(QueueUrl=side.urls["hidden"], Entries=entries)["Successful"]
+                for side in (model, real)
+            )
+            assert sorted(each["Id"] for each in modelled) == sorted(each["Id"] for each in answered)
         elif kind == "receive":
             most = rng.randint(1, 10)
-            received = model.receive("hidden", most), real.receive("hidden", most)
-            assert len(received[0]) == len(received[1])
-            assert _seen(received[0]) == _seen(received[1])
-            handles = [{each["Body"]: each["ReceiptHandle"] for each in side} for side in received]
-            known |= {body: (handles[0][body], handles[1][body]) for body in handles[0]}
+            modelled, answered = model.receive("hidden", most), real.receive("hidden", most)
+            assert len(modelled) == len(answered)
+            assert _seen(modelled) == _seen(answered)
+            real_handles = {each["Body"]: each["ReceiptHandle"] for each in answered}
+            for each in modelled:
+                known[each["Body"]] = Handles(each["ReceiptHandle"], real_handles[each["Body"]])
         elif known:
             gone = rng.sample(sorted(known), min(len(known), rng.randint(1, 10)))
-            for index, side in enumerate((model, real)):
-                handles_gone = [known[body][index] for body in gone]
-                entries = [{"Id": str(n), "ReceiptHandle": handle} for n, handle in enumerate(handles_gone)]
-                answer = side.sqs.delete_message_batch(QueueUrl=side.urls["hidden"], Entries=entries)
-                assert len(answer["Successful"]) == len(gone)
-            for body in gone:
-                del known[body]
+            handles = [known.pop(body) for body in gone]
+            _delete(model, [each.model for each in handles])
+            _delete(real, [each.real for each in handles])
     assert _seen(_all(model)) == _seen(_all(real))
 
 
@@ -177,19 +188,19 @@ def _all(side: Model | Real) -> list[Any]:
 
 
 def redrives_agree(real: Real) -> None:
-    """After three receives a message stands on dead-letter, with its body and attributes."""
+    """Compare redrives: after three receives a message stands on dead-letter, with its body and attributes."""
     model = Model()
     for side in (model, real):
         side.sqs.send_message_batch(QueueUrl=side.urls["lane"], Entries=_entries(Random(1), 4))
     for _ in range(4):
         assert _seen(model.receive("lane", 10)) == _seen(real.receive("lane", 10))
-    letters = _seen(model.receive("dead", 10)), _seen(real.receive("dead", 10))
-    assert len(letters[0]) == 4
-    assert letters[0] == letters[1]
+    letters = _seen(model.receive("dead", 10))
+    assert len(letters) == 4
+    assert letters == _seen(real.receive("dead", 10))
 
 
 def old_handles_agree(real: Real) -> None:
-    """The handle of an earlier receive deletes nothing, that of the last one does."""
+    """Check that the handle of an earlier receive deletes nothing and that of the last one does."""
     for side in (Model(), real):
         side.sqs.send_message(QueueUrl=side.urls["lane"], MessageBody="x")
         old, new = (side.receive("lane", 1)[0]["ReceiptHandle"] for _ in range(2))
@@ -200,7 +211,8 @@ def old_handles_agree(real: Real) -> None:
 
 
 def oversized_entries_agree(real: Real) -> None:
-    """An entry above the queue's own limit of 64 KiB is the sender's fault, and its neighbour is taken."""
+    """Check that an entry above the queue's limit of 64 KiB is refused as the sender's fault, and its neighbour
+    taken."""
     entries = [{"Id": "0", "MessageBody": "x" * (64 * 1024 + 1)}, {"Id": "1", "MessageBody": "x" * 64 * 1024}]
     for side in (Model(), real):
         answer = side.sqs.send_message_batch(QueueUrl=side.urls["hidden"], Entries=entries)
@@ -218,12 +230,12 @@ BATCHES: dict[str, list[dict[str, Any]]] = {
 
 
 def refusals_agree(real: Real, batch: str) -> None:
-    """Which batches SQS does not take, and what it says."""
-    answers = [
+    """Compare the answers to a batch that SQS does not take."""
+    modelled, answered = (
         _outcome(side.sqs.send_message_batch, QueueUrl=side.urls["lane"], Entries=BATCHES[batch])
         for side in (Model(), real)
-    ]
-    assert answers[0] == answers[1]
+    )
+    assert modelled == answered
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -231,14 +243,23 @@ def refusals_agree(real: Real, batch: str) -> None:
 IDS = [f"n{index}" for index in range(6)]
 
 
-def _ledger_step(rng: Random) -> tuple[str, str, list[str], int]:
+class Step(NamedTuple):
+    """One call to the ledger by one of its owners; `ending` is for a call that ends the ids."""
+
+    kind: str
+    owner: str
+    ids: list[str]
+    ending: Ending
+
+
+def _draw_step(rng: Random) -> Step:
     kind = rng.choice(("claim", "claim", "mark", "release", "end", "delivered", "cancel", "reopen"))
-    return kind, rng.choice(("a", "b")), rng.sample(IDS, rng.randint(1, 4)), rng.randrange(len(ENDINGS))
+    return Step(kind, rng.choice(("a", "b")), rng.sample(IDS, rng.randint(1, 4)), rng.choice(ENDINGS))
 
 
-def _take(ledger: Ledger, held: dict[str, Entry], step: tuple[str, str, list[str], int], now: datetime) -> Any:
-    """One call to the ledger, and an answer that can be compared."""
-    kind, _, ids, ending = step
+def _take(ledger: Ledger, held: dict[str, Entry], step: Step, now: datetime) -> Any:
+    """Make one call to the ledger. Returns an answer that can be compared."""
+    kind, ids = step.kind, step.ids
     mine = [held[id_] for id_ in ids if id_ in held]
     if kind == "claim":
         claims = ledger.claim(dict.fromkeys(ids), now)
@@ -249,7 +270,7 @@ def _take(ledger: Ledger, held: dict[str, Entry], step: tuple[str, str, list[str
     if kind == "release":
         return ledger.release(mine, now)
     if kind == "end":
-        return ledger.end([ended(entry, ENDINGS[ending], now) for entry in mine], now)
+        return ledger.end([ended(entry, step.ending, now) for entry in mine], now)
     if kind == "delivered":
         return ledger.delivered(mine, now)
     if kind == "cancel":
@@ -257,24 +278,34 @@ def _take(ledger: Ledger, held: dict[str, Entry], step: tuple[str, str, list[str
     return ledger.reopen_unknown(ids[0], now.isoformat(timespec="milliseconds"), now)
 
 
+class Owner(NamedTuple):
+    """An owner's ledger on one side, and the claims that it holds by id."""
+
+    ledger: Ledger
+    held: dict[str, Entry]
+
+
 def ledgers_agree(real: Real, seed: int) -> None:
-    """Two workers, a canceller and an operator on one ledger: every answer and every item is the same."""
+    """Compare every answer and every item of one ledger that two workers, a canceller and an operator use."""
     rng, model = Random(seed), Model()
     lease = timedelta(seconds=120)
-    ledgers = [{owner: Ledger(side.dynamodb, "ledger", owner, lease) for owner in ("a", "b")} for side in (model, real)]
-    held: list[dict[str, dict[str, Entry]]] = [{"a": {}, "b": {}}, {"a": {}, "b": {}}]
+    sides = [
+        {owner: Owner(Ledger(side.dynamodb, "ledger", owner, lease), {}) for owner in ("a", "b")}
+        for side in (model, real)
+    ]
     now = START
     for _ in range(STEPS):
         now += timedelta(seconds=rng.choice((1, 1, 150)))
-        step = _ledger_step(rng)
-        answers = [_take(ledgers[side][step[1]], held[side][step[1]], step, now) for side in (0, 1)]
-        assert answers[0] == answers[1], step
+        step = _draw_step(rng)
+        owners = [side[step.owner] for side in sides]
+        modelled, answered = (_take(owner.ledger, owner.held, step, now) for owner in owners)
+        assert modelled == answered, step
     for id_ in IDS:
-        items = [
+        modelled, stored = (
             side.dynamodb.get_item(TableName="ledger", Key={"id": {"S": id_}}, ConsistentRead=True).get("Item")
             for side in (model, real)
-        ]
-        assert items[0] == items[1]
+        )
+        assert modelled == stored
 
 
 def _put(id_: str) -> dict[str, Any]:
@@ -282,22 +313,29 @@ def _put(id_: str) -> dict[str, Any]:
     return {"Put": {"TableName": "ledger", "Item": {"id": {"S": id_}}, **condition}}
 
 
-WRITES: dict[str, tuple[str, dict[str, Any]]] = {
-    "one id twice in a transaction": ("transact_write_items", {"TransactItems": [_put("a"), _put("a")]}),
-    "101 in a transaction": ("transact_write_items", {"TransactItems": [_put(str(n)) for n in range(101)]}),
-    "101 keys": (
+class Call(NamedTuple):
+    """A call of a DynamoDB client."""
+
+    operation: str
+    arguments: dict[str, Any]
+
+
+WRITES = {
+    "one id twice in a transaction": Call("transact_write_items", {"TransactItems": [_put("a"), _put("a")]}),
+    "101 in a transaction": Call("transact_write_items", {"TransactItems": [_put(str(n)) for n in range(101)]}),
+    "101 keys": Call(
         "batch_get_item",
         {"RequestItems": {"ledger": {"Keys": [{"id": {"S": str(n)}} for n in range(101)]}}},
     ),
-    "one key twice": (
+    "one key twice": Call(
         "batch_get_item",
         {"RequestItems": {"ledger": {"Keys": [{"id": {"S": "a"}}, {"id": {"S": "a"}}]}}},
     ),
 }
 
 
-MORE_WRITES: dict[str, tuple[str, dict[str, Any]]] = {
-    "26 in a batch": (
+MORE_WRITES = {
+    "26 in a batch": Call(
         "batch_write_item",
         {"RequestItems": {"ledger": [{"PutRequest": {"Item": {"id": {"S": str(n)}}}} for n in range(26)]}},
     ),
@@ -305,14 +343,16 @@ MORE_WRITES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def calls_are_refused(real: Real, write: str) -> None:
-    """Which calls DynamoDB does not take, and what it says."""
-    name, arguments = (WRITES | MORE_WRITES)[write]
-    answers = [_outcome(getattr(side.dynamodb, name), **arguments) for side in (Model(), real)]
-    assert answers[0] == answers[1] == "ValidationException"
+    """Compare the answers to a call that DynamoDB does not take."""
+    call = (WRITES | MORE_WRITES)[write]
+    modelled, answered = (
+        _outcome(getattr(side.dynamodb, call.operation), **call.arguments) for side in (Model(), real)
+    )
+    assert modelled == answered == "ValidationException"
 
 
 def refused_transactions_agree(real: Real) -> None:
-    """A refused transaction says which item stood in the way."""
+    """Check that a refused transaction names the item that stood in the way."""
     for side in (Model(), real):
         side.dynamodb.put_item(TableName="ledger", Item={"id": {"S": "b"}, "state": {"S": "delivered"}})
         put = _put("b")
@@ -325,22 +365,22 @@ def refused_transactions_agree(real: Real) -> None:
 
 
 def consents_agree(real: Real, seed: int) -> None:
-    """A batch of keys, some of which exist."""
+    """Compare the answers to a batch of keys, some of which exist."""
     rng, model = Random(seed), Model()
     for key in rng.sample(IDS, 4):
         item = {"recipient_id": {"S": key}, "night_consent": {"BOOL": rng.random() < 0.5}}
         for side in (model, real):
             side.dynamodb.put_item(TableName="consent", Item=item)
     request = {"consent": {"Keys": [{"recipient_id": {"S": key}} for key in IDS], "ConsistentRead": True}}
-    found = [
+    modelled, stored = (
         sorted(side.dynamodb.batch_get_item(RequestItems=request)["Responses"]["consent"], key=str)
         for side in (model, real)
-    ]
-    assert found[0] == found[1]
+    )
+    assert modelled == stored
 
 
 def held_agree(real: Real, seed: int) -> None:
-    """What is held is recorded, read and listed by its source, page by page."""
+    """Compare held items that are recorded, read, and listed by their source, page by page."""
     rng, model = Random(seed), Model()
     records = [
         Held(id, "2020-11-11T12:00:00.000+00:00", f"2020-11-1{rng.randint(1, 3)}T23:00:00+00:00", "why", "advertising",
@@ -348,7 +388,7 @@ def held_agree(real: Real, seed: int) -> None:
         for id in (f"n-{number}" for number in range(30))
     ]  # fmt: skip
     limit = rng.randint(1, 12)
-    told = []
+    of_the_sale = sorted(each.id for each in records if each.source == "sale")
     for side in (model, real):
         assert record_held(side.dynamodb, "held", records) == 0
         ids: list[str] = []
@@ -358,6 +398,6 @@ def held_agree(real: Real, seed: int) -> None:
             ids += page.ids
             if (after := page.after) is None:
                 break
-        told.append((ids, read_held(side.dynamodb, "held", "n-3"), read_held(side.dynamodb, "held", "nobody")))
-    assert sorted(told[0][0]) == sorted(told[1][0]) == sorted(each.id for each in records if each.source == "sale")
-    assert told[0][1:] == told[1][1:] == (records[3], None)
+        assert sorted(ids) == of_the_sale
+        assert read_held(side.dynamodb, "held", "n-3") == records[3]
+        assert read_held(side.dynamodb, "held", "nobody") is None

@@ -1,4 +1,4 @@
-"""AWS in memory (moto): the five queues, the four tables, the settings that name them, and what tests do with them."""
+"""AWS in memory (moto): five queues, four tables, the settings that name them, and helpers to use and break them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import boto3
@@ -22,13 +22,29 @@ from lambdas.quiet_hours.stores.held import SOURCE_INDEX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 QUEUES = ("notification", "delivery", "wait", "schedule", "dead-letter")
-TABLES: dict[str, tuple[tuple[str, ...], tuple[str, str, str] | None]] = {
-    "ledger": (("id",), None),
-    "consent": (("recipient_id",), (DUE_INDEX, "due_month", "renotify_due")),
-    "consent-history": (("recipient_id", "changed_at"), None),
-    "held": (("id",), (SOURCE_INDEX, "source", "until")),
+
+
+class Index(NamedTuple):
+    """A global secondary index: its name and its keys."""
+
+    name: str
+    partition_key: str
+    sort_key: str
+
+
+class TableKeys(NamedTuple):
+    """The keys of a table, and its index if it has one."""
+
+    keys: tuple[str, ...]
+    index: Index | None = None
+
+
+TABLES = {
+    "ledger": TableKeys(("id",)),
+    "consent": TableKeys(("recipient_id",), Index(DUE_INDEX, "due_month", "renotify_due")),
+    "consent-history": TableKeys(("recipient_id", "changed_at")),
+    "held": TableKeys(("id",), Index(SOURCE_INDEX, "source", "until")),
 }
-"""Each table's keys, and its index's name and keys."""
 
 NIGHT = datetime(2020, 11, 11, 12, 3, tzinfo=UTC)  # 21:03 in Seoul
 DAY = datetime(2020, 11, 11, 3, 0, tzinfo=UTC)  # 12:00 in Seoul
@@ -36,13 +52,13 @@ DAY = datetime(2020, 11, 11, 3, 0, tzinfo=UTC)  # 12:00 in Seoul
 
 @cache
 def _client(service: str) -> Any:
-    """Made once: loading its model takes longer than most tests."""
+    """Make a client once, since loading its model takes longer than most tests."""
     return boto3.client(service)
 
 
 @pytest.fixture
 def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An SQS client that reaches nothing but memory."""
+    """An SQS client that reaches only memory."""
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -63,13 +79,13 @@ def settings(sqs: Any, dynamodb: Any) -> Settings:
 
 
 def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
-    """A deployment whose queues and tables exist and are empty."""
+    """Make empty queues and tables. Returns the settings that name them."""
     urls = {
         name: sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": str(WAIT_VISIBILITY_S)})["QueueUrl"]
         for name in QUEUES
     }
-    for table, (keys, index) in TABLES.items():
-        create_table(dynamodb, table, keys, index)
+    for name, table in TABLES.items():
+        create_table(dynamodb, name, table.keys, table.index)
     return Settings(
         notification_queue_url=urls["notification"],
         delivery_queue_url=urls["delivery"],
@@ -84,10 +100,10 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
     )
 
 
-def create_table(dynamodb: Any, name: str, keys: tuple[str, ...], index: tuple[str, str, str] | None) -> None:
-    """A table as the stack makes it, as far as reading and writing it goes."""
-    extra = {} if index is None else {"GlobalSecondaryIndexes": [_index(*index)]}
-    attributes = dict.fromkeys([*keys, *(index[1:] if index else ())])
+def create_table(dynamodb: Any, name: str, keys: tuple[str, ...], index: Index | None) -> None:
+    """Make a table that reads and writes like the stack's."""
+    extra = {} if index is None else {"GlobalSecondaryIndexes": [_index(index)]}
+    attributes = dict.fromkeys([*keys, *((index.partition_key, index.sort_key) if index else ())])
     dynamodb.create_table(
         TableName=name,
         KeySchema=_key_schema(*keys),
@@ -101,12 +117,13 @@ def _key_schema(*names: str) -> list[dict[str, str]]:
     return [{"AttributeName": name, "KeyType": kind} for name, kind in zip(names, ("HASH", "RANGE"), strict=False)]
 
 
-def _index(name: str, *keys: str) -> dict[str, Any]:
-    return {"IndexName": name, "KeySchema": _key_schema(*keys), "Projection": {"ProjectionType": "KEYS_ONLY"}}
+def _index(index: Index) -> dict[str, Any]:
+    keys = _key_schema(index.partition_key, index.sort_key)
+    return {"IndexName": index.name, "KeySchema": keys, "Projection": {"ProjectionType": "KEYS_ONLY"}}
 
 
 def notification(**fields: Any) -> dict[str, Any]:
-    """A notification as a client sends it; `None` leaves a field out."""
+    """A notification as a client sends it. `None` leaves a field out."""
     given = {"channel": "kakao", "address": "010-1234-5678", "content": {"body": "가을 세일이 시작됩니다"}} | fields
     return {name: value for name, value in given.items() if value is not None}
 
@@ -119,7 +136,7 @@ def record(
     queue: str = "notification",
     receives: int = 1,
 ) -> dict[str, Any]:
-    """One SQS message as Lambda is given it."""
+    """One SQS message in the form in which Lambda hands it to a function."""
     return {
         "messageId": message_id or str(uuid4()),
         "receiptHandle": "handle",
@@ -138,7 +155,7 @@ def record(
 
 
 def take(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
-    """Take every message that is visible off a queue, as SQS gives it."""
+    """Take every visible message off a queue, in the form in which SQS gives it."""
     messages: list[dict[str, Any]] = []
     while received := sqs.receive_message(
         QueueUrl=queue_url, MaxNumberOfMessages=10, MessageAttributeNames=["All"], AttributeNames=["All"]
@@ -150,7 +167,7 @@ def take(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
 
 
 def take_records(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
-    """Take every message that is visible off a queue, as Lambda would be given it."""
+    """Take every visible message off a queue, in the form in which Lambda hands it to a function."""
     return [
         record(each["Body"], each["MessageId"], attributes=text_attributes(each), queue=queue_url.rsplit("/", 1)[1])
         for each in take(sqs, queue_url)
@@ -158,7 +175,7 @@ def take_records(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
 
 
 def take_notifications(sqs: Any, queue_url: str) -> list[dict[str, Any]]:
-    """Take every notification off a queue, out of whatever bundles they travel in."""
+    """Take every notification off a queue, in bundles or single."""
     bodies = [json.loads(each["Body"]) for each in take(sqs, queue_url)]
     return [each for body in bodies for each in (body if isinstance(body, list) else [body])]
 
@@ -183,7 +200,7 @@ class Call:
 
 @contextmanager
 def recorded(client: Any) -> Iterator[list[Call]]:
-    """Every call that the client makes within the block, seen through botocore's event hooks."""
+    """Collect every call that the client makes within the block, through botocore's event hooks."""
     made: list[Call] = []
 
     def asked(params: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
@@ -203,8 +220,8 @@ def recorded(client: Any) -> Iterator[list[Call]]:
 
 
 class Faulty:
-    """A client whose calls fail as told. `faults`: operation to a function that is given the real call and its
-    parameters and does what it likes; operations not named go through."""
+    """A client whose calls fail. `faults` has a function for an operation, which gets the real call and its parameters
+    and stands in its place. The other operations go through."""
 
     def __init__(self, client: Any, **faults: Callable[..., Any]) -> None:
         self._client = client
@@ -218,7 +235,7 @@ class Faulty:
 
 
 def refuse(when: Callable[[str, str], bool], code: str = "InternalError", sender_fault: bool = False) -> Any:
-    """A fault for `send_message_batch`: SQS takes no entry for which `when(queue URL, body)` is true."""
+    """A fault for `send_message_batch`: SQS refuses each entry for which `when(queue URL, body)` is true."""
 
     def fault(real: Callable[..., Any], QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         refused = [entry for entry in Entries if when(QueueUrl, entry["MessageBody"])]

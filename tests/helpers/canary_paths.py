@@ -29,6 +29,7 @@ from moto import mock_aws
 from lambdas import alerter, campaign, consumer, producer, registrar, scheduler, worker
 from lambdas.quiet_hours import channels
 from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.notification import admission
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.aws import Faulty, fail, make_deployment, record, refuse, take, text_attributes
@@ -105,7 +106,7 @@ class Paths:
         down = Faulty(self.sqs, send_message_batch=fail())
         with self.instead(producer, _clients=lambda: (down, self.dynamodb)):
             self.take("producer: sqs down", producer.handler, good)
-        with self.instead(producer, accept=raises):
+        with self.instead(admission, accept=raises):
             self.take("producer: a bug", producer.handler, good)
             self.take("producer: url, a bug", producer.handler, url(json.dumps(good)))
         for what, fault in (("known", None), ("tables away", fail()), ("a table's client raises", raises)):
@@ -243,7 +244,7 @@ class Paths:
         event = drop(columns + row, "d.csv")
         with self.instead(campaign, _clients=lambda: (denied, self.sqs)):
             self.take("campaign: s3 raises", campaign.handler, event)
-        with self.instead(campaign, accept=raises):
+        with self.instead(admission, accept=raises):
             self.take("campaign: a bug", campaign.handler, event)
 
     def alerter(self) -> None:
@@ -265,7 +266,7 @@ class Paths:
             json.dumps(crash | {"requestPayload": 1}),
             b"HTTP/1.1 404 canary-text\r\ncontent-length: 0\r\n\r\n",
         )
-        alerter._told.clear()
+        alerter._posted_at.clear()
         told("refused for good", json.dumps(crash), b"HTTP/1.1 404 canary-text\r\ncontent-length: 0\r\n\r\n")
         self.configure({"alerts": f"{PHONE} {TEXT}"})
         self.take("alerter: no url", alerter.handler, {"Records": [{"Sns": {"Message": TEXT}}]})

@@ -1,6 +1,6 @@
-"""A worker's surroundings in memory: a clock that moves when told, lanes that keep their delays, one provider.
+"""The surroundings of a worker in memory: a clock that tests move, lanes that keep their delays, one provider.
 
-DynamoDB is moto's; SQS is written anew here, because moto's delays pass in real time.
+DynamoDB is moto's. SQS is a model of its own, because moto's delays pass in real time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
@@ -20,10 +20,11 @@ from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import SideBySide
-from lambdas.quiet_hours.stores.ledger import Entry, Ledger
+from lambdas.quiet_hours.stores.entries import Entry
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S, WORKER_TIMEOUT_S
-from tests.helpers.aws import DAY, Faulty, one_after_another, record
+from tests.helpers.aws import DAY, TABLES, Faulty, create_table, one_after_another, record
 
 SETTINGS = Settings(
     notification_queue_url="https://sqs/1/notification",
@@ -44,7 +45,7 @@ UNKNOWN = Outcome("unknown", "no_answer: the webhook did not answer")
 
 
 class Killed(BaseException):
-    """The worker's process is gone: not an exception that its code could catch."""
+    """The end of the worker's process. Its code cannot catch this exception."""
 
 
 @dataclass
@@ -77,8 +78,8 @@ class Sent:
 
 @dataclass
 class Queues:
-    """SQS as far as the worker uses it. `faults`: a queue's name to what is done with a batch's entries: it returns
-    the places of those that are refused, or raises."""
+    """The calls of SQS that the worker uses. `faults` has a function for a queue's name: it gets the entries of a batch
+    and returns the places of those that are refused, or raises."""
 
     clock: Clock
     faults: dict[str, Callable[[Sequence[Any]], Sequence[int]]] = field(default_factory=dict)
@@ -118,7 +119,7 @@ class Queues:
 
 
 def half(entries: Sequence[Any]) -> Sequence[int]:
-    """A fault for `Queues`: every second entry is refused, whether or not it is sent again."""
+    """A fault for `Queues`: every second entry of a batch is refused."""
     return range(1 if len(entries) > 1 else 0, len(entries), 2)
 
 
@@ -126,9 +127,16 @@ def unreachable(entries: Sequence[Any]) -> Sequence[int]:
     raise ClientError({"Error": {"Code": "ServiceUnavailable"}}, "SendMessageBatch")
 
 
+class ProviderCall(NamedTuple):
+    """A call that reached the provider, and the ids in it."""
+
+    at: datetime
+    ids: list[str]
+
+
 @dataclass
 class Provider:
-    """A channel and the provider behind it. `answer` decides for each notification; `got` is what reached it."""
+    """A channel and the provider behind it. `answer` decides for each notification. `got` are the calls so far."""
 
     clock: Clock
     answer: Callable[[dict[str, Any]], Outcome] = lambda _: DELIVERED
@@ -138,11 +146,11 @@ class Provider:
     side_by_side: int = 1
     can_resend: bool = True
     takes_s: float = 0.0
-    got: list[tuple[datetime, list[str]]] = field(default_factory=list)
+    got: list[ProviderCall] = field(default_factory=list)
     closed: int = 0
 
     def send(self, notifications: Sequence[Any]) -> Sequence[Outcome]:
-        self.got.append((self.clock(), [notification["id"] for notification in notifications]))
+        self.got.append(ProviderCall(self.clock(), [notification["id"] for notification in notifications]))
         self.clock.sleep(self.takes_s)
         return [self.answer(notification) for notification in notifications]
 
@@ -151,12 +159,13 @@ class Provider:
 
     @property
     def ids(self) -> list[str]:
-        return [id for _, ids in self.got for id in ids]
+        return [id for call in self.got for id in call.ids]
 
 
 @dataclass
 class World:
-    """One deployment's worker. Each `invoke` is an invocation of its own; `resting` is what its process remembers."""
+    """The worker of one deployment. Each `invoke` is an invocation of its own, and `resting` is the process's
+    memory."""
 
     dynamodb: Any
     clock: Clock
@@ -192,7 +201,8 @@ class World:
     def invoke(
         self, *notifications: Any, lane: str = "delivery", receives: int = 1, **attributes: str
     ) -> tuple[bool, Counter[str]]:
-        """Deliver one bundle of these (a single one as an object). Returns what `Delivery.deliver` returns."""
+        """Deliver one bundle of these notifications (a single one as an object). Returns the result of
+        `Delivery.deliver`."""
         body = notifications[0] if len(notifications) == 1 else list(notifications)
         return self.receive(json.dumps(body, ensure_ascii=False), lane, receives, attributes)
 
@@ -202,7 +212,7 @@ class World:
         return self.delivery().deliver(record(body, "message-0", self.clock(), attributes, lane, receives))
 
     def run(self, lane: str = "delivery", for_s: float = 86_400, invocations_max: int = 1000) -> None:
-        """The lane's event source, one invocation at a time, until the lane is empty or the time is over."""
+        """Be the lane's event source, one invocation at a time, until the lane is empty or the time is over."""
         end = self.clock() + timedelta(seconds=for_s)
         for _ in range(invocations_max):
             waiting = self.sqs.messages[lane]
@@ -242,14 +252,14 @@ class World:
         return {item["id"]["S"]: Entry.from_item(item) for item in items}
 
     def states(self) -> dict[str, str]:
-        """The ledger's states by id; "released" for a claim that was given back."""
+        """The ledger's states by id. A claim that was given back is "released"."""
         return {
             id: "released" if entry.state == "claimed" and not entry.owner else entry.state
             for id, entry in self.entries().items()
         }
 
     def state(self, id: str) -> str:
-        """The ledger's state of one id, "" where it has none."""
+        """The ledger's state of one id, or "" if it has none."""
         return self.states().get(id, "")
 
     def on(self, queue: str) -> list[list[str]]:
@@ -284,13 +294,8 @@ def consent(world: World, recipient: str, **flags: bool) -> None:
 
 
 def make_tables(dynamodb: Any) -> None:
-    for table, key in (("ledger", "id"), ("consent", "recipient_id")):
-        dynamodb.create_table(
-            TableName=table,
-            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
+    for table in ("ledger", "consent"):
+        create_table(dynamodb, table, *TABLES[table])
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
         dead_letter_queue_url=queue("DeadLetter"),
         ledger_table=table("Ledger", "ledger"),
         consent_table=table("Consent", "consent"),
-        channel_secret="quiet-hours/channels",
+        channel_secret=f"{STACK}/channels",
         consent_history_table=table("ConsentHistory", "consent-history"),
         held_table=table("Held", "held"),
     )

@@ -1,4 +1,4 @@
-"""A ledger on a table in memory, and what DynamoDB may do to it."""
+"""A ledger on a table in memory, and the faults of DynamoDB."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from lambdas.quiet_hours.stores.ledger import Claims, Entry, Ledger
+from lambdas.quiet_hours.stores.entries import Entry
+from lambdas.quiet_hours.stores.ledger import Claims, Ledger
 from lambdas.quiet_hours.timings import LEASE_S
-from tests.helpers.aws import DAY, Faulty
+from tests.helpers.aws import DAY, TABLES, Faulty, create_table
 
 LEASE = timedelta(seconds=LEASE_S)
 SOON = DAY + timedelta(seconds=1)
@@ -23,13 +24,8 @@ NewLedger = Callable[..., Ledger]
 
 @pytest.fixture
 def ledger(dynamodb: Any) -> NewLedger:
-    """Makes the ledger of an invocation; `faults` as `Faulty` takes them."""
-    dynamodb.create_table(
-        TableName="ledger",
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
+    """Makes the ledger of an invocation. It takes faults in the form of `Faulty`."""
+    create_table(dynamodb, "ledger", *TABLES["ledger"])
     return lambda owner="worker-1", **faults: Ledger(Faulty(dynamodb, **faults), "ledger", owner, LEASE)
 
 
@@ -58,13 +54,16 @@ def cancelled(*codes: str) -> ClientError:
     return ClientError(answer, "TransactWriteItems")
 
 
-def first(times: int, fault: Callable[[dict[str, Any]], Exception]) -> Callable[..., Any]:
-    """A fault that raises the first so many times, and then lets calls through."""
-    left = [times]
+def first(
+    times: int, fault: Callable[[dict[str, Any]], Exception], when: Callable[[dict[str, Any]], bool] = lambda _: True
+) -> Callable[..., Any]:
+    """A fault that is raised for the first calls, `times` in number, for whose parameters `when` is true."""
+    raised = 0
 
     def call(real: Callable[..., Any], **parameters: Any) -> Any:
-        if left[0]:
-            left[0] -= 1
+        nonlocal raised
+        if raised < times and when(parameters):
+            raised += 1
             raise fault(parameters)
         return real(**parameters)
 
@@ -72,24 +71,18 @@ def first(times: int, fault: Callable[[dict[str, Any]], Exception]) -> Callable[
 
 
 def conflict_on(id: str, times: int) -> Callable[..., Any]:
-    """Another transaction is at work on that id, so many times."""
+    """A fault: another transaction is at work on that id for the first calls, `times` in number."""
+
+    def ids(parameters: dict[str, Any]) -> list[str]:
+        return [each["Put"]["Item"]["id"]["S"] for each in parameters["TransactItems"]]
 
     def fault(parameters: dict[str, Any]) -> ClientError:
-        ids = [each["Put"]["Item"]["id"]["S"] for each in parameters["TransactItems"]]
-        return cancelled(*["TransactionConflict" if each == id else "None" for each in ids])
+        return cancelled(*["TransactionConflict" if each == id else "None" for each in ids(parameters)])
 
-    left = [times]
-
-    def call(real: Callable[..., Any], **parameters: Any) -> Any:
-        if left[0] and any(each["Put"]["Item"]["id"]["S"] == id for each in parameters["TransactItems"]):
-            left[0] -= 1
-            raise fault(parameters)
-        return real(**parameters)
-
-    return call
+    return first(times, fault, when=lambda parameters: id in ids(parameters))
 
 
 def answered_but_lost(real: Callable[..., Any], **parameters: Any) -> Any:
-    """The write takes effect, the answer does not arrive."""
+    """A fault: the write takes effect, but the answer does not arrive."""
     real(**parameters)
     raise ReadTimeoutError(endpoint_url="dynamodb")

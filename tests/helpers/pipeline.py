@@ -95,8 +95,13 @@ class Pipeline:
         )["MessageId"]
 
     def publish(self, notification: dict[str, Any]) -> str:
-        """A NotificationRequested event on the bus; returns its id."""
-        entry = {"Source": "tests", "DetailType": "NotificationRequested", "Detail": json.dumps(notification)}
+        """Put a NotificationRequested event on the deployment's bus; return its id."""
+        entry = {
+            "EventBusName": self.outputs["EventBusName"],
+            "Source": "tests",
+            "DetailType": "NotificationRequested",
+            "Detail": json.dumps(notification),
+        }
         return self.events.put_events(Entries=[entry])["Entries"][0]["EventId"]
 
     def invoke(self, function: str, event: dict[str, Any]) -> dict[str, Any]:

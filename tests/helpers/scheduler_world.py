@@ -59,7 +59,7 @@ def run(settings: Settings) -> Run:
 
 @pytest.fixture
 def hold(sqs: Any, settings: Settings) -> Callable[[int], list[str]]:
-    """Put so many messages of two notifications each on wait; returns their bodies in alphabetical order."""
+    """Put messages of two notifications each on wait. Returns their bodies in alphabetical order."""
 
     def call(messages: int) -> list[str]:
         bodies = [f'[{{"id":"a-{n:03}"}}, {{"id":"b-{n:03}"}}]' for n in range(messages)]
@@ -74,12 +74,12 @@ def bodies(sqs: Any, queue_url: str) -> list[str]:
 
 
 def waiting(sqs: Any, settings: Settings) -> int:
-    """How many messages wait holds, those in flight included."""
+    """The number of messages on wait, with those in flight."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     attributes = sqs.get_queue_attributes(QueueUrl=settings.wait_queue_url, AttributeNames=names)["Attributes"]
     return sum(int(attributes[name]) for name in names)
 
 
 def make_visible(sqs: Any, settings: Settings) -> None:
-    """Let what is received from wait be visible again at once, as if its visibility timeout had passed."""
+    """Make received messages on wait visible at once, as if their visibility timeout had passed."""
     sqs.set_queue_attributes(QueueUrl=settings.wait_queue_url, Attributes={"VisibilityTimeout": "0"})

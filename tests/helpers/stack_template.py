@@ -1,4 +1,4 @@
-"""The synthesised stack as the tests look at it: by the names of its outputs, never by generated ids."""
+"""The synthesised stack by the names of its outputs: the tests never use generated ids."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App
+from aws_cdk import App, CfnElement, Stack
 from aws_cdk.assertions import Template
+from constructs import IConstruct
 
 from infra.config import Config
 from infra.pipeline_stack import PipelineStack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DEFAULTS: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
+CONTEXT: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
+FLAGS = {name: value for name, value in CONTEXT.items() if name.startswith("@aws-cdk")}
+DEFAULTS = {name: value for name, value in CONTEXT.items() if name not in FLAGS}
+"""The context that is ours: what is left of cdk.json without the CDK's feature flags."""
 
 QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 WORKING_QUEUES = QUEUES[:-1]
@@ -26,11 +30,12 @@ Properties = dict[str, Any]
 
 
 class Deployed:
-    """What CloudFormation would be given. Whatever an output `XQueueUrl` refers to is the queue X, and so on."""
+    """A stack as CloudFormation gets it. The resource behind an output `XQueueUrl` is the queue X, and so on.
 
-    def __init__(self, **context: Any) -> None:
-        app = App(context=DEFAULTS | context)
-        stack = PipelineStack(app, "QuietHours", Config.from_context(app.node))
+    `others` names resources that have no output.
+    """
+
+    def __init__(self, stack: Stack, **others: IConstruct) -> None:
         self.template = dict(Template.from_stack(stack).to_json())
         self.outputs: dict[str, Any] = {key: output["Value"] for key, output in self.template["Outputs"].items()}
         self._names = {
@@ -45,6 +50,10 @@ class Deployed:
         self._names |= {
             self._logical_id(self.function(name)["LoggingConfig"]["LogGroup"]): f"{name} log" for name in FUNCTIONS
         }
+        for name, other in others.items():
+            resource = other.node.default_child
+            assert isinstance(resource, CfnElement)
+            self._names[stack.resolve(resource.logical_id)] = name
 
     def all(self, type_: str) -> dict[str, Properties]:
         """Every resource of a CloudFormation type: its properties by its generated id."""
@@ -120,28 +129,36 @@ def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+def make_stack(**context: Any) -> PipelineStack:
+    """Make the app's own stack, with some of the context of cdk.json changed."""
+    app = App(context=CONTEXT | context)
+    config = Config.from_context(app.node)
+    return PipelineStack(app, config.stack_name, config)
+
+
 @pytest.fixture(scope="session")
 def stack() -> Deployed:
     """The stack with the defaults of cdk.json."""
-    return Deployed()
+    return Deployed(make_stack())
 
 
 @pytest.fixture(scope="session")
 def other_stack() -> Deployed:
     """The stack with every setting changed, as text, which is how `-c` brings it."""
-    return Deployed(
-        quietHoursStart="22:30",
-        quietHoursEnd="07:15",
-        timezone="America/New_York",
-        policy="strict",
-        consumerConcurrency="3",
-        deliveryConcurrency="4",
-        releaseConcurrency="5",
-        batchingWindowSeconds="20",
-        alertEmail="ops@example.com",
-        recordHeld="true",
-        advertisingLabel="false",
-        senderName="온결",
-        runbookUrl="https://wiki.example.com/runbook",
-        localEndpoint="true",
-    )
+    context = {
+        "quietHoursStart": "22:30",
+        "quietHoursEnd": "07:15",
+        "timezone": "America/New_York",
+        "policy": "strict",
+        "consumerConcurrency": "3",
+        "deliveryConcurrency": "4",
+        "releaseConcurrency": "5",
+        "batchingWindowSeconds": "20",
+        "alertEmail": "ops@example.com",
+        "recordHeld": "true",
+        "advertisingLabel": "false",
+        "senderName": "온결",
+        "runbookUrl": "https://wiki.example.com/runbook",
+        "localEndpoint": "true",
+    }
+    return Deployed(make_stack(**context))

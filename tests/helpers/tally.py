@@ -1,4 +1,4 @@
-"""What calls cost: the one place where tests turn the calls that they have recorded into billed units."""
+"""Turns the calls that tests have recorded into billed units. No other place does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WRITE_UNIT_BYTES = 1024
 
 
 class Tally(NamedTuple):
-    """Calls and billed units, as `benchmarks.counts.Hop` explains them."""
+    """Calls and billed units. `benchmarks.counts.Hop` explains them."""
 
     sqs_calls: int
     sqs_units: int
@@ -23,7 +23,7 @@ class Tally(NamedTuple):
 
 
 def tally(calls: Iterable[Call]) -> Tally:
-    """Add up what `tests.helpers.aws.recorded` has recorded. A kind of call that has no price here is an error."""
+    """Add up the calls of `tests.helpers.aws.recorded`. An operation without a price here is an error."""
     sqs_calls = sqs_units = ledger_calls = write_units = consent_calls = read_units = 0
     for call in calls:
         if call.operation in ("SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"):
@@ -43,12 +43,12 @@ def tally(calls: Iterable[Call]) -> Tally:
 
 
 def sqs_chunks(size_bytes: int) -> int:
-    """The requests that SQS bills for one call with so much payload."""
+    """The number of requests that SQS bills for one call with this payload."""
     return max(1, -(-size_bytes // CHUNK_BYTES))
 
 
 def payload_bytes(call: Call) -> int:
-    """What an SQS call carries, either way: bodies and attributes; a delete carries nothing that counts."""
+    """The payload of an SQS call in either direction: bodies and attributes. A delete carries none."""
     messages = [*call.parameters.get("Entries", []), *call.answer.get("Messages", [])]
     if "MessageBody" in call.parameters:
         messages.append(call.parameters)
@@ -70,6 +70,6 @@ def _write_units(call: Call) -> int:
 
 
 def _item_units(item: dict[str, dict[str, Any]]) -> int:
-    """Names and values in UTF-8; numbers and booleans are smaller than they are counted here."""
+    """The write units of an item: names and values in UTF-8. Numbers and booleans are counted a little too large."""
     size_bytes = sum(len(name.encode()) + len(str(*value.values()).encode()) for name, value in item.items())
     return -(-size_bytes // WRITE_UNIT_BYTES)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ def built() -> Path:
 
 
 def test_it_holds_the_handlers_and_what_they_import(built: Path) -> None:
-    for path in ("producer", "consumer", "scheduler", "worker", "quiet_hours/policy"):
+    for path in ("producer", "consumer", "scheduler", "worker", "quiet_hours/rule/policy"):
         assert (built / "lambdas" / f"{path}.py").is_file()
     assert (built / "aws_lambda_powertools" / "__init__.py").is_file()
 
@@ -65,11 +66,13 @@ def test_the_handlers_import_with_nothing_but_the_asset_and_what_the_runtime_bri
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The only place where pip looks."""
+    """The only place where pip and uv look."""
     directory = tmp_path_factory.mktemp("wheels")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PIP_NO_INDEX", "1")
-        patch.setenv("PIP_FIND_LINKS", str(directory))
+        for installer in ("PIP", "UV"):
+            patch.setenv(f"{installer}_NO_INDEX", "1")
+            patch.setenv(f"{installer}_FIND_LINKS", str(directory))
+        patch.setenv("UV_CACHE_DIR", str(tmp_path_factory.mktemp("uv-cache")))
         yield directory
 
 
@@ -97,19 +100,19 @@ def _sources(root: Path, requirement: str) -> Path:
     return root
 
 
-def _wheel(directory: Path, name: str, **files: str) -> str:
-    """Make a pure Python wheel of a module, a console script and `files`. Returns the requirement that pins it."""
+def _wheel(directory: Path, name: str, tag: str = "py3-none-any", **files: str) -> str:
+    """Make a wheel of a module, a console script and `files`. Returns the requirement that pins it."""
     info = f"{name}-1.0.dist-info"
     contents = {
         f"{name}.py": "def main(): pass\n",
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
         f"{info}/entry_points.txt": f"[console_scripts]\n{name} = {name}:main\n",
         **files,
     }
     digests = {path: sha256(text.encode()).digest() for path, text in contents.items()}
     record = [f"{path},sha256={urlsafe_b64encode(digest).decode().rstrip('=')}," for path, digest in digests.items()]
-    wheel = directory / f"{name}-1.0-py3-none-any.whl"
+    wheel = directory / f"{name}-1.0-{tag}.whl"
     with ZipFile(wheel, "w") as archive:
         for path, text in contents.items():
             archive.writestr(path, text)
@@ -187,7 +190,7 @@ def test_two_builds_at_once_end_with_one_whole_asset(tree: Path, monkeypatch: py
 
     def finish_together(directory: Path) -> None:
         finish(directory)
-        both.wait(timeout=10)
+        both.wait(timeout=120)
 
     monkeypatch.setattr(asset, "_readable_by_lambda", finish_together)
     with ThreadPoolExecutor(2) as pool:
@@ -204,3 +207,77 @@ def test_builds_that_no_one_has_used_for_an_hour_are_deleted(tree: Path) -> None
         os.utime(builds / name, (time.time() - age_s,) * 2)
     built = asset.build(tree)
     assert {path.name for path in builds.iterdir()} == {"young", built.name}
+
+
+# --- in an environment without pip, as `uv venv` makes it
+
+
+@pytest.fixture(scope="module")
+def without_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python that has no pip; uv is not beside it."""
+    directory = tmp_path_factory.mktemp("venv") / "without-pip"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
+    return directory / "bin" / "python"
+
+
+@pytest.fixture(scope="module")
+def path_with_uv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PATH that holds uv alone."""
+    uv = shutil.which("uv", path=os.fspath(Path(sys.executable).parent))
+    assert uv, "uv is pinned in requirements/uv.txt: make setup installs it"
+    directory = tmp_path_factory.mktemp("path")
+    (directory / "uv").symlink_to(uv)
+    return directory
+
+
+def _build_with(python: Path, root: Path, path: Path) -> "subprocess.CompletedProcess[str]":
+    script = "import sys; from pathlib import Path; from infra import asset; print(asset.build(Path(sys.argv[1])))"
+    return subprocess.run(
+        [str(python), "-B", "-c", script, str(root)],
+        cwd=asset.ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {"PATH": str(path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_uv_installs_where_there_is_no_pip_and_the_bytes_are_the_same(
+    small_built: Path, wheels: Path, without_pip: Path, path_with_uv: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_built / "lambdas", tmp_path / "lambdas")
+    built = _build_with(without_pip, tmp_path, path_with_uv)
+    assert built.returncode == 0, built.stderr
+    by_uv, by_pip = Path(built.stdout.strip()), asset.build(small_built)
+    assert by_uv.name == by_pip.name
+    assert _contents(by_uv) == _contents(by_pip)
+    assert all(path.stat().st_nlink == 1 for path in by_uv.rglob("*") if path.is_file())  # none is shared with a cache
+
+
+def test_uv_refuses_an_altered_requirement(wheels: Path, without_pip: Path, path_with_uv: Path, tmp_path: Path) -> None:
+    _wheel(wheels, "altered")
+    root = _sources(tmp_path, f"altered==1.0 --hash=sha256:{'0' * 64}\n")
+    built = _build_with(without_pip, root, path_with_uv)
+    assert built.returncode != 0
+    assert "uv could not install requirements.txt" in built.stderr
+    assert not list((root / "build").rglob("*.py"))
+
+
+def test_a_package_for_one_platform_is_refused_when_uv_installs_it(
+    wheels: Path, without_pip: Path, path_with_uv: Path, tmp_path: Path
+) -> None:
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    root = _sources(tmp_path, _wheel(wheels, "compiled", tag=f"py3-none-{platform}"))
+    built = _build_with(without_pip, root, path_with_uv)
+    assert built.returncode != 0
+    assert "RuntimeError: requirements.txt must be pure Python, but brings compiled-1.0" in built.stderr
+
+
+def test_without_pip_and_uv_the_error_names_the_fix(without_pip: Path, tmp_path: Path) -> None:
+    root = _sources(tmp_path, "small==1.0\n")
+    built = _build_with(without_pip, root, tmp_path / "nothing")
+    assert built.returncode != 0
+    assert built.stderr.splitlines()[-1] == (
+        f"RuntimeError: {without_pip} has no pip, and uv is not on PATH: one of them must install what the functions "
+        f"need. Run `{without_pip} -m ensurepip`, or put uv on PATH."
+    )

@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from aws_cdk.aws_sqs import Queue
 
 from infra import pipeline_stack
 from infra.config import Config, flag
+from infra.props import QuietHoursProps
 from lambdas.quiet_hours.settings import Settings
-from tests.helpers.stack_template import DEFAULTS, ROOT
+from tests.helpers.stack_template import CONTEXT, DEFAULTS, FLAGS, ROOT, make_stack
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -27,6 +29,10 @@ def _config(**context: Any) -> Config:
 
 def test_cdk_json_carries_the_documented_defaults() -> None:
     assert DEFAULTS == {
+        "stackName": "QuietHours",
+        "env": "",
+        "tags": "",
+        "terminationProtection": False,
         "quietHoursStart": "21:00",
         "quietHoursEnd": "08:00",
         "timezone": "Asia/Seoul",
@@ -41,6 +47,20 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "senderName": "",
         "runbookUrl": "",
     }
+
+
+def test_cdk_json_carries_the_feature_flags_that_the_pinned_cdk_recommends() -> None:
+    (package,) = Path(aws_cdk.__file__).parent.glob("_jsii/aws-cdk-lib@*.jsii.tgz")
+    with tarfile.open(package) as archive:
+        found = archive.extractfile("package/recommended-feature-flags.json")
+        assert found
+        recommended = json.load(found)
+    assert len(recommended) > 50
+    assert recommended == FLAGS
+
+
+def test_the_defaults_of_cdk_json_are_the_constructs_own() -> None:
+    assert _config().quiet_hours == QuietHoursProps()
 
 
 def test_the_defaults_are_the_functions_own() -> None:
@@ -63,9 +83,12 @@ def test_the_defaults_are_the_functions_own() -> None:
     ],
 )
 def test_who_leaves_the_senders_name_unchecked_is_warned(context: dict[str, str], warned: bool) -> None:
-    app = App(context=DEFAULTS | context)
-    stack = pipeline_stack.PipelineStack(app, "QuietHours", Config.from_context(app.node))
-    said = [str(each.data) for each in stack.node.metadata if each.type == "aws:cdk:warning"]
+    said = [
+        str(each.data)
+        for construct in make_stack(**context).node.find_all()
+        for each in construct.node.metadata
+        if each.type == "aws:cdk:warning"
+    ]
     assert [text.startswith("senderName is empty") for text in said] == [True] * warned
 
 
@@ -145,6 +168,62 @@ def test_a_runbook_that_is_no_link_is_refused(value: str) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["123456789012", "1234/ap-northeast-2", "123456789012/Seoul", "/", "ap-northeast-2"])
+def test_an_env_that_is_no_account_and_region_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(env=value)
+    assert str(raised.value) == (
+        f"context env must be ACCOUNT/REGION such as 123456789012/ap-northeast-2 or empty, not '{value}'"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["team", "=shop", "aws:team=shop", "team=shop,", "team=a;b", "a=1,,b=2", f"{129 * 't'}="]
+)
+def test_tags_that_aws_would_refuse_are_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(tags=value)
+    assert str(raised.value) == (
+        f"context tags must be NAME=VALUE,NAME=VALUE or empty, and no name may begin with aws:, not '{value}'"
+    )
+
+
+@pytest.mark.parametrize("value", ["", "1shop", "quiet_hours", "Quiet Hours", "x" * 129])
+def test_a_stack_name_that_cloudformation_would_refuse_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(stackName=value)
+    assert str(raised.value) == (
+        f"context stackName must be letters, digits and hyphens, a letter first, at most 128, not '{value}'"
+    )
+
+
+@pytest.mark.parametrize("value", ["on", "1", ""])
+def test_a_termination_protection_that_is_no_switch_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(terminationProtection=value)
+    assert str(raised.value) == f"context terminationProtection must be true or false, not '{value}'"
+
+
+def test_the_context_says_where_the_stack_goes_and_how_it_is_marked_and_kept() -> None:
+    stack = make_stack(
+        stackName="Shop-Staging",
+        env="123456789012/ap-northeast-2",
+        tags="team=shop,cost centre=a=b",
+        terminationProtection="true",
+    )
+    made = App.of(stack).synth().get_stack_by_name("Shop-Staging")
+    assert (made.environment.account, made.environment.region) == ("123456789012", "ap-northeast-2")
+    assert made.tags == {"team": "shop", "cost centre": "a=b"}
+    assert made.termination_protection is True
+
+
+def test_a_stack_goes_to_the_environments_account_and_can_be_deleted_unless_told() -> None:
+    made = App.of(make_stack()).synth().get_stack_by_name("QuietHours")
+    assert (made.environment.account, made.environment.region) == ("unknown-account", "unknown-region")
+    assert made.tags == {}
+    assert not made.termination_protection
+
+
 def test_a_key_that_is_missing_is_named() -> None:
     app = App(context={key: value for key, value in DEFAULTS.items() if key != "timezone"})
     with pytest.raises(ValueError) as raised:
@@ -175,18 +254,19 @@ def test_cdk_nag_stops_the_app_at_a_finding_that_nobody_has_acknowledged(
             super().__init__(scope, id_)
             Queue(self, "WithoutTls")
 
-    monkeypatch.setattr(aws_cdk, "App", lambda: App(context=DEFAULTS | {"nag": "true"}, outdir=str(tmp_path)))
+    monkeypatch.setattr(aws_cdk, "App", lambda: App(context=CONTEXT | {"nag": "true"}, outdir=str(tmp_path)))
     monkeypatch.setattr(pipeline_stack, "PipelineStack", Careless)
     with pytest.raises(RuntimeError, match="ValidationFailed"):
         runpy.run_path(str(ROOT / "app.py"))
     assert "AwsSolutions-SQS4" in (tmp_path / "validation-report.json").read_text()
 
 
-def test_the_app_synthesises_without_credentials_or_docker_and_cdk_nag_finds_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("env_", ["", "123456789012/ap-northeast-2"])
+def test_the_app_synthesises_without_credentials_or_docker_and_cdk_nag_finds_nothing(tmp_path: Path, env_: str) -> None:
     env = {
         "PATH": str(Path(sys.executable).parent),  # Node is there; Docker is not
         "HOME": os.environ["HOME"],
-        "CDK_CONTEXT_JSON": json.dumps(DEFAULTS | {"nag": "true"}),
+        "CDK_CONTEXT_JSON": json.dumps(CONTEXT | {"nag": "true", "env": env_, "senderName": "온결"}),
         "CDK_OUTDIR": str(tmp_path),
     }
     subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=env, check=True)

@@ -9,7 +9,7 @@ import pytest
 from aws_cdk import aws_lambda as lambda_
 
 from infra.function import RUNTIME
-from lambdas.quiet_hours import settings
+from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.stack_template import FUNCTIONS, WORKING_QUEUES, Deployed
 
@@ -37,7 +37,7 @@ def test_a_function_runs_the_newest_python_on_arm(stack: Deployed, name: str) ->
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_given_the_time_that_the_code_counts_on(stack: Deployed, name: str) -> None:
-    assert stack.function(name)["Timeout"] == getattr(settings, f"{name.upper()}_TIMEOUT_S")
+    assert stack.function(name)["Timeout"] == getattr(timings, f"{name.upper()}_TIMEOUT_S")
 
 
 def test_all_functions_share_one_asset(stack: Deployed) -> None:

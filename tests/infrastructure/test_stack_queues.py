@@ -8,7 +8,7 @@ from lambdas import campaign
 from lambdas.quiet_hours.notification.bundle import BUNDLE_BYTES_MAX
 from lambdas.quiet_hours.notification.notification import LIFE
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_UPLOADS
-from lambdas.quiet_hours.stores.ledger import KEEP
+from lambdas.quiet_hours.stores.entries import KEEP
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.stack_template import QUEUES, TABLES, WORKING_QUEUES, Deployed
@@ -141,6 +141,7 @@ def test_a_table_is_on_demand_and_restorable(stack: Deployed, name: str, keys: l
     assert {each["AttributeType"] for each in table["AttributeDefinitions"]} == {"S"}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True
+    assert table["DeletionProtectionEnabled"] is True
 
 
 def test_what_is_remembered_of_notifications_is_forgotten_and_what_people_said_never(stack: Deployed) -> None:
@@ -169,7 +170,7 @@ def _keys(*names: str) -> list[dict[str, str]]:
 
 def test_the_secret_is_named_and_starts_empty(stack: Deployed) -> None:
     secret = stack.only("AWS::SecretsManager::Secret")
-    assert secret["Name"] == stack.outputs["ChannelSecretName"] == "quiet-hours/channels"
+    assert secret["Name"] == stack.outputs["ChannelSecretName"] == "QuietHours/channels"
     assert secret["SecretString"] == "{}"
     assert "GenerateSecretString" not in secret
 
@@ -233,4 +234,5 @@ def test_the_outputs_are_the_contract(stack: Deployed) -> None:
         "ChannelSecretName",
         "AlertTopicArn",
         "NotificationTopicArn",
+        "EventBusName",
     }

@@ -88,7 +88,8 @@ def test_a_function_url_asks_for_a_signature(stack: Deployed, name: str) -> None
 def test_requested_events_go_to_the_notification_queue_and_are_retried_for_a_day(stack: Deployed) -> None:
     rule = _rule(stack, "EventPattern")
     assert rule["EventPattern"] == {"detail-type": ["NotificationRequested"]}
-    assert "EventBusName" not in rule
+    assert rule["EventBusName"] == stack.outputs["EventBusName"]
+    assert stack.resource(rule["EventBusName"])["Type"] == "AWS::Events::EventBus"
     (target,) = rule["Targets"]
     assert stack.name(target["Arn"]) == "Notification"
     assert stack.name(target["DeadLetterConfig"]["Arn"]) == "DeadLetter"

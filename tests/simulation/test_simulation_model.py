@@ -1,4 +1,4 @@
-"""The simulation's queues and tables answer as moto's do; tests/embedded/test_model.py asks the embedded AWS."""
+"""The simulation's queues and tables answer as moto's do. tests/embedded/test_model.py compares the embedded AWS."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What once broke a promise, each as a night of its own on which it is forced.
+"""Faults that once broke a promise, each forced in a small night of its own.
 
-The seeds that found them (2, 15 and 27 a conflict in the ledger, 1776 the burst) are other nights by now. So each test
-says what has to happen, puts the mistake back to see that this night finds it, and then plays the code as it is.
+Seeds found them (2, 15 and 27 a conflict in the ledger, 1776 the burst), but these seeds play other nights by now. So
+each test states the night, plants the mistake to see that this night finds it, and then plays the code as it is.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from simulation.exhaustive import wanted
 from simulation.faults import Faults
 from simulation.plan import BEGIN_S, Plan, Request, quiet_night
 from simulation.planted import PLANTS
+from simulation.world import Span
 
 EVENING_S = BEGIN_S - 600
 
 
 class Conflicts(Faults):
-    """The n-th transactions of the night meet another at work on the same items; nothing else fails."""
+    """Some transactions of the night, by their number, conflict with another one. Nothing else fails."""
 
     def __init__(self, rng: Random, transactions: Collection[int] = ()) -> None:
         super().__init__(rng, 0.0)
@@ -39,12 +40,12 @@ def _evening(*requests: Request) -> Plan:
 
 
 def _one_by_sms() -> Plan:
-    """Its provider is asked once: the first transaction is the claim, the second the mark before the call."""
+    """A night with one notification. The first transaction is the claim, the second the mark before the call."""
     return _evening(Request(EVENING_S, "sqs", (wanted(0, "sms", "critical"),)))
 
 
 def _broken(plan: Plan, conflicts: Collection[int] = (), mistake: str | None = None) -> set[str]:
-    """The invariants that this night breaks, with a mistake planted or as the code is."""
+    """Play this night, with a mistake planted if one is named. Returns the invariants that it breaks."""
 
     def play() -> set[str]:
         result = night.run(1, plan=plan, faults=lambda rng, _: Conflicts(rng, conflicts))
@@ -59,17 +60,17 @@ def _broken(plan: Plan, conflicts: Collection[int] = (), mistake: str | None = N
 
 FIVE_AT_THE_MARK = range(2, 7)
 FIVE_AT_THE_ENDING = range(4, 9)
-"""As often as the ledger tries. The third transaction takes the mark of the refused call back."""
+"""The ledger tries five times. The third transaction removes the mark of the refused call."""
 
 
 def test_a_conflict_at_the_mark_before_a_call_loses_nothing() -> None:
-    """It was neither sent nor given back, and its bundle was acknowledged."""
+    """The notification was neither sent nor given back, and its bundle was acknowledged."""
     assert _broken(_one_by_sms(), FIVE_AT_THE_MARK, "loses_what_it_could_not_mark") == {"conserved"}
     assert _broken(_one_by_sms(), FIVE_AT_THE_MARK) == set()
 
 
 def test_a_conflict_at_an_ending_loses_nothing() -> None:
-    """It was taken for a claim that another has: the ending was never written, and the bundle was acknowledged."""
+    """The conflict was taken for another worker's claim. No ending was written, and the bundle was acknowledged."""
     plan = _one_by_sms()
     plan.refused = frozenset([0])
     assert _broken(plan, FIVE_AT_THE_ENDING, "takes_a_conflict_for_a_write") == {"conserved"}
@@ -77,9 +78,10 @@ def test_a_conflict_at_an_ending_loses_nothing() -> None:
 
 
 def test_two_workers_with_a_full_bundle_each_keep_to_the_pace() -> None:
-    """Each sent all of it in one call, in the same instant: the lane had been backed up, and moved again."""
+    """A lane had been backed up and moved again. Then each worker sent its whole bundle in one call, at the same
+    time."""
     bundles = [tuple(wanted(25 * part + n, "kakao", "critical") for n in range(25)) for part in range(2)]
     plan = _evening(*(Request(EVENING_S + 60 * part, "bundle", each) for part, each in enumerate(bundles)))
-    plan.blocked["delivery"] = (EVENING_S - 60, EVENING_S + 120)
+    plan.blocked["delivery"] = Span(EVENING_S - 60, EVENING_S + 120)
     assert _broken(plan, mistake="sends_a_whole_bundle_in_one_call") == {"paced"}
     assert _broken(plan) == set()

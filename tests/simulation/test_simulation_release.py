@@ -1,6 +1,8 @@
-"""Ten million notifications, released by the real scheduler in virtual time, and when that was forecast to end."""
+"""Ten million notifications, released by the real scheduler in virtual time, against the forecast."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import pytest
 
@@ -22,10 +24,14 @@ RELEASES = {
 }
 
 
+played_once = cache(play)
+"""Two tests look at the same release, which takes seconds to play."""
+
+
 @pytest.mark.parametrize("name", RELEASES)
 def test_a_release_of_any_size_ends_when_the_forecast_says_within_a_tenth(name: str) -> None:
     release = RELEASES[name]
-    played, expected = play(release), forecast(release)
+    played, expected = played_once(release), forecast(release)
 
     assert played.released == release.notifications
     assert (played.moved_messages, played.left_messages) == (release.messages, 0)
@@ -35,10 +41,9 @@ def test_a_release_of_any_size_ends_when_the_forecast_says_within_a_tenth(name: 
 
 
 def test_each_minutes_run_joins_in_and_a_run_that_leaves_is_replaced() -> None:
-    slow = RELEASES["a scheduler with a slow core"]
-    played = play(slow)
+    played = played_once(RELEASES["a scheduler with a slow core"])
 
-    assert played.ended.moved_s > 2 * SCHEDULER_TIMEOUT_S, "it would have fitted into a run or two, and shows nothing"
+    assert played.ended.moved_s > 2 * SCHEDULER_TIMEOUT_S, "the release fits into a run or two and shows nothing"
     assert played.most_at_once in (4, 5)  # four minutes of work, one run a minute and the schedule's
 
 
@@ -48,7 +53,7 @@ def test_a_rest_that_fills_no_bundle_is_released_too() -> None:
 
 
 def test_a_drainer_that_never_deletes_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not deleted reappears after a minute and is moved again: the counts do not pass then."""
+    """A message that is not deleted reappears after a minute and is moved again, so that the counts are too high."""
     monkeypatch.setattr(scheduler, "delete", lambda sqs, url, handles: len(handles))
     stage = Stage(Release(2000))
     stage.world.at(200.0, stage.visible.clear)

@@ -13,8 +13,9 @@ import boto3
 import pytest
 
 from lambdas import alerter
-from lambdas.alerter import AlertFailed, tell
-from lambdas.quiet_hours.alerts import TEXT_CHARACTERS_MAX, read_alert, release_stopped
+from lambdas.alerter import TEXT_CHARACTERS_MAX, post_alert
+from lambdas.quiet_hours.alerts import read_alert, release_stopped
+from lambdas.quiet_hours.errors import AlertFailed
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.aws import dynamodb, settings, sqs
 from tests.helpers.http_peer import Peer, answering, listening
@@ -61,10 +62,10 @@ def failed_invocation(**answer: Any) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_told_yet() -> Iterator[None]:
-    alerter._told.clear()
+def _nothing_posted_yet() -> Iterator[None]:
+    alerter._posted_at.clear()
     yield
-    alerter._told.clear()
+    alerter._posted_at.clear()
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ def posted(peer: Peer) -> list[dict[str, Any]]:
 
 def test_an_alarm_is_posted_with_what_happened_since_when_the_numbers_and_two_links(linked: Settings) -> None:
     with listening(answering(OK)) as slack:
-        tell(alarm(), NOW, linked, slack.url, local=True)
+        post_alert(alarm(), NOW, linked, slack.url, local=True)
     (message,) = posted(slack)
     assert message == {
         "text": "Quiet Hours: DeadLetterNotEmpty",
@@ -105,14 +106,14 @@ def test_an_alarm_is_posted_with_what_happened_since_when_the_numbers_and_two_li
 
 def test_without_a_runbook_on_the_web_its_paragraph_is_named(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
-        tell(alarm(), NOW, settings, slack.url, local=True)
+        post_alert(alarm(), NOW, settings, slack.url, local=True)
     (message,) = posted(slack)
     assert message["attachments"][0]["text"].splitlines()[1] == "docs/runbook.md, DeadLetterNotEmpty"
 
 
 def test_an_alarm_that_is_over_says_so(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
-        tell(alarm("OK"), NOW, settings, slack.url, local=True)
+        post_alert(alarm("OK"), NOW, settings, slack.url, local=True)
     (message,) = posted(slack)
     assert message["text"] == "Quiet Hours: Over: DeadLetterNotEmpty"
     assert message["attachments"][0]["color"] == "good"
@@ -121,7 +122,7 @@ def test_an_alarm_that_is_over_says_so(settings: Settings) -> None:
 def test_every_change_of_an_alarm_is_posted_however_often(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
         for state in ("ALARM", "OK", "ALARM"):
-            tell(alarm(state), NOW, settings, slack.url, local=True)
+            post_alert(alarm(state), NOW, settings, slack.url, local=True)
     assert len(slack.requests) == 3
 
 
@@ -129,7 +130,7 @@ def test_a_release_that_stops_every_minute_is_posted_once_in_a_quarter_of_an_hou
     with listening(answering(OK)) as slack:
         for minute in range(31):
             now = NOW + timedelta(minutes=minute)
-            tell(release_stopped(["AccessDenied"], {"released": 7}, now), now, settings, slack.url, local=True)
+            post_alert(release_stopped(["AccessDenied"], {"released": 7}, now), now, settings, slack.url, local=True)
     assert [message["text"] for message in posted(slack)] == ["Quiet Hours: ReleaseStopped"] * 3
     fields = posted(slack)[0]["attachments"][0]["fields"]
     assert [field["value"] for field in fields] == [
@@ -140,7 +141,7 @@ def test_a_release_that_stops_every_minute_is_posted_once_in_a_quarter_of_an_hou
 
 def test_a_run_that_crashed_is_posted_without_its_payload_and_its_errors_text(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
-        tell(failed_invocation(), NOW, settings, slack.url, local=True)
+        post_alert(failed_invocation(), NOW, settings, slack.url, local=True)
     (message,) = posted(slack)
     assert message["text"] == "Quiet Hours: ReleaseCrashed"
     assert message["attachments"][0]["text"].startswith("QuietHours-Scheduler ended without an answer")
@@ -163,14 +164,14 @@ def test_a_run_that_crashed_is_posted_without_its_payload_and_its_errors_text(se
 )
 def test_what_is_no_alert_is_told_of_and_its_text_is_not_shown(settings: Settings, message: str) -> None:
     with listening(answering(OK)) as slack:
-        tell(message, NOW, settings, slack.url, local=True)
+        post_alert(message, NOW, settings, slack.url, local=True)
     assert posted(slack)[0]["text"] == "Quiet Hours: UnknownAlert"
     assert b"01012345678" not in slack.requests[0]
 
 
 def test_text_cannot_mention_or_link_and_has_an_end(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
-        tell(alarm(AlarmDescription="<!channel> & " + "x" * 5_000), NOW, settings, slack.url, local=True)
+        post_alert(alarm(AlarmDescription="<!channel> & " + "x" * 5_000), NOW, settings, slack.url, local=True)
     text = posted(slack)[0]["attachments"][0]["text"]
     assert text.startswith("&lt;!channel&gt; &amp; xxx")
     assert len(text) < TEXT_CHARACTERS_MAX + 100
@@ -183,7 +184,7 @@ def test_an_answer_that_is_not_2xx_is_raised_without_the_url_and_told_again(sett
     with listening(answering(answer)) as slack:
         for _ in range(2):
             with pytest.raises(AlertFailed) as raised:
-                tell(message, NOW, settings, slack.url, local=True)
+                post_alert(message, NOW, settings, slack.url, local=True)
             assert str(raised.value) == f"http_{status}: Slack answered {status}"
     assert len(slack.requests) == 2
 
@@ -192,7 +193,7 @@ def test_a_slack_that_cannot_be_reached_is_raised_without_the_url(settings: Sett
     with listening(answering(OK)) as slack:
         url = slack.url
     with pytest.raises(AlertFailed) as raised:
-        tell(alarm(), NOW, settings, url, local=True)
+        post_alert(alarm(), NOW, settings, url, local=True)
     assert str(raised.value) == "no_answer: Slack did not answer within 10 s (ConnectionRefusedError)"
 
 
@@ -208,14 +209,14 @@ def test_a_slack_that_cannot_be_reached_is_raised_without_the_url(settings: Sett
 )
 def test_a_url_that_may_not_be_called_is_raised_without_being_shown(settings: Settings, url: str) -> None:
     with pytest.raises(AlertFailed, match=r"^not_configured: alerts\.slack_url ") as raised:
-        tell(alarm(), NOW, settings, url, local=False)
+        post_alert(alarm(), NOW, settings, url, local=False)
     assert "SECRET" not in str(raised.value)
 
 
 def test_without_slack_the_alert_is_left_to_email_and_the_log_says_so(
     settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tell(alarm(), NOW, settings, None, local=False)
+    post_alert(alarm(), NOW, settings, None, local=False)
     assert "not posted" in caplog.text
 
 

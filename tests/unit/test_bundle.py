@@ -49,9 +49,12 @@ def sized(size_bytes: int, **fields: Any) -> Item:
 
 
 def read_back(message: Message) -> list[Item]:
-    items, misfits = read(record(message.body, attributes=dict(message.attributes or {})))
-    assert not misfits
-    return items
+    """The items as they were packed: only their origin is another, the message that they came in."""
+    arrived = record(message.body, attributes=dict(message.attributes or {}))
+    items, invalid = read(arrived)
+    assert not invalid
+    assert all(each.origin == arrived["messageId"] for each in items)
+    return [each._replace(origin="") for each in items]
 
 
 def event(detail: object, **fields: Any) -> dict[str, Any]:
@@ -258,8 +261,8 @@ def test_two_messages_never_share_an_id_that_was_made_for_them() -> None:
 
 def test_r19_a_plain_object_with_message_attributes_is_a_notification_like_any_other() -> None:
     attributes = {"JobType": "campaign", "Producer": "fast"}
-    (found,), misfits = read(record(to_text(notification()), "m-1", attributes=attributes))
-    assert (found.id, found.redriven, misfits) == ("sqs:m-1", None, [])
+    (found,), invalid = read(record(to_text(notification()), "m-1", attributes=attributes))
+    assert (found.id, found.redriven, invalid) == ("sqs:m-1", None, [])
 
 
 def test_without_a_producer_it_was_accepted_when_sqs_got_it() -> None:
@@ -295,32 +298,32 @@ def test_a_notification_written_at_length_is_shortened_so_that_it_fits_a_bundle(
     assert message.body == f"[{to_text(made)}]"
 
 
-def test_misfits_do_not_take_their_neighbours_with_them() -> None:
+def test_invalid_items_do_not_take_their_neighbours_with_them() -> None:
     good = to_text(notification(id="good"))
     parts = [good, '{"id":"bad", "channel":"fax"}', "42", good.replace("good", "good-2"), "null", '{"id":"a","id":"b"}']
-    items, misfits = read(record("[" + ",".join(parts) + "]", "m-1"))
+    items, invalid = read(record("[" + ",".join(parts) + "]", "m-1"))
     assert [each.id for each in items] == ["good", "good-2"]
-    assert [(misfit.id, misfit.text) for misfit in misfits] == [
+    assert [(each.id, each.text) for each in invalid] == [
         ("bad", parts[1]),
         ("sqs:m-1:2", "42"),
         ("sqs:m-1:4", "null"),
         ("b", parts[5]),
     ]
-    assert all(misfit.errors for misfit in misfits)
+    assert all(each.errors for each in invalid)
 
 
 @pytest.mark.parametrize("id", [7, None, "", "a b", "x" * 129, ["a"]])
-def test_a_misfit_whose_id_cannot_be_one_is_known_by_its_message(id: object) -> None:
-    _, (misfit,) = read(record(json.dumps({"id": id}), "m-1"))
-    assert misfit.id == "sqs:m-1"
+def test_an_invalid_item_whose_id_cannot_be_one_is_known_by_its_message(id: object) -> None:
+    _, (invalid,) = read(record(json.dumps({"id": id}), "m-1"))
+    assert invalid.id == "sqs:m-1"
 
 
 # --- events
 
 
 def test_an_event_stands_for_its_detail() -> None:
-    (found,), misfits = read(record(json.dumps(event(notification(id="n-1")))))
-    assert misfits == []
+    (found,), invalid = read(record(json.dumps(event(notification(id="n-1")))))
+    assert invalid == []
     assert found.notification == canonical()
     assert json.loads(found.text) == found.notification
 
@@ -356,26 +359,26 @@ def test_an_event_that_has_no_id_at_all_makes_no_two_events_one() -> None:
         '{"a": "\\uffff"}',
     ],
 )
-def test_an_event_whose_detail_is_no_notification_is_a_misfit_as_it_came(detail: str) -> None:
+def test_an_event_whose_detail_is_no_notification_is_invalid_as_it_came(detail: str) -> None:
     body = json.dumps(event("DETAIL")).replace('"DETAIL"', detail)
-    items, (misfit,) = read(record(body))
+    items, (invalid,) = read(record(body))
     assert items == []
-    assert misfit.text == body
-    assert misfit.id == "event:17793124-05d4-b198-2fde-7ededc63b103"
-    assert misfit.errors
+    assert invalid.text == body
+    assert invalid.id == "event:17793124-05d4-b198-2fde-7ededc63b103"
+    assert invalid.errors
 
 
-def test_an_event_without_detail_is_a_misfit() -> None:
+def test_an_event_without_detail_is_invalid() -> None:
     empty = event(None)
     del empty["detail"]
-    _, (misfit,) = read(record(json.dumps(empty)))
-    assert misfit.errors == ["notification: must be a JSON object"]
+    _, (invalid,) = read(record(json.dumps(empty)))
+    assert invalid.errors == ["notification: must be a JSON object"]
 
 
-def test_an_event_of_another_kind_is_a_misfit() -> None:
-    items, (misfit,) = read(record(json.dumps(event(notification(), **{"detail-type": "OrderPlaced"}))))
+def test_an_event_of_another_kind_is_invalid() -> None:
+    items, (invalid,) = read(record(json.dumps(event(notification(), **{"detail-type": "OrderPlaced"}))))
     assert items == []
-    assert any("unknown field" in each for each in misfit.errors)
+    assert any("unknown field" in each for each in invalid.errors)
 
 
 # --- redrive
@@ -388,7 +391,7 @@ def test_what_was_redriven_says_so_on_every_queue_and_travels_alone() -> None:
     first, second, third = pack([item(id="a"), found, item(id="b")]), None, None
     (second, third) = first
     assert (second.body, second.attributes) == (found.text, {REDRIVEN: at})
-    assert read_back(second) == [found]
+    assert read_back(second) == [found._replace(origin="")]
     assert [each.id for each in third.items] == ["a", "b"]
     assert third.attributes is None
 
@@ -469,21 +472,21 @@ deep = st.builds(
 @given(json_like | near_json | deep | st.text(max_size=40))
 def test_whatever_stands_in_a_body_is_read_or_unreadable_and_nothing_else(body: str) -> None:
     try:
-        items, misfits = read(record(body, "m-1"))
+        items, invalid = read(record(body, "m-1"))
     except Unreadable:
         return
-    assert items or misfits
-    for message in [*pack(items), *(dead_letter(misfit.text, misfit.errors[0], misfit.id) for misfit in misfits)]:
+    assert items or invalid
+    for message in [*pack(items), *(dead_letter(each.text, each.errors[0], each.id) for each in invalid)]:
         assert message.body
-    for misfit in misfits:
-        assert misfit.text in body
-        assert misfit.errors
+    for each in invalid:
+        assert each.text in body
+        assert each.errors
     for found in items:
         found.text.encode()
         assert json.loads(found.text) == found.notification
 
 
-def test_what_stands_in_an_sns_envelope_is_a_misfit_that_says_what_to_switch_on() -> None:
+def test_what_stands_in_an_sns_envelope_is_invalid_that_says_what_to_switch_on() -> None:
     envelope = {
         "Type": "Notification",
         "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
@@ -491,8 +494,8 @@ def test_what_stands_in_an_sns_envelope_is_a_misfit_that_says_what_to_switch_on(
         "Message": to_text(notification()),
         "Timestamp": "2020-11-11T12:03:00.000Z",
     }
-    items, (misfit,) = read(record(json.dumps(envelope)))
+    items, (invalid,) = read(record(json.dumps(envelope)))
     assert items == []
-    assert misfit.errors == [
+    assert invalid.errors == [
         "notification: is in an SNS envelope; switch on raw message delivery for the topic's subscription"
     ]

@@ -17,7 +17,7 @@ from lambdas.quiet_hours.channels import NotConfigured, build
 from lambdas.quiet_hours.channels.channel import DELIVERED, Channel, Outcome
 from lambdas.quiet_hours.channels.configuration import local_use
 from lambdas.quiet_hours.channels.webhook import DEADLINE_S, RATE_PER_S, WebhookChannel
-from lambdas.quiet_hours.delivery.delivery import LANE_SHARE, TURN_S_MAX
+from lambdas.quiet_hours.delivery.pacing import LANE_SHARE, TURN_S_MAX
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.notification.notification import CHANNELS, accept
 from lambdas.quiet_hours.timings import CHANNEL_DEADLINE_MAX_S, WORKER_TIMEOUT_S

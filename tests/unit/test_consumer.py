@@ -251,7 +251,7 @@ def test_an_unreadable_body_goes_to_dead_letter_as_it_came_with_the_reason(
     assert ids(sqs, settings.delivery_queue_url) == ["fine"]
 
 
-def test_a_misfit_goes_to_dead_letter_alone_with_its_own_text_its_id_and_every_fault(
+def test_an_invalid_item_goes_to_dead_letter_alone_with_its_own_text_its_id_and_every_fault(
     judge: Judge, sqs: Any, settings: Settings
 ) -> None:
     bad = '{ "id" : "bad" , "channel" : "fax" , "content" : { "body" : "한글" } }'
@@ -277,7 +277,7 @@ MIXED = [
     record(to_text(order("b-order")), message_id="now"),
     bundle(advert("c-ad"), advert("c-ad-2"), message_id="held"),
     record("unreadable", message_id="unreadable"),
-    bundle(advert("d-ad", channel="sms"), {"channel": "fax"}, message_id="held sms and misfit"),
+    bundle(advert("d-ad", channel="sms"), {"channel": "fax"}, message_id="held sms and invalid"),
 ]
 
 
@@ -285,14 +285,14 @@ MIXED = [
     ("refused", "come_again"),
     [
         (lambda url, body: False, []),
-        (lambda url, body: True, ["held", "held sms and misfit", "mixed", "now", "unreadable"]),
-        (lambda url, body: url.endswith("wait"), ["held", "held sms and misfit", "mixed"]),
+        (lambda url, body: True, ["held", "held sms and invalid", "mixed", "now", "unreadable"]),
+        (lambda url, body: url.endswith("wait"), ["held", "held sms and invalid", "mixed"]),
         (lambda url, body: url.endswith("delivery"), ["mixed", "now"]),
-        (lambda url, body: url.endswith("dead-letter"), ["held sms and misfit", "unreadable"]),
+        (lambda url, body: url.endswith("dead-letter"), ["held sms and invalid", "unreadable"]),
         (lambda url, body: url.endswith("wait") and "kakao" in body, ["held", "mixed"]),
-        (lambda url, body: url.endswith("wait") and "sms" in body, ["held sms and misfit"]),
+        (lambda url, body: url.endswith("wait") and "sms" in body, ["held sms and invalid"]),
         (lambda url, body: body == "unreadable", ["unreadable"]),
-        (lambda url, body: "fax" in body, ["held sms and misfit"]),
+        (lambda url, body: "fax" in body, ["held sms and invalid"]),
     ],
     ids=["nothing", "all", "wait", "delivery", "dead-letter", "one bundle", "another", "one letter", "another letter"],
 )
@@ -306,7 +306,7 @@ def test_an_input_comes_again_exactly_when_an_output_with_an_item_of_it_was_refu
 
 def test_when_the_calls_themselves_fail_everything_comes_again(judge: Judge, sqs: Any) -> None:
     failed = judge(*MIXED, sqs=Faulty(sqs, send_message_batch=fail()))
-    assert failed == ["held", "held sms and misfit", "mixed", "now", "unreadable"]
+    assert failed == ["held", "held sms and invalid", "mixed", "now", "unreadable"]
 
 
 class Memory:

@@ -16,8 +16,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas.quiet_hours.channels import NotConfigured
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import ATTEMPTS_MAX, FIRST_RETRY_S, REST_S
-from lambdas.quiet_hours.stores.ledger import Entry, Ledger, ended
+from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX, FIRST_RETRY_S
+from lambdas.quiet_hours.stores.entries import Entry, ended
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, Faulty, dynamodb, sqs
 from tests.helpers.delivery_world import (

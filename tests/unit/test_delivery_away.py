@@ -10,7 +10,8 @@ import pytest
 
 from lambdas.quiet_hours.channels.channel import Outcome
 from lambdas.quiet_hours.delivery.delivery import REST_S
-from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Ledger, released
+from lambdas.quiet_hours.stores.entries import released
+from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, dynamodb, sqs
 from tests.helpers.delivery_world import (

@@ -17,7 +17,7 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import ATTEMPTS_MAX
+from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S
 from tests.helpers.aws import dynamodb, sqs
 from tests.helpers.delivery_world import Killed, Provider, Queues, World, accepted, consent, make_tables, many, world

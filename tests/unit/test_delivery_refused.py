@@ -9,9 +9,11 @@ import pytest
 
 from lambdas.quiet_hours.api.status import cancel
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import ATTEMPTS_MAX, REST_S
+from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX
 from lambdas.quiet_hours.notification.bundle import REDRIVEN
-from lambdas.quiet_hours.stores.ledger import Ledger, released
+from lambdas.quiet_hours.stores.entries import released
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, dynamodb, sqs
 from tests.helpers.delivery_world import Killed, World, accepted, many, world

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import LANE_SHARE, WRAP_UP_S
+from lambdas.quiet_hours.delivery.pacing import LANE_SHARE, WRAP_UP_S
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import quiet_until
 from lambdas.quiet_hours.side_by_side import in_threads

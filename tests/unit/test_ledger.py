@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lambdas.quiet_hours.notification.notification import LIFE
-from lambdas.quiet_hours.stores.ledger import KEEP, LOOK_AGAIN_S, ROUNDS_MAX, Claims, Entry, Ledger, ended, released
+from lambdas.quiet_hours.stores.entries import KEEP, Entry, ended, released
+from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, ROUNDS_MAX, Claims, Ledger
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S, WORKER_TIMEOUT_S
 from tests.helpers.aws import DAY, dynamodb, sqs
 from tests.helpers.ledger_world import LAPSED, LATER, SOON, NewLedger, claim, conflict_on, held, ledger, put, stored

@@ -11,7 +11,8 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas.quiet_hours.errors import LedgerUnavailable
-from lambdas.quiet_hours.stores.ledger import ROUNDS_MAX, Claims, Entry, ended, released
+from lambdas.quiet_hours.stores.entries import Entry, ended, released
+from lambdas.quiet_hours.stores.ledger import ROUNDS_MAX, Claims
 from tests.helpers.aws import DAY, dynamodb, sqs
 from tests.helpers.ledger_world import (
     LAPSED,

@@ -16,7 +16,8 @@ from lambdas.consumer import consume
 from lambdas.quiet_hours.api.status import CANCELS_MAX, cancel, cancel_source, look_up
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
-from lambdas.quiet_hours.stores.ledger import Ledger, ended, released
+from lambdas.quiet_hours.stores.entries import ended, released
+from lambdas.quiet_hours.stores.ledger import Ledger
 from tests.helpers.aws import (
     DAY,
     NIGHT,

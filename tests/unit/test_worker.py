@@ -23,7 +23,7 @@ from fakes.secret import secret as channel_secret
 from lambdas import worker
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 from lambdas.quiet_hours.delivery.delivery import Delivery
-from lambdas.quiet_hours.errors import LedgerUnavailable
+from lambdas.quiet_hours.errors import HandlerFailed, LedgerUnavailable
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.stores.ledger import Ledger
@@ -411,7 +411,7 @@ def test_nor_does_one_about_any_provider_whatever_it_answers(
     "broken",
     [
         "lambdas.quiet_hours.delivery.delivery.decide",
-        "lambdas.quiet_hours.delivery.delivery.send",
+        "lambdas.quiet_hours.delivery.aftermath.send",
         "lambdas.quiet_hours.stores.ledger.Ledger.claim",
     ],
 )
@@ -425,7 +425,7 @@ def test_no_exception_shows_it_either(
 
     monkeypatch.setattr(broken, fault)
     configure(secrets, env, {"url": "https://hooks.example.com/"})
-    with pytest.raises(worker.HandlerFailed) as failed:
+    with pytest.raises(HandlerFailed) as failed:
         invoke(message(canary("a")))
     assert str(failed.value) == "ValueError"
     assert failed.value.__suppress_context__

@@ -13,8 +13,9 @@ from ..rule.policy import Hold, Policy, Send, decide
 from ..settings import Settings
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_consents, read_record
+from ..stores.entries import ENDINGS, Entry
 from ..stores.held import Held, held_of, read_held
-from ..stores.ledger import ENDINGS, TRANSACTION_ITEMS_MAX, Entry, Ledger
+from ..stores.ledger import TRANSACTION_ITEMS_MAX, Ledger
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -117,12 +117,16 @@ def _message(notification: Notification) -> dict[str, Any]:
     return {"text": title, "attachments": [{"fallback": title, "text": body}]}
 
 
-def _escaped(notification: Notification, name: str, text: str) -> str:
-    """So that nobody's text calls a whole channel (`<!channel>`).
+def escape(text: str) -> str:
+    """Text that Slack shows unchanged, so that nobody's text calls a whole channel (`<!channel>`).
 
     https://docs.slack.dev/messaging/formatting-message-text
     """
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _escaped(notification: Notification, name: str, text: str) -> str:
+    escaped = escape(text)
     if len(escaped) > CHARACTERS_MAX:
         raise Unfit(f"content.{name} must be at most {CHARACTERS_MAX} characters, with &, < and > written as entities")
     return escaped

@@ -1,8 +1,8 @@
-"""The consent registry: what a recipient has agreed to, since when, by what evidence; and every change that led there.
+"""The consent record: what a recipient has agreed to, since when, and by what evidence.
 
-One item a recipient is what counts, and what is read at the moment of sending (consent.py). The history is a table of
-its own, written in the same transaction. A statement counts from the instant at which it was made: an older one that
-comes later, out of an old file for example, never undoes a newer one.
+Each recipient has one item, and only this item counts when a notification is sent. The history is a table of its own,
+written in the same transaction (stores/consents.py). A statement counts from the instant at which it was made: an older
+statement that arrives later, from an old file for example, never undoes a newer one.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ RENOTIFY_YEARS = 2
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What stands in the consent table. Instants are ISO 8601 in UTC, to the millisecond, so that they sort as text;
-    `renotify_due` is a date. All of them are empty where a record was made by other means. `expires_at`: until when the
-    night consent counts, empty where it has no end; the table has it as `expires`, in seconds since 1970."""
+    """One item of the consent table.
+
+    Instants are ISO 8601 in UTC, to the millisecond, so that they sort as text; `renotify_due` is a date. All of them
+    are empty if the record was made by other means. The night consent counts until `expires_at`, which is empty if it
+    has no end; the table keeps this as `expires`, in seconds since 1970.
+    """
 
     recipient_id: str
     night_consent: bool = False
@@ -48,12 +51,12 @@ class Record:
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Record:
-        consent = consent_of(item, OLDEST)  # as it was said: whether it has expired since is the rule's question
+        consent = consent_of(item, OLDEST)  # as it was stated: the rule asks whether it has expired since
         texts = {name: item[name]["S"] for name in _TEXTS if name in item}
         return cls(**texts, **consent._asdict(), expires_at=_expiry(item["expires"]) if "expires" in item else "")
 
     def shown(self, now: datetime) -> dict[str, Any]:
-        """The record as the APIs answer it: what counts now, and null for what is not known."""
+        """The record as the APIs answer it: the consent that counts now, and null for what is not known."""
         counts = self.night_consent and not (self.expires_at and self.expires_at <= iso(now))
         return {"recipient_id": self.recipient_id, "night_consent": counts, "opted_out": self.opted_out} | {
             name: getattr(self, name) or None
@@ -62,7 +65,7 @@ class Record:
 
 
 def _expiry(expires: Mapping[str, str]) -> str:
-    """The instant that consent.py judges by: what is no number has expired."""
+    """The instant of expiry. A value without a number has expired."""
     return iso(datetime.fromtimestamp(min(max(float(expires.get("N", "0")), 0), LATEST_EXPIRY.timestamp()), UTC))
 
 
@@ -70,34 +73,20 @@ _TEXTS = ("recipient_id", "changed_at", "evidence", "renotified_at", "renotify_d
 
 
 def amended(record: Record | None, recipient_id: str, said: Statement, now: datetime, zone: tzinfo) -> Record:
-    """The record once the statement counts; the same one where it says nothing new. Raises `Refused`.
+    """The record once a statement counts; the same record if it says nothing new. Raises `StatementRefused`.
 
-    What is said now always counts: a withdrawal is not refused because two clocks disagree. Where nobody knows since
-    when the record stands, only what is said now may grant more. The date of the next notification goes by the oldest
-    consent that still stands.
+    The date of the next renotification goes by the oldest consent that still stands.
     """
     known = record or Record(recipient_id)
-    same = all(getattr(known, name) == getattr(said, name) for name in _SAID)
+    if _says_nothing_new(known, said):
+        return known
     if said.made_at is None:
-        if record and record.changed_at and same:
-            return record
         at = iso(max(now, _after(known.changed_at), _after(known.renotified_at)))
     else:
         at = iso(said.made_at)
-        if record and not record.changed_at and _grants_more(said, record):
-            raise StatementRefused(
-                "changed_at: nobody knows since when the record stands; only what is said now may grant more"
-            )
-        if at == known.changed_at and same:
-            return known
-        if at <= known.changed_at:
-            raise StatementRefused(
-                f"changed_at: a statement of {known.changed_at} stands; an older one does not undo it"
-            )
-        if at == known.renotified_at:  # both would be the same entry of the history
-            raise StatementRefused("changed_at: is the very instant of the last renotification")
-    consents = record is not None and not record.opted_out and record.renotify_due
-    due = said.renotify_due or (record.renotify_due if record and consents else due_after(at, zone))
+        _refuse_earlier(record, said, at)
+    keeps_its_date = record is not None and not record.opted_out and record.renotify_due
+    due = said.renotify_due or (known.renotify_due if keeps_its_date else due_after(at, zone))
     return Record(
         recipient_id,
         said.night_consent,
@@ -113,6 +102,29 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
 _SAID = ("night_consent", "opted_out", "evidence", "expires_at")
 
 
+def _says_nothing_new(known: Record, said: Statement) -> bool:
+    is_known = known.changed_at and (said.made_at is None or iso(said.made_at) == known.changed_at)
+    return bool(is_known) and all(getattr(known, name) == getattr(said, name) for name in _SAID)
+
+
+def _refuse_earlier(record: Record | None, said: Statement, at: str) -> None:
+    """Raise `StatementRefused` if a statement that was made at an earlier instant must not change the record.
+
+    A statement that is made now is never refused: a withdrawal must not fail because two clocks disagree. If nobody
+    knows since when the record stands, only a statement that is made now may grant more.
+    """
+    if record is None:
+        return
+    if not record.changed_at and _grants_more(said, record):
+        raise StatementRefused(
+            "changed_at: nobody knows since when the record stands; only what is said now may grant more"
+        )
+    if at <= record.changed_at:
+        raise StatementRefused(f"changed_at: a statement of {record.changed_at} stands; an older one does not undo it")
+    if at == record.renotified_at:  # both would be the same entry of the history
+        raise StatementRefused("changed_at: is the very instant of the last renotification")
+
+
 def _grants_more(said: Statement, record: Record) -> bool:
     longer = said.expires_at == "" or said.expires_at > record.expires_at
     more_at_night = not record.night_consent or (record.expires_at != "" and longer)
@@ -120,7 +132,7 @@ def _grants_more(said: Statement, record: Record) -> bool:
 
 
 def renotified(record: Record | None, at: datetime | None, now: datetime, zone: tzinfo) -> Record:
-    """The record once its recipient has been told again what they consent to. Raises `Refused`."""
+    """The record once its recipient has been notified again of their consent. Raises `StatementRefused`."""
     if record is None:
         raise StatementRefused("recipient_id: has no record")
     if record.opted_out:
@@ -134,7 +146,7 @@ def renotified(record: Record | None, at: datetime | None, now: datetime, zone: 
 
 
 def due_after(instant: str, zone: tzinfo) -> str:
-    """Two years after an instant, as a date where the recipients live; after a 29 February the 28th."""
+    """The date two years after an instant, in the recipients' time zone; after a 29 February the 28th."""
     day = datetime.fromisoformat(instant).astimezone(zone).date()
     year = day.year + RENOTIFY_YEARS
     return date(year, day.month, min(day.day, calendar.monthrange(year, day.month)[1])).isoformat()
@@ -146,9 +158,10 @@ def _after(instant: str) -> datetime:
 
 
 def consent_of(item: Mapping[str, Any], now: datetime) -> Consent:
-    """Read so that doubt disturbs nobody: only a stored true is a consent, anything but a stored false an opt-out.
+    """The consent that an item means at an instant. Doubt disturbs nobody.
 
-    A consent that has expired is still stored, and does not count. An opt-out stays.
+    Only a stored true is a consent, and anything but a stored false is an opt-out. An expired consent is still stored
+    and does not count. An opt-out never expires.
     """
     expired = "expires" in item and float(item["expires"].get("N", "0")) <= now.timestamp()
     return Consent(

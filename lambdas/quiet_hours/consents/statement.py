@@ -1,4 +1,4 @@
-"""Statements: what somebody says of one recipient's consent, checked."""
+"""Statements about a recipient's consent, and the checks that they must pass."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ EVIDENCE_CHARACTERS_MAX = 256
 _words_fault = text_check(EVIDENCE_CHARACTERS_MAX)
 
 DUE_YEARS_AHEAD_MAX = 10
-"""No statement is older, so nothing is due before, and nobody plans for longer: that bounds the months to look
-through."""
+"""How far ahead a due date may lie. With the oldest date possible, this bounds the months to search."""
 
 STATEMENT_FIELDS = ("night_consent", "opted_out", "evidence", "changed_at", "expires_at")
 
@@ -27,8 +26,8 @@ RENOTIFICATION_FIELDS = ("evidence", "renotified_at")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What somebody says of one recipient's consent. `made_at` None means now; `expires_at` is as in a record;
-    `renotified_at` and `renotify_due` come from files only, where an earlier system has kept them."""
+    """A statement about one recipient's consent. `made_at` None means now. `expires_at` is as in a record.
+    `renotified_at` and `renotify_due` come only from files, where an earlier system has kept them."""
 
     night_consent: bool
     opted_out: bool
@@ -40,7 +39,7 @@ class Statement:
 
 
 def statement(candidate: object, now: datetime) -> Statement:
-    """What a request says: `night_consent`, `opted_out`, `evidence`, `changed_at` if it was not now, and `expires_at`
+    """Read a request: `night_consent`, `opted_out`, `evidence`, `changed_at` if it was not made now, and `expires_at`
     if the night consent has an end.
 
     Raises `Invalid` with every fault found.
@@ -52,7 +51,7 @@ def statement(candidate: object, now: datetime) -> Statement:
 
 
 def renotification(candidate: object, now: datetime) -> tuple[str, datetime | None]:
-    """What a request says of a renotification: `evidence`, and `renotified_at` if it was not now.
+    """Read a request about a renotification: `evidence`, and `renotified_at` if it was not now.
 
     Raises `Invalid` with every fault found.
     """
@@ -87,7 +86,7 @@ def _evidence_fault(value: object, now: datetime) -> str | None:
 
 
 def instant_fault(value: object, now: datetime) -> str | None:
-    """What is wrong with the time at which something was said, if anything."""
+    """The fault of the time at which a statement was made, if any."""
     if fault := time_fault(value):
         return fault
     if not OLDEST <= datetime.fromisoformat(str(value)) <= now:
@@ -105,7 +104,7 @@ def _expiry_fault(value: object, now: datetime) -> str | None:
 
 
 def due_fault(value: str, now: datetime) -> str | None:
-    """What is wrong with a date by which somebody must be notified again, if anything."""
+    """The fault of a date by which somebody must be notified again, if any."""
     try:
         day = date.fromisoformat(value)
     except ValueError:

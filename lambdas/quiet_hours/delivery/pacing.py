@@ -1,18 +1,54 @@
-"""Keeping to a provider's rate over any number of workers, without their talking to each other."""
+"""Keeping to a provider's rate with any number of workers, which do not talk to each other."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from math import ceil, floor
+
+from ..channels.channel import Channel
+from ..timings import WORKER_TIMEOUT_S
+
+WRAP_UP_S = 10
+"""The time kept free at the end of an invocation, for recording and handing back."""
+
+TURN_S_MAX = WORKER_TIMEOUT_S - 2 * WRAP_UP_S
+"""The longest that one call and the interval after it may take, so that every invocation has time for at least one."""
+
+LANE_SHARE = 0.5
+"""Each lane's part of a provider's rate: the release can never take the day's half."""
+
+CALL_S = 1.0
+"""How long an invocation's share of a rate may be saved up for one call, so that a call with many is no burst."""
+
+
+def interval_s(channel: Channel, at_once: int) -> float:
+    """The time between one invocation's notifications, so that `at_once` invocations keep to the lane's share."""
+    return 0 if channel.rate_per_s is None else at_once / (channel.rate_per_s * LANE_SHARE)
+
+
+def batch_size(channel: Channel, interval_s: float) -> int:
+    """How many notifications a call takes. Of a paced channel: at most what may go in `CALL_S`, or one."""
+    if interval_s == 0:
+        return channel.batch_size
+    return max(1, min(channel.batch_size, floor(CALL_S / interval_s + 1e-9)))
+
+
+def affordable(channel: Channel, interval_s: float, batch_size: int, wanted: int, remaining_s: float) -> int:
+    """How many of the wanted items surely end within the time left, even if every call takes its whole deadline."""
+    at_once = channel.side_by_side * batch_size
+    while wanted and wanted * interval_s + ceil(wanted / at_once) * channel.deadline_s > remaining_s - WRAP_UP_S:
+        wanted -= 1
+    return wanted
 
 
 class Pacer:
     """Spreads one invocation's calls by `interval_s` for each notification.
 
-    An event source runs at most MaximumConcurrency invocations at once. Each keeps to the rate's share and does not
-    return before the interval of its last call is over, so the sum holds whichever processes they run in: in any T
-    seconds a lane starts at most T times its rate, plus one call an invocation that runs at once.
+    An event source runs at most MaximumConcurrency invocations at once. Each keeps to its share of the rate, and does
+    not return before the interval of its last call is over. So the sum holds, whichever processes they run in: in any T
+    seconds a lane starts at most T times its rate, plus one call for each invocation that runs at once.
     """
 
     def __init__(self, interval_s: float, now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:

@@ -8,14 +8,17 @@ from datetime import datetime
 
 from ..errors import LedgerUnavailable
 from ..stores.clients import SERVICE_ERRORS
-from ..stores.ledger import BATCH_ITEMS_MAX, Entry, Ledger
+from ..stores.entries import Entry
+from ..stores.ledger import Ledger
+from ..stores.unprocessed import BATCH_ITEMS_MAX
 
 
 class Recorder:
-    """Records deliveries in full batches, as soon as there are enough for one, in the thread that completed it.
+    """Records deliveries in full batches while other calls are still under way.
 
-    It costs no more writes than recording all of them at the end, hides most of them behind the calls, and a crash
-    leaves less to be sent again. After a failure it stops: whatever is not in `recorded` is left to the end.
+    This needs no more writes than to record all of them at the end, hides most of the writes behind the calls, and
+    leaves less to be sent again after a crash. It stops at the first failure: whatever is not in `recorded` is recorded
+    at the end.
     """
 
     def __init__(self, ledger: Ledger, now: Callable[[], datetime]) -> None:
@@ -27,11 +30,11 @@ class Recorder:
         self._failed = False
 
     def delivered(self, entries: Sequence[Entry]) -> None:
-        """Take note of deliveries. Never raises for what the ledger can do."""
+        """Take note of deliveries, and write the batches that are full. A failure of the ledger is not raised."""
         with self._lock:
             self._waiting += entries
-            # Not before one more is there: whoever completes a batch is the last of those who call side by side, and
-            # the write would make it later still. The next one is the first of them again.
+            # Flush when the next delivery arrives: the thread that fills a batch is usually the slowest, and the write
+            # would make it later still. The next one is usually the fastest.
             whole = (len(self._waiting) - 1) // BATCH_ITEMS_MAX * BATCH_ITEMS_MAX
             batches, self._waiting = self._waiting[:whole], self._waiting[whole:]
         if not batches or self._failed:

@@ -1,7 +1,7 @@
-"""The message body on every queue: one notification, or a bundle of them, and how each is read and written.
+"""The message body on every queue: one notification or a bundle of them. This module reads and writes both.
 
-A 64 KiB bundle is one SQS billing unit and holds about 160 short notifications: moving a night's messages then costs
-a few calls, not one for each.
+A bundle of 64 KiB is one SQS billing unit and holds about 100 short notifications. Moving a night's messages then costs
+a few calls instead of one for each notification.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ REDRIVEN = "dead_lettered_at"
 
 
 class Item(NamedTuple):
-    """A notification on its way: `text` is its JSON as it travels, `redriven` the ending that a redrive undoes."""
+    """A notification on its way.
+
+    `text` is its JSON as it travels. `redriven` is the ending that a redrive undoes. `origin` says where it came from,
+    for whoever must answer for it: the id of its SQS message, or its place in a request.
+    """
 
     notification: Notification
     text: str
     redriven: str | None = None
+    origin: str | int = ""
 
     @property
     def id(self) -> str:
@@ -41,8 +46,8 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class InvalidItem:
-    """What stands in a body but is no notification: its own text, the id it would have had, its faults, and the ending
-    that a redrive wanted to undo."""
+    """A part of a body that is no notification: its own text, the id it would have had, its faults, and the ending that
+    a redrive wanted to undo."""
 
     text: str
     id: str
@@ -52,7 +57,7 @@ class InvalidItem:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is put on a queue: a body, its text attributes, and the items that travel in it."""
+    """A message for a queue: its body, the items that travel in it, and its text attributes."""
 
     body: str
     items: tuple[Item, ...] = ()
@@ -60,14 +65,15 @@ class Message:
 
 
 def read(record: Mapping[str, Any]) -> tuple[list[Item], list[InvalidItem]]:
-    """Everything in one SQS record as Lambda gets it. Raises `Unreadable`.
+    """Read one SQS record as Lambda gets it. Raises `Unreadable`.
 
-    What lacks an id gets one from what redelivery keeps: the event's id, or the message's and the place in the bundle.
+    A notification without an id gets one that is the same at every redelivery: the event's id, or the message's id with
+    the place in the bundle.
     """
     redriven = _attribute(record, REDRIVEN)
     sent_at = datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
     items: list[Item] = []
-    misfits: list[InvalidItem] = []
+    invalid: list[InvalidItem] = []
     parts, is_array = unpack(record["body"])
     message_id = f"sqs:{record['messageId']}"
     for index, (candidate, text) in enumerate(parts):
@@ -85,17 +91,14 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[InvalidItem]]:
                 keep_accepted_at=True,
                 text=text if requested is candidate else None,
             )
-        except Invalid as invalid:
-            errors = (
-                [NOT_RAW] if isinstance(requested, dict) and {"TopicArn", "MessageId"} <= requested.keys() else None
-            )
+        except Invalid as fault:
+            is_enveloped = isinstance(requested, dict) and {"TopicArn", "MessageId"} <= requested.keys()
+            errors = [NOT_RAW] if is_enveloped else fault.errors
             given = requested.get("id") if isinstance(requested, dict) else None
-            misfits.append(
-                InvalidItem(text, str(given) if is_id(given) else default_id, errors or invalid.errors, redriven)
-            )
+            invalid.append(InvalidItem(text, str(given) if is_id(given) else default_id, errors, redriven))
         else:
-            items.append(Item(notification, written, redriven))
-    return items, misfits
+            items.append(Item(notification, written, redriven, record["messageId"]))
+    return items, invalid
 
 
 def _attribute(record: Mapping[str, Any], name: str) -> str | None:
@@ -105,7 +108,7 @@ def _attribute(record: Mapping[str, Any], name: str) -> str | None:
 
 
 def dead_letter(text: str, reason: str, id: str | None = None, ended_at: str | None = None) -> Message:
-    """What is put on dead-letter: the text unchanged, and why. `reason` is a code, then a sentence.
+    """A message for the dead-letter queue: the text unchanged, and why. `reason` is a code, then a sentence.
 
     `ended_at` is the ledger's instant of this ending, by which a redrive may claim the id again.
     """
@@ -117,10 +120,15 @@ def dead_letter(text: str, reason: str, id: str | None = None, ended_at: str | N
     return Message(text, attributes=attributes)
 
 
-def pack(items: Iterable[Item]) -> list[Message]:
-    """Bundles of one channel each, within the bounds of size and number, in the order given.
+def invalid_letter(invalid: InvalidItem) -> Message:
+    """The dead letter of what stood in a body but is no notification."""
+    return dead_letter(invalid.text, "invalid: " + "; ".join(invalid.errors), invalid.id, invalid.redriven)
 
-    A redriven item travels alone, since its message says so for all that is in it.
+
+def pack(items: Iterable[Item]) -> list[Message]:
+    """Pack items into bundles of one channel each, within the bounds of size and number, in the order given.
+
+    A redriven item travels alone: the attribute that marks it counts for everything in its message.
     """
     messages: list[Message] = []
     open_bundles: dict[str, list[Item]] = {}

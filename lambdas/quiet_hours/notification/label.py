@@ -1,4 +1,4 @@
-"""The label of Korean advertising: that it is advertising, from whom it is, and how to be rid of it at no cost.
+"""The label of Korean advertising: it must say that it is advertising, who sends it, and how to opt out free of charge.
 
 Network Act art. 50(4) and table 6 of its Enforcement Decree, by secondary sources; not legal advice.
 """
@@ -17,7 +17,7 @@ _PHRASE = r"(?:수신\s?거부|무료\s?거부)"
 _FREE_NUMBER = r"(?<![0-9])080[ .)-]{0,3}[0-9]{3,4}[ .-]{0,3}[0-9]{4}(?![0-9])"  # 080 is what costs the caller nothing
 _ON_THE_WEB = r"(?:https?://\S|[a-z0-9-]+\.[a-z]{2,})"
 
-# The customary phrase, and soon after it, or at the beginning of the next line, a free number or an address on the web;
+# Either the customary phrase, and soon after it (or at the beginning of the next line) a free number or a web address;
 # or a free number right before the phrase.
 _OPT_OUT = re.compile(
     rf"{_PHRASE}(?:[^\n]{{0,40}}?|\W{{0,10}})(?:{_FREE_NUMBER}|{_ON_THE_WEB})|{_FREE_NUMBER}\W{{0,10}}(?:무료\s?)?{_PHRASE}",
@@ -31,11 +31,11 @@ def asks_for_label(settings: Settings) -> bool:
 
 
 def label_faults(notification: Notification, settings: Settings) -> list[str]:
-    """What advertising lacks before it may be accepted: one `field: fault` each, none where no label is asked for.
+    """The faults of an advertisement's label, one `field: fault` each; none where no label is asked for.
 
-    The text that people see first must begin with the label: the title where there is one, else the body. Name and
-    opt-out may stand in either. A template's own text is the provider's: of a notification without a body only the
-    title is checked.
+    The text that people see first must begin with the label: the title if there is one, else the body. The sender's
+    name and the opt-out may stand in either. The provider keeps a template's own text, so of a notification without a
+    body only the title is checked.
     """
     if notification["category"] != "advertising" or not asks_for_label(settings):
         return []

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 SERVICE_ERRORS = (BotoCoreError, ClientError)
 """What a boto3 client raises when a call did not succeed, or may not have."""
+
+
+def client_config(connect_timeout_s: float = 1, read_timeout_s: float = 5, attempts: int = 2, **options: Any) -> Config:
+    """The configuration of a function's AWS clients.
+
+    `attempts` counts the first call and its retries. All attempts together must end well before the function does, so
+    that it can still hand back what it has. `options` are further arguments of botocore's `Config`.
+    """
+    retries = {"total_max_attempts": attempts}
+    return Config(connect_timeout=connect_timeout_s, read_timeout=read_timeout_s, retries=retries, **options)
 
 
 def error_code(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The consent table and its history: read strongly, written together; and who must be notified again by when."""
+"""The consent table and its history, read strongly and written together; and the recipients to be notified again."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..consents.record import Record, consent_of
 from ..consents.times import FIRST_DUE, iso
 from ..errors import ConsentUnavailable
 from ..rule.policy import Consent
+from .unprocessed import BATCH_KEYS_MAX, read_batch
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-BATCH_KEYS_MAX = 100
 TRANSACTION_ITEMS_MAX = 100
 CHANGES_MAX = TRANSACTION_ITEMS_MAX // 2
 ROUNDS_MAX = 5
@@ -31,23 +31,32 @@ def read_record(dynamodb: DynamoDBClient, table: str, recipient_id: str) -> Reco
 
 
 def read_records(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]) -> dict[str, Record]:
-    """Up to a hundred records, read strongly. Raises `ConsentUnavailable`, or what the client raises."""
-    assert len(recipients) <= BATCH_KEYS_MAX
-    keys: list[Any] = [{"recipient_id": {"S": recipient}} for recipient in recipients]
-    found: dict[str, Record] = {}
-    for _ in range(ROUNDS_MAX):
-        if not keys:
-            return found
-        answer = dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
-        found |= {item["recipient_id"]["S"]: Record.from_item(item) for item in answer["Responses"].get(table, [])}
-        left = answer.get("UnprocessedKeys", {})
-        keys = list(left[table]["Keys"]) if table in left else []
-    raise ConsentUnavailable(f"{len(keys)} keys were left unprocessed {ROUNDS_MAX} times")
+    """The records of those recipients that have one. Raises `ConsentUnavailable`, or what the client raises."""
+    return {item["recipient_id"]["S"]: Record.from_item(item) for item in _read(dynamodb, table, recipients)}
+
+
+def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str], now: datetime) -> dict[str, Consent]:
+    """The consent of each recipient that has a record. Missing means no night consent.
+
+    Raises `ConsentUnavailable`, or what the client raises.
+    """
+    items = _read(dynamodb, table, sorted(set(recipients)))
+    return {item["recipient_id"]["S"]: consent_of(item, now) for item in items}
+
+
+def _read(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]) -> list[Any]:
+    found: list[Any] = []
+    for start in range(0, len(recipients), BATCH_KEYS_MAX):
+        keys = [{"recipient_id": {"S": recipient}} for recipient in recipients[start : start + BATCH_KEYS_MAX]]
+        found += read_batch(dynamodb, table, keys, ROUNDS_MAX)
+        if keys:
+            raise ConsentUnavailable(f"{len(keys)} keys were left unprocessed {ROUNDS_MAX} times")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A record as it was read, as it is to be, and the words on why."""
+    """A record as it was read, the same record as it is to be, and the evidence for the change."""
 
     before: Record | None
     after: Record
@@ -56,10 +65,10 @@ class Change:
 
 
 def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Sequence[Change], now: datetime) -> bool:
-    """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none. An entry
-    of the history that says the same already, since its record was deleted by other means, is no obstacle.
+    """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none.
 
-    Returns False where a record is not any more as it was read, or another transaction is at work: read again. Raises
+    The history may already have the same entry, if its record was deleted by other means: that is no obstacle.
+    Returns False where a record has changed since it was read, or another transaction is at work: read again. Raises
     what the client raises.
     """
     assert len(changes) <= CHANGES_MAX
@@ -93,7 +102,10 @@ def _unchanged(before: Record | None) -> dict[str, Any]:
 
 
 def _new_or_the_same(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """`recorded_at` may differ, and `renotify_due`, which hangs on the record that was there before."""
+    """The condition that the history has no such entry, or has the same one.
+
+    `recorded_at` may differ, and so may `renotify_due`, which depends on the record that was there before.
+    """
     says = [name for name in entry if name not in ("recorded_at", "renotify_due")]
     same = " AND ".join(f"#{name} = :{name}" for name in says)
     return {
@@ -140,9 +152,11 @@ def history(dynamodb: DynamoDBClient, table: str, recipient_id: str, limit: int)
 def due(
     dynamodb: DynamoDBClient, table: str, before: date, limit: int, after: Mapping[str, str] | None = None
 ) -> tuple[list[dict[str, str]], dict[str, str] | None]:
-    """Up to `limit` recipients who must be notified again before a date, the longest overdue first; and what to go on
-    from, or None after the last. One query a month since the oldest possible, so it takes some seconds. Raises what
-    the client raises."""
+    """Up to `limit` recipients who must be notified again before a date, the longest overdue first.
+
+    Also returns where the next page begins, or None after the last. It makes one query for each month since the oldest
+    possible date, and so takes some seconds. Raises what the client raises.
+    """
     found: list[dict[str, str]] = []
     month = date.fromisoformat(after["renotify_due"][:7] + "-01") if after else FIRST_DUE
     start = _due_key(after) if after else None
@@ -168,25 +182,3 @@ def due(
 def _due_key(entry: Mapping[str, str]) -> dict[str, Any]:
     key = {"recipient_id": entry["recipient_id"], "renotify_due": entry["renotify_due"]}
     return {name: {"S": value} for name, value in (key | {"due_month": key["renotify_due"][:7]}).items()}
-
-
-def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str], now: datetime) -> dict[str, Consent]:
-    """The consent of each recipient that has a record. Missing means no night consent.
-
-    Raises `ConsentUnavailable`, or what the client raises.
-    """
-    consents: dict[str, Consent] = {}
-    wanted = sorted(set(recipients))
-    for start in range(0, len(wanted), BATCH_KEYS_MAX):
-        keys: list[dict[str, Any]] = [{"recipient_id": {"S": key}} for key in wanted[start : start + BATCH_KEYS_MAX]]
-        for _ in range(ROUNDS_MAX):
-            answer = dynamodb.batch_get_item(RequestItems={table: {"Keys": keys, "ConsistentRead": True}})
-            for item in answer["Responses"].get(table, []):
-                consents[item["recipient_id"]["S"]] = consent_of(item, now)
-            unprocessed = answer.get("UnprocessedKeys", {})
-            keys = list(unprocessed[table]["Keys"]) if table in unprocessed else []
-            if not keys:
-                break
-        else:
-            raise ConsentUnavailable(f"{len(keys)} keys were left unprocessed {ROUNDS_MAX} times")
-    return consents

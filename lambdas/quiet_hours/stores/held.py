@@ -1,13 +1,14 @@
-"""What is held, where `recordHeld` is on: one item for each notification that the consumer has put on wait.
+"""The held table, where `recordHeld` is on: one item for each notification that the consumer has put on wait.
 
-The record is for people who ask or cancel; nothing that sends depends on it. It costs two write units a notification,
-one for the item and one for the index by source, and is written after wait has taken the message: a record that is
-missing loses nothing.
+The record is for people who ask or cancel. Nothing that sends depends on it. It costs two write units for each
+notification, one for the item and one for the index by source. It is written after wait has taken the message, so a
+missing record loses no notification.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..notification.notification import Notification, recipient_of
 from ..rule.policy import Hold
 from .clients import SERVICE_ERRORS
+from .unprocessed import BATCH_ITEMS_MAX, put_batch
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-BATCH_ITEMS_MAX = 25
 ROUNDS_MAX = 3
 SOURCE_INDEX = "BySource"
 
@@ -29,7 +30,7 @@ KEEP = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One held notification: why and until when, and as much of it as judging it again takes.
+    """One held notification: why and until when it is held, and the fields that judging it again needs.
 
     `until` and `held_at` are ISO 8601 in UTC. The content is not here: it is on the queue and nowhere else.
     """
@@ -55,7 +56,7 @@ class Held:
 
 
 class Page(NamedTuple):
-    """Some ids of one source, and what to go on from, or None after the last."""
+    """Some ids of one source, and where the next page begins, or None after the last."""
 
     ids: list[str]
     after: dict[str, str] | None
@@ -77,23 +78,19 @@ def held_record(notification: Notification, hold: Hold, now: datetime) -> Held:
 
 
 def record_held(dynamodb: DynamoDBClient, table: str, records: Sequence[Held]) -> int:
-    """Write the records; returns how many could not be. It never raises what the client raises, and goes no further
-    after a call that failed: what is held is held, and the queue's messages must not wait for a table."""
-    unique = list({each.id: each for each in records}.values())
-    for start in range(0, len(unique), BATCH_ITEMS_MAX):
-        requests: list[Any] = [
-            {"PutRequest": {"Item": each.to_item()}} for each in unique[start : start + BATCH_ITEMS_MAX]
-        ]
-        for _ in range(ROUNDS_MAX):
-            try:
-                answer = dynamodb.batch_write_item(RequestItems={table: requests})
-            except SERVICE_ERRORS:
-                return len(unique) - start - (len(unique[start : start + BATCH_ITEMS_MAX]) - len(requests))
-            requests = list(answer.get("UnprocessedItems", {}).get(table, []))
-            if not requests:
-                break
-        else:
-            return len(unique) - start - (len(unique[start : start + BATCH_ITEMS_MAX]) - len(requests))
+    """Write the records. Returns how many could not be written.
+
+    It never raises what the client raises, and it stops at the first failure: what is held stays held, and the queue's
+    messages must not wait for this table.
+    """
+    items = [each.to_item() for each in {each.id: each for each in records}.values()]
+    for start in range(0, len(items), BATCH_ITEMS_MAX):
+        batch = items[start : start + BATCH_ITEMS_MAX]
+        later = len(items) - start - len(batch)
+        with suppress(*SERVICE_ERRORS):
+            put_batch(dynamodb, table, batch, ROUNDS_MAX)
+        if batch:
+            return len(batch) + later
     return 0
 
 

@@ -1,0 +1,104 @@
+"""The writes that follow from a bundle: collected first, then applied in one fixed order.
+
+A crash between any two of them leaves the item to come again rather than lost (docs/decisions/0003-order-of-writes.md).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from math import ceil
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import LedgerUnavailable
+from ..notification.bundle import Item, Message, dead_letter, pack
+from ..settings import Settings
+from ..stores.clients import SERVICE_ERRORS
+from ..stores.entries import Entry
+from ..stores.ledger import Ledger
+from ..stores.queues import DELAY_S_MAX, send
+from .verdicts import Settlement
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
+
+
+class Letter(NamedTuple):
+    """A dead letter, and the ending that the ledger is to have of it; None where the ledger keeps none."""
+
+    message: Message
+    ending: Entry | None = None
+
+
+@dataclass
+class Aftermath:
+    """Everything that is to be written about a bundle's items: decided, and not yet applied."""
+
+    letters: list[Letter] = field(default_factory=list)
+    delivered: list[Entry] = field(default_factory=list)
+    endings: list[Entry] = field(default_factory=list)
+    releases: list[Entry] = field(default_factory=list)
+    held: list[Item] = field(default_factory=list)
+    parts: list[Message] = field(default_factory=list)
+    back: defaultdict[int, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, item: Item, settled: Settlement) -> None:
+        """Note where an item goes after its turn."""
+        if settled.place == "delivered":
+            self.delivered.append(settled.entry)
+            self.counts["delivered"] += 1
+        elif settled.place == "ended":
+            self.endings.append(settled.entry)
+            self.counts[settled.entry.state] += 1
+        elif settled.place == "dead_letter":
+            self.dead_letter(item, settled.entry)
+        elif settled.place == "wait":
+            self.releases.append(settled.entry)
+            self.held.append(item)
+            self.counts["held"] += 1
+        else:
+            self.releases.append(settled.entry)
+            self.give_back([item], settled.delay_s)
+
+    def give_back(self, items: Sequence[Item], delay_s: float = 0) -> None:
+        """Put items back on their lane, to be seen again after the delay."""
+        self.back[min(DELAY_S_MAX, ceil(delay_s))] += items
+        self.counts["given_back"] += len(items)
+
+    def dead_letter(self, item: Item, ending: Entry) -> None:
+        """Put an item on dead-letter, with its ending's reason."""
+        self.letters.append(Letter(dead_letter(item.text, ending.reason, item.id, ending.ended_at), ending))
+        self.counts[ending.state] += 1
+
+    def absorb(self, item: Item, ending: Entry) -> None:
+        """Absorb an item that has ended already.
+
+        A redrive of an unknown outcome is more than a duplicate: it goes back to dead-letter, because nobody has said
+        that it may be sent again.
+        """
+        if ending.state == "unknown" and item.redriven == ending.ended_at:
+            reason = "unknown_outcome: to send it again, redrive with RESEND_UNKNOWN=1"
+            self.letters.append(Letter(dead_letter(item.text, reason, item.id, ending.ended_at)))
+        else:
+            self.counts["absorbed"] += 1
+
+    def apply(self, lane: str, sqs: SQSClient, ledger: Ledger, settings: Settings, now: Callable[[], datetime]) -> bool:
+        """Write the dead letters, then the ledger, then wait and the lane.
+
+        Returns False if anything failed, even in part: then the whole bundle comes again.
+        """
+        letters_left = send(sqs, settings.dead_letter_queue_url, [letter.message for letter in self.letters])
+        taken = [letter for index, letter in enumerate(self.letters) if index not in letters_left]
+        try:
+            ledger.delivered(self.delivered, now())
+            ledger.end(self.endings + [letter.ending for letter in taken if letter.ending is not None], now())
+            ledger.release(self.releases, now())
+        except (*SERVICE_ERRORS, LedgerUnavailable):
+            self.counts["ledger_unavailable"] += 1
+            return False
+        left = [send(sqs, settings.wait_queue_url, pack(self.held)), send(sqs, lane, self.parts)]
+        left += [send(sqs, lane, pack(items), delay_s) for delay_s, items in self.back.items()]
+        return not letters_left and not any(left)

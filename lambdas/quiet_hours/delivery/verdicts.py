@@ -1,0 +1,67 @@
+"""The meaning of a verdict: where an item goes after its turn, and the ledger entry of it. It makes no call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Literal, NamedTuple
+
+from ..channels.channel import Outcome
+from ..rule.policy import Drop, Hold
+from ..stores.entries import Ending, Entry, ended, released
+from ..stores.queues import DELAY_S_MAX
+
+ATTEMPTS_MAX = 10
+"""With the delays below, about an hour of answers that blame the notification before it is dead-lettered."""
+
+FIRST_RETRY_S = 15
+
+MAY_HAVE_IT = "; an earlier call had no answer, so that the provider may have it"
+
+Verdict = Outcome | Hold | Drop | None
+"""The result of an item's turn: the provider's outcome, or the rule's decision; None where nothing was tried."""
+
+Place = Literal["delivered", "ended", "dead_letter", "wait", "lane"]
+
+
+class Settlement(NamedTuple):
+    """Where an item goes, the entry that the ledger is to have of it, and the delay before its lane shows it again."""
+
+    place: Place
+    entry: Entry
+    delay_s: float = 0
+
+
+def settlement(verdict: Verdict, entry: Entry, can_resend: bool, rest_s: float, now: datetime) -> Settlement:
+    """Decide what a verdict means for a claimed item.
+
+    `rest_s`: for how long its channel is still left alone. If a call of this turn or an earlier one may have reached
+    the provider, the entry and its reason say so.
+    """
+    is_unknown = isinstance(verdict, Outcome) and verdict.kind == "unknown"
+    entry = replace(entry, sending=can_resend and (entry.sending or is_unknown))
+    but = MAY_HAVE_IT if entry.sending else ""
+    if isinstance(verdict, Hold):
+        return Settlement("wait", released(entry, sending=entry.sending))
+    if isinstance(verdict, Drop):
+        return Settlement("ended", ended(entry, verdict.reason, now, verdict.why + but))
+    if verdict is None or verdict.kind in ("unavailable", "unauthorized"):
+        return Settlement("lane", released(entry, sending=entry.sending), max(1, rest_s))
+    if verdict.kind == "delivered":
+        return Settlement("delivered", entry)
+    if verdict.kind == "rejected":
+        return Settlement("dead_letter", dead_lettered(entry, verdict.reason + but, now))
+    if is_unknown and not can_resend:
+        return Settlement("dead_letter", dead_lettered(entry, f"unknown_outcome: {verdict.reason}", now, "unknown"))
+    if entry.attempts + 1 >= ATTEMPTS_MAX:
+        reason = f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}{but}"
+        return Settlement("dead_letter", dead_lettered(entry, reason, now))
+    # After the channel's rest: if only this item is forbidden, its neighbours have gone before it is tried again.
+    delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts + max(0, rest_s))
+    not_before = now + timedelta(seconds=delay_s)
+    return Settlement("lane", released(entry, entry.attempts + 1, not_before, sending=entry.sending), delay_s)
+
+
+def dead_lettered(entry: Entry, reason: str, now: datetime, state: Ending = "dead_lettered") -> Entry:
+    """The entry of an item that goes to dead-letter."""
+    return ended(entry, state, now, reason, sending=entry.sending)

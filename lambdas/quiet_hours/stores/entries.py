@@ -1,0 +1,81 @@
+"""An entry of the ledger: its fields, its endings, and the item that it is in DynamoDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+KEEP = timedelta(days=30)
+"""Longer than any message can live: 3 days to its expiry, 14 in dead-letter, 4 on each of three queues after that."""
+
+Ending = Literal["delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown"]
+ENDINGS: tuple[Ending, ...] = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The state of one id in the ledger.
+
+    A claim without an owner has been released: anyone may claim it, but not before `lease_until_ms`, so that a
+    duplicate cannot cut short the wait before a retry.
+
+    `sending` marks a claim whose notification a provider may have: a call may have begun whose answer is not known. A
+    channel that cannot send again writes the mark before each call. For the others it is written only when such a claim
+    is given back, because the claim's owner knows. `ended_at` is the instant of an ending, ISO 8601.
+    """
+
+    id: str
+    state: str
+    owner: str = ""
+    lease_until_ms: int = 0
+    attempts: int = 0
+    sending: bool = False
+    ended_at: str = ""
+    reason: str = ""
+
+    def to_item(self, now: datetime) -> dict[str, Any]:
+        item: dict[str, Any] = {"id": {"S": self.id}, "state": {"S": self.state}}
+        for name in ("owner", "ended_at", "reason"):
+            if value := getattr(self, name):
+                item[name] = {"S": value}
+        item["lease_until_ms"] = {"N": str(self.lease_until_ms)}
+        item["attempts"] = {"N": str(self.attempts)}
+        if self.sending:
+            item["sending"] = {"BOOL": True}
+        item["expires"] = {"N": str(int((now + KEEP).timestamp()))}
+        return item
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Entry:
+        return cls(
+            id=item["id"]["S"],
+            state=item["state"]["S"],
+            owner=item.get("owner", {}).get("S", ""),
+            lease_until_ms=int(item.get("lease_until_ms", {}).get("N", "0")),
+            attempts=int(item.get("attempts", {}).get("N", "0")),
+            sending=item.get("sending", {}).get("BOOL", False),
+            ended_at=item.get("ended_at", {}).get("S", ""),
+            reason=item.get("reason", {}).get("S", ""),
+        )
+
+
+def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sending: bool = False) -> Entry:
+    """The entry once its notification has ended in `state`. `sending`: a provider may have it all the same, and a
+    redrive must not forget that."""
+    ended_at = now.isoformat(timespec="milliseconds")
+    return Entry(entry.id, state, attempts=entry.attempts, sending=sending, ended_at=ended_at, reason=reason)
+
+
+def released(
+    entry: Entry, attempts: int | None = None, not_before: datetime | None = None, *, sending: bool = False
+) -> Entry:
+    """The claim once it is given back, with so many attempts and not to be claimed before that instant. `sending`: a
+    provider may have it all the same."""
+    lease_until_ms = 0 if not_before is None else epoch_ms(not_before)
+    return Entry(entry.id, "claimed", "", lease_until_ms, entry.attempts if attempts is None else attempts, sending)
+
+
+def epoch_ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)

@@ -1,0 +1,162 @@
+"""The deployment of one night: the production handlers between simulated AWS and simulated providers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from lambdas import consumer, producer, scheduler
+from lambdas.quiet_hours import timings
+from lambdas.quiet_hours.channels.channel import Channel
+from lambdas.quiet_hours.delivery import delivery as worker
+from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.stores import ledger as ledger_module
+
+from . import topology
+from .checks import Checks
+from .faults import Faults
+from .functions import Function, Source, Triggers
+from .plan import Plan
+from .providers import KINDS, Provider
+from .queues import Sqs
+from .tables import DynamoDb, Table
+from .world import NEVER, Process, World
+
+_policies: dict[Policy, Policy] = {}  # equal policies are one object: the rule keeps what it has computed by object
+
+
+class Deployment:
+    """Queues, tables, functions, event sources, triggers and providers on one virtual clock, observed by `checks`."""
+
+    def __init__(self, plan: Plan, world: World, faults: Faults, checks: Checks, jitter_s: float) -> None:
+        self.plan = plan
+        self.world = world
+        self.faults = faults
+        self.checks = checks
+
+        self.queues = topology.build_queues(world, faults, plan.in_flight_max)
+        self._queues_by_url = {queue.url: queue for queue in self.queues.values()}
+        for name, away in plan.queues_away.items():
+            self.queues[name].away = away
+        self.queues["wait"].asked = checks.wait_received
+        self.tables = {
+            "ledger": Table(world, "ledger", "id", written=checks.ledger_written),
+            "consent": Table(world, "consent", "recipient_id"),
+            "held": Table(world, "held", "id"),
+        }
+        self.settings = topology.settings_for(self.queues, plan.zone.key, plan.policy, plan.end_hour, plan.record_held)
+        policy = self.settings.quiet_hours()
+        self.policy = _policies.setdefault(policy, policy)
+        self.providers = {name: self._provider(name) for name in KINDS}
+
+        self.producer = self._function("producer", timings.PRODUCER_TIMEOUT_S, self._produce)
+        self.consumer = self._function("consumer", timings.CONSUMER_TIMEOUT_S, self._consume)
+        self.scheduler = self._function("scheduler", timings.SCHEDULER_TIMEOUT_S, self._release)
+        self.worker = self._function("worker", timings.WORKER_TIMEOUT_S, self._deliver)
+        self.entry = self._source("notification", self.consumer, topology.CONSUMER_BATCH, topology.CONSUMER_CONCURRENCY)
+        self.lanes = [
+            self._source("delivery", self.worker, 1, self.settings.delivery_concurrency),
+            self._source("schedule", self.worker, 1, self.settings.release_concurrency),
+        ]
+        self.triggers = Triggers(world, faults, self.scheduler, jitter_s)
+
+    # --- how it is put together ---------------------------------------------------------------------------------------
+
+    def _function(self, name: str, timeout_s: float, handler: Callable[..., Any]) -> Function:
+        return Function(self.world, self.faults, name, timeout_s, self.plan.skew_s, handler, self.checks.handler_raised)
+
+    def _source(self, queue: str, function: Function, batch: int, concurrency: int) -> Source:
+        blocked = self.plan.blocked.get(queue, NEVER)
+        return Source(self.world, self.faults, self.queues[queue], function, batch, concurrency, blocked)
+
+    def _provider(self, name: str) -> Provider:
+        plan = self.plan
+        ids = {each.number: each.id for each in plan.wanted if each.id}
+        return Provider(
+            self.world,
+            self.faults,
+            name,
+            KINDS[name],
+            self.checks.provider_took,
+            refuses=frozenset(ids[number] for number in plan.refused if number in ids),
+            poison=frozenset(ids[number] for number in plan.poison if number in ids),
+            away=plan.away.get(name, NEVER),
+            slow_s=plan.slow_s,
+            longest_pause_s=plan.longest_pause_s,
+        )
+
+    # --- what a process uses ------------------------------------------------------------------------------------------
+
+    def sqs(self, process: Process) -> Any:
+        """The SQS client of a process."""
+        return Sqs(process, self.faults, self._queues_by_url)
+
+    def dynamodb(self, process: Process) -> Any:
+        """The DynamoDB client of a process."""
+        return DynamoDb(process, self.faults, self.tables)
+
+    def ledger(self, process: Process, owner: str, lease: timedelta) -> ledger_module.Ledger:
+        """The ledger as a process uses it."""
+        return ledger_module.Ledger(self.dynamodb(process), self.settings.ledger_table, owner, lease)
+
+    def _channel(self, process: Process, lane: str, name: str) -> Channel:
+        return self.providers[name].channel(process, lane)
+
+    # --- the functions' handlers --------------------------------------------------------------------------------------
+
+    def _produce(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
+        _, answer = producer.accept_all(
+            event,
+            process.now(),
+            self.sqs(process),
+            self.dynamodb(process),
+            self.settings,
+            self.policy,
+            lambda: f"made-{self.world.rng.getrandbits(64):x}",
+        )
+        return answer
+
+    def _consume(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
+        failed, _ = consumer.consume(
+            event["Records"], process.now(), self.sqs(process), self.dynamodb(process), self.settings, self.policy
+        )
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
+
+    def _release(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
+        answer = scheduler.release(
+            self.sqs(process),
+            self.settings,
+            self.policy,
+            now=process.now,
+            remaining_s=process.remaining_s,
+            sleep=process.pause,
+            side_by_side=process.side_by_side,
+        )
+        if self.world.note and answer.get("messages"):
+            self.world.note(f"{process.owner} has moved {answer['released']} from wait to schedule", None)
+        return answer
+
+    def _deliver(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
+        failed = []
+        for record in event["Records"]:
+            lane = record["eventSourceARN"].rpartition(":")[2]
+            delivery = worker.Delivery(
+                sqs=self.sqs(process),
+                dynamodb=self.dynamodb(process),
+                ledger=self.ledger(process, process.owner, timedelta(seconds=timings.LEASE_S)),
+                settings=self.settings,
+                policy=self.policy,
+                channel=partial(self._channel, process, lane),
+                now=process.now,
+                remaining_s=process.remaining_s,
+                sleep=process.pause,
+                side_by_side=process.side_by_side,
+                resting=memory.setdefault("resting", {}),
+                served=memory.setdefault("served", {}),
+            )
+            settled, _ = delivery.deliver(record)
+            if not settled:
+                failed.append({"itemIdentifier": record["messageId"]})
+        return {"batchItemFailures": failed}
