@@ -1,6 +1,6 @@
 """The calls and billed units of 1,000 notifications of 400 bytes, hop by hop.
 
-The figures are exact: `tests/unit/test_counts.py` runs the functions on moto, counts through botocore's event hooks and
+The figures are exact: `tests/docs/test_counts.py` runs the functions on moto, counts through botocore's event hooks and
 asserts each figure. Only the pollers' units are inferred, since Lambda's own pollers cannot be observed here.
 """
 

@@ -14,36 +14,45 @@ _ENTRY = "NotificationQueueUrl"
 """The output by which a deployment is told from other stacks of the same app."""
 
 _CDK = ROOT / "node_modules" / ".bin" / "cdk"
+_QUIET = ("--no-notices", "--no-color")
 _COMMAND_S = 600
 
 
-def deploy(endpoint: str, directory: Path, context: Sequence[str]) -> dict[str, str]:
+def deploy(endpoint: str, directory: Path, context: Sequence[str], assembly: Path | None = None) -> dict[str, str]:
     """Deploy and return the stack's outputs, which are also in `directory`/outputs.json.
 
-    `context` holds arguments for the CDK: `["-c", "timezone=UTC", …]`. Raises `CommandError`, with the end of the CDK's
-    output.
+    `context` holds arguments for the CDK: `["-c", "timezone=UTC", …]`. With an `assembly`, deploy what `synthesise`
+    wrote there instead. Raises `CommandError`, with the end of the CDK's output.
     """
-    context = [*context, "-c", f"stackName={STACK}", "-c", "env="]  # whatever cdk.json says about an account
     directory.mkdir(parents=True, exist_ok=True)
-    assembly, outputs, log = directory / "cdk.out", directory / "outputs.json", directory / "cdk.log"
-    env = child_environment(endpoint) | {"CI": "true", "CDK_DISABLE_CLI_TELEMETRY": "true"}
-    quiet = ["--no-notices", "--no-color"]
+    outputs, log = directory / "outputs.json", directory / "cdk.log"
+    env = _environment(endpoint)
 
     # Bootstrapping needs no synthesised app (--app ''), so both go at once; the deployment reads what synth wrote.
-    bootstrap: list[str | Path] = [_CDK, "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "", *quiet]
+    bootstrap: list[str | Path] = [_CDK, "bootstrap", f"aws://{ACCOUNT}/{REGION}", "--app", "", *_QUIET]
     with processes.running(bootstrap, env=env, log=directory / "bootstrap.log") as bootstrapping:
-        processes.run(
-            [_CDK, "synth", STACK, "--quiet", "-o", assembly, *quiet, *context], env=env, log=log, timeout_s=_COMMAND_S
-        )
+        assembly = assembly or synthesise(endpoint, directory / "cdk.out", log, context)
         processes.finish(bootstrapping, log=directory / "bootstrap.log", timeout_s=_COMMAND_S)
     direct = ["--method", "direct", "--require-approval", "never"]
     processes.run(
-        [_CDK, "deploy", STACK, "--app", assembly, *direct, "--outputs-file", outputs, *quiet],
+        [_CDK, "deploy", STACK, "--app", assembly, *direct, "--outputs-file", outputs, *_QUIET],
         env=env,
         log=log,
         timeout_s=_COMMAND_S,
     )
     return read_outputs(outputs)
+
+
+def synthesise(endpoint: str, assembly: Path, log: Path, context: Sequence[str]) -> Path:
+    """Write the stack's cloud assembly into a directory and return it. Raises `CommandError`."""
+    context = [*context, "-c", f"stackName={STACK}", "-c", "env="]  # whatever cdk.json says about an account
+    command: list[str | Path] = [_CDK, "synth", STACK, "--quiet", "-o", assembly, *_QUIET, *context]
+    processes.run(command, env=_environment(endpoint), log=log, timeout_s=_COMMAND_S)
+    return assembly
+
+
+def _environment(endpoint: str) -> dict[str, str]:
+    return child_environment(endpoint) | {"CI": "true", "CDK_DISABLE_CLI_TELEMETRY": "true"}
 
 
 def read_outputs(path: Path) -> dict[str, str]:

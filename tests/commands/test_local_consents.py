@@ -192,7 +192,10 @@ def test_an_import_goes_on_where_it_is_told(load: Any, dynamodb: Any) -> None:
     assert load(*many(5), from_line=5).counts["written"] == 2
 
 
-def test_a_table_that_is_away_ends_it_with_the_line_to_go_on_from(load: Any, registry: Registry, dynamodb: Any) -> None:
+def test_a_table_that_is_away_ends_it_with_the_line_to_go_on_from(
+    load: Any, registry: Registry, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consents, "TRIES", 2)  # eight of them wait for half a minute
     calls = iter(range(100))
     away = Faulty(dynamodb, batch_get_item=lambda real, **call: real(**call) if next(calls) < 8 else fail()(real))
     broken = Registry(away, registry.table, registry.history_table, registry.zone)
@@ -296,6 +299,7 @@ def test_a_file_that_is_not_there_is_named(command: Any) -> None:
         command("import", "nowhere.csv")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """20,000 rows and 100,000: the same peak, within a few MB. A million are checked in docs/consent.md."""
     peaks_mb = []

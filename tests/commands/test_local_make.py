@@ -58,6 +58,7 @@ def test_without_a_python_that_is_new_enough_one_sentence_says_so(clone: Path) -
     assert "./old-python no-such-python" in sentence(result)
 
 
+@pytest.mark.slow
 def test_without_a_network_one_sentence_says_what_could_not_be_had(clone: Path) -> None:
     nowhere = "http://127.0.0.1:9/simple"  # the discard port: refused at once
     result = make(clone, "demo", PIP_INDEX_URL=nowhere, PIP_CONFIG_FILE=os.devnull, UV_DEFAULT_INDEX=nowhere)

@@ -40,7 +40,7 @@ def children_of(process_id: int) -> list[int]:
     return found[1:]
 
 
-def wait_until(holds: Callable[[], object], within_s: float = 60) -> None:
+def wait_until(holds: Callable[[], object], within_s: float = 240) -> None:
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline
@@ -89,11 +89,11 @@ def test_an_interrupted_demo_leaves_no_process_behind(number: signal.Signals, tm
         wait_until(lambda: len(children_of(demo.pid)) >= 6 or demo.poll() is not None)
         family = children_of(demo.pid)
         demo.send_signal(number)
-        _, errors = demo.communicate(timeout=30)
+        _, errors = demo.communicate(timeout=120)
     assert len(family) >= 6, errors
     assert demo.returncode == 128 + number
     assert "Traceback" not in errors
-    wait_until(lambda: not any(map(alive, family)), within_s=15)
+    wait_until(lambda: not any(map(alive, family)))
 
 
 def test_a_command_that_fails_says_how_its_output_ends(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""An embedded AWS with the stack for each test process that runs tests of this folder."""
+"""Starts an embedded AWS with the stack in each test process that runs tests of this folder."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +17,24 @@ HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark this folder's tests: a file is a group, so that two processes take two files, each with a stack of its own;
-    and `embedded`, to be left out by name."""
+    """Mark this folder's tests `embedded`, and make each file a group: processes share the work file by file."""
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.xdist_group(f"embedded-{item.path.stem}"))
             item.add_marker(pytest.mark.embedded)
+
+
+def synthesised(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stack's cloud assembly. The first process that needs it makes it, and the others wait for it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    assembly = shared / "assembly"
+    with (shared / "assembly.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (assembly / "manifest.json").exists():
+            deploy.synthesise(endpoint, assembly, shared / "assembly.log", [])
+    return assembly
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +42,12 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """The stack, deployed once, and the provider that its webhook channel calls."""
     folder = tmp_path_factory.mktemp("embedded")
     embedded = server.start(server.free_port(), folder)
-    provider = Provider(folder / "received.jsonl")
+    # Tests stop the provider and start it again: meanwhile no other process may be given its port.
+    provider = Provider(folder / "received.jsonl", server.free_port())
     try:
         provider.start()
-        outputs = deploy.deploy(embedded.endpoint, folder / "deploy", [])
+        assembly = synthesised(embedded.endpoint, tmp_path_factory)
+        outputs = deploy.deploy(embedded.endpoint, folder / "deploy", [], assembly)
         yield Pipeline(embedded.endpoint, outputs, provider, folder)
     finally:
         embedded.stop()
@@ -40,7 +56,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 
 @pytest.fixture
 def pipeline(deployed: Pipeline) -> Iterator[Pipeline]:
-    """The stack by day, with a provider that answers 200; what a test changes of that is undone after it."""
+    """The stack by day, with a provider that answers 200. Each test begins like this, whatever the last one changed."""
     deployed.day()
     yield deployed
     deployed.provider.stop()

@@ -1,5 +1,5 @@
-"""The simulation's queues and tables answer as the embedded AWS does: the calls that tests/test_simulation_model.py
-makes to moto, made to a running service. No stack is needed."""
+"""The simulation's queues and tables answer as the embedded AWS does. tests/simulation/test_simulation_model.py makes
+the same calls to moto. No stack is needed."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ def test_a_provider_that_is_down_over_the_release_costs_time_and_nothing_else(pi
     assert not pipeline.accepted(*ids)
     pipeline.provider.start()
 
-    pipeline.wait_until(lambda: set(pipeline.accepted(*ids)) == set(ids), within_s=120)
+    pipeline.wait_until(lambda: set(pipeline.accepted(*ids)) == set(ids))
     pipeline.settle()
     assert sorted(pipeline.accepted(*ids)) == sorted(ids)
     assert not any(pipeline.dead_letter(notification_id=id) for id in ids)

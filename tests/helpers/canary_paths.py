@@ -1,9 +1,11 @@
-"""Every handler through its success and its failures, with canaries in everything that people send, as a process of its
-own: what it prints is what a function would have logged. Run by tests/test_canaries.py, which looks for them.
+"""Drives every handler through its success and its failures, with canaries in everything that people send.
+
+It is a process of its own: what it prints is what a function would have logged. tests/infrastructure/test_canaries.py
+runs it and looks for the canaries (tests/helpers/leaks.py).
 
     python -m tests.helpers.canary_paths OUT.json
 
-OUT.json gets what else leaves the functions: what came of each path, the attributes of dead letters, the alerts, and
+OUT.json gets what else leaves the functions: the result of each path, the attributes of dead letters, the alerts, and
 why a campaign file could not be read.
 """
 
@@ -32,11 +34,8 @@ from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.aws import Faulty, fail, make_deployment, record, refuse, take, text_attributes
 from tests.helpers.http_peer import answering, listening, once
+from tests.helpers.leaks import E164, EMAIL, PHONE, TEXT
 from tools.events import url_event
-
-PHONE, EMAIL, TEXT = "010-5550-1234", "canary-mail@example.com", "카나리아 canary-text"
-CANARIES = ("5550-1234", "55501234", "canary-mail", "canary-text")
-"""What is looked for: parts that survive canonical forms and escapes."""
 
 BUCKET = "canaries"
 CONTEXT = SimpleNamespace(
@@ -51,7 +50,7 @@ def canary(**fields: Any) -> dict[str, Any]:
 
 
 def wrong() -> Iterator[dict[str, Any]]:
-    """Notifications that are wrong in each field, with a canary where the fault is."""
+    """Notifications that are wrong in one field each, with a canary where the fault is."""
     for name in canary():
         yield canary(**{name: TEXT * 2000})
         yield canary(**{name: {TEXT: {PHONE: EMAIL}}})
@@ -62,7 +61,7 @@ def wrong() -> Iterator[dict[str, Any]]:
 
 
 class Paths:
-    """The deployment, and what came of each path that was taken."""
+    """The deployment, and the result of each path that was taken."""
 
     def __init__(self, settings: Settings, sqs: Any, dynamodb: Any, sns: Any, s3: Any, secrets: Any) -> None:
         self.settings, self.sqs, self.dynamodb, self.sns, self.s3, self.secrets = (
@@ -72,7 +71,7 @@ class Paths:
         self.slack: list[str] = []
 
     def take(self, name: str, handler: Any, event: Any) -> None:
-        """One path. What is raised is printed as Lambda does: its text, and the chain of what was raised before it."""
+        """Take one path. An error is printed as Lambda prints it: its text, and the errors that led to it."""
         try:
             handler(event, CONTEXT)
         except Exception as error:
@@ -143,7 +142,7 @@ class Paths:
 
         held = to_text(canary(category="advertising"))
         self.take("consumer: judged", consumer.handler, event(to_text(canary()), held))
-        self.take("consumer: misfits", consumer.handler, event(*map(to_text, wrong())))
+        self.take("consumer: invalid", consumer.handler, event(*map(to_text, wrong())))
         self.take("consumer: unreadable", consumer.handler, event(TEXT + PHONE, f'{{"{EMAIL}": "{TEXT}', f"[{PHONE}]"))
         full = Faulty(self.sqs, send_message_batch=refuse(lambda *_: True))
         with self.instead(consumer, _clients=lambda: (full, self.dynamodb)):
@@ -198,7 +197,7 @@ class Paths:
         self.configure({"webhook": {"url": f"http://{EMAIL}/"}})
         worker._resting.clear()
         self.take("worker: not configured", worker.handler, event())
-        self.take("worker: no such channel", worker.handler, event(channel="sms", address="+821055501234"))
+        self.take("worker: no such channel", worker.handler, event(channel="sms", address=E164))
         self.configure(None)
         self.take("worker: secret unavailable", worker.handler, event())
         self.configure({})
@@ -281,7 +280,7 @@ class Paths:
         mock.patch.dict("os.environ", variables).start()
 
     def configure(self, secret: dict[str, Any] | None) -> None:
-        """Write the channel secret, None for none, and have it read again."""
+        """Write the channel secret, or delete it for None; the functions read it again."""
         name = {"SecretId": self.settings.channel_secret}
         if secret is None:
             self.secrets.delete_secret(**name, ForceDeleteWithoutRecovery=True)
@@ -298,12 +297,12 @@ TIMES = {"accepted_at": -1, "expires_at": 1}
 
 
 def raises(*args: Any, **kwargs: Any) -> Any:
-    """A fault in the code, whose text shows what it was given."""
+    """Raises an error whose text shows every argument: a bug in the code."""
     raise ValueError(f"cannot handle {PHONE} {EMAIL} {TEXT} {args} {kwargs}")
 
 
 class Shouting:
-    """A channel that is wrong in every way in turn, and says everything that it knows."""
+    """A channel with bugs, whose errors show everything that it was given."""
 
     deadline_s, rate_per_s, batch_size, side_by_side, can_resend = 1.0, None, 1, 1, False
     turn = 0

@@ -1,4 +1,4 @@
-"""The fakes of the providers in this process, on a real socket, and what they have written down."""
+"""The fakes of the providers, run in this process on a real socket, and the records that they write."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from fakes.server import Fakes
 from lambdas.quiet_hours.channels.channel import Channel, Outcome
 from lambdas.quiet_hours.notification.notification import Notification, accept
 
+_NOBODY = socket.socket()
+_NOBODY.bind(("127.0.0.1", 0))
+"""It has a port and does not listen: connections are refused, and no other process gets the port."""
+
 
 @dataclass
 class Running:
@@ -33,7 +37,7 @@ class Running:
         return f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def anew(self) -> Running:
-        """Without rules, and with an empty book."""
+        """Remove all rules and records, and return itself."""
         self.rules()
         self.book.truncate(0)
         self.book.seek(0)
@@ -48,7 +52,7 @@ class Running:
 
     @property
     def taken(self) -> list[str]:
-        """The ids that a provider has taken, in order, each as often as it was."""
+        """The ids that a provider has accepted, in order, with duplicates."""
         return [line["id"] for line in self.lines if line["status"] == 200]
 
     @property
@@ -89,12 +93,12 @@ def send(channel: Channel, *notifications: Notification) -> list[Outcome]:
 
 @cache
 def session() -> boto3.session.Session:
-    """One for all: loading the services' models takes longer than most tests."""
+    """The one session for all tests: loading the services' models takes longer than most tests."""
     return boto3.session.Session("test", "test", region_name="us-east-1")
 
 
 def aws_client(service: str, region: str | None, endpoint_url: str | None) -> Any:
-    """As the worker makes it, with keys of the tests' own."""
+    """Make a client as the worker does, with keys for tests."""
     config = Config(retries={"total_max_attempts": 1})
     make: Any = session().client
     return make(service, region, endpoint_url=endpoint_url, config=config)
@@ -106,5 +110,4 @@ def no_clients(*_: Any) -> Any:
 
 def nobody_there() -> str:
     """A URL of this machine where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    return f"http://127.0.0.1:{_NOBODY.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""A peer on 127.0.0.1 that does to its clients what a test says, byte by byte."""
+"""A peer on 127.0.0.1 that a test tells, byte by byte, how to treat its clients."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ Talk = Callable[["Peer", socket.socket], None]
 
 @dataclass
 class Peer:
-    """What has come to it so far. `stop` is set when the test is over: whoever dribbles should look at it."""
+    """Records what has arrived. `stop` is set when the test is over; a talk that takes long must watch it."""
 
     port: int = 0
     connections: int = 0
     requests: list[bytes] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    closed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook?kind=test"
 
     def read_request(self, connection: socket.socket) -> bytes | None:
-        """One whole request, which is noted; None when the client has hung up."""
+        """Read and record one whole request; None when the client has hung up."""
         data = b""
         while b"\r\n\r\n" not in data:
             if not (part := connection.recv(65536)):
@@ -49,6 +50,10 @@ class Peer:
         self.requests.append(head + b"\r\n\r\n" + body)
         return self.requests[-1]
 
+    def wait_for_hang_up(self) -> None:
+        """Wait until the peer has closed one more connection."""
+        assert self.closed.acquire(timeout=20), "the peer did not hang up"
+
     def dribble(self, connection: socket.socket, data: bytes, every_s: float = 0.02) -> None:
         for byte in data:
             connection.sendall(bytes([byte]))
@@ -57,7 +62,7 @@ class Peer:
 
 
 def answering(*answers: bytes) -> Talk:
-    """Answers each request of a connection in turn, the last one for ever."""
+    """Answer the requests of a connection in turn, and every later one with the last answer."""
 
     def talk(peer: Peer, connection: socket.socket) -> None:
         turn = 0
@@ -69,7 +74,7 @@ def answering(*answers: bytes) -> Talk:
 
 
 def once(answer: bytes) -> Talk:
-    """Answers one request and hangs up."""
+    """Answer one request and hang up."""
 
     def talk(peer: Peer, connection: socket.socket) -> None:
         if peer.read_request(connection) is not None:
@@ -80,7 +85,7 @@ def once(answer: bytes) -> Talk:
 
 @contextmanager
 def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
-    """Talk so with each client, in a thread of its own, until the block is left."""
+    """Run `talk` for each client, in a thread of its own, until the block ends."""
     peer = Peer()
     threads: list[threading.Thread] = []
     open_connections: list[socket.socket] = []
@@ -93,6 +98,7 @@ def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
             talk(peer, connection)
         with suppress(OSError):
             connection.close()
+        peer.closed.release()
 
     def accept() -> None:
         while not peer.stop.is_set():
@@ -120,11 +126,11 @@ def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
         with suppress(OSError):
             connection.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(20)
 
 
 def certificate(directory: Path, host: str = "localhost") -> tuple[ssl.SSLContext, Path]:
-    """A self-signed certificate: the server's side of it, and the file that makes a client trust it."""
+    """Make a self-signed certificate: the server's context, and the file that makes a client trust it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     names: list[x509.GeneralName] = [x509.DNSName(host), x509.IPAddress(ip_address("127.0.0.1"))]

@@ -1,4 +1,4 @@
-"""The deployed pipeline as a test sees it: senders, the provider, the clock's two settings, and what can be seen."""
+"""The deployed pipeline for tests: senders, the provider, day and night, and everything that can be observed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lambdas.quiet_hours.settings import Settings
 from local.aws import client, peek
 from local.status import QUEUES, depth
 
-WITHIN_S = 60
-"""How long a test waits for what should take a second or two: machines are busy."""
+WITHIN_S = 240
+"""Bounds a wait for something that takes a second or two. It decides a failure only: machines are busy."""
 
 
 class Pipeline:
-    """One deployment, shared by all tests: give each test ids of its own with `new_id`.
+    """One deployment, shared by all tests of a process: each test makes ids of its own with `new_id`.
 
-    `outputs` are the stack's. By `night()` and `day()` the functions see quiet hours that hold or do not hold now;
-    the minute rule releases by itself by day. `folder` is where the embedded AWS keeps its files.
+    `outputs` are the stack's. `night()` makes it quiet hours now and `day()` ends them; by day the minute rule releases
+    by itself. The embedded AWS keeps its files in `folder`.
     """
 
     def __init__(self, endpoint: str, outputs: dict[str, str], provider: Provider, folder: Path) -> None:
@@ -141,7 +141,7 @@ class Pipeline:
 
     @contextmanager
     def without_minute_rule(self) -> Iterator[None]:
-        """Meanwhile only the test starts the scheduler."""
+        """Switch the minute rule off, so that only the test starts the scheduler."""
         [rule] = [each["Name"] for each in self.events.list_rules()["Rules"] if "ScheduleExpression" in each]
         self.events.disable_rule(Name=rule)
         try:
@@ -158,7 +158,7 @@ class Pipeline:
     # --- what can be observed; none of it disturbs the queues ---
 
     def received(self, *ids: str) -> list[Arrival]:
-        """What arrived at the provider, of these ids, or of all."""
+        """The arrivals at the provider, of these ids or of all."""
         return [arrival for arrival in self.provider.arrivals() if not ids or arrival.id in ids]
 
     def accepted(self, *ids: str) -> list[str]:
@@ -166,11 +166,11 @@ class Pipeline:
         return [arrival.id for arrival in self.received(*ids) if arrival.accepted]
 
     def state(self, notification_id: str) -> str | None:
-        """What the ledger says of an id."""
+        """The state of an id in the ledger."""
         return self._entry(notification_id).get("state", {}).get("S")
 
     def attempts(self, notification_id: str) -> int:
-        """How many attempts at an id the ledger has counted."""
+        """The number of attempts that the ledger has counted for an id."""
         return int(self._entry(notification_id)["attempts"]["N"])
 
     def _entry(self, notification_id: str) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Pipeline:
         return None
 
     def settle(self) -> None:
-        """Wait until nothing is on its way: wait and dead-letter may hold something, the other queues do not."""
+        """Wait until every queue but wait and dead-letter is empty."""
         busy: Sequence[str] = [name for name in QUEUES if name not in ("Wait", "DeadLetter")]
         self.wait_until(
             lambda: not any(depth(self.sqs, self.outputs[f"{name}QueueUrl"]).total for name in busy),
@@ -207,7 +207,7 @@ class Pipeline:
     def wait_until(
         self, holds: Callable[[], Any], within_s: float = WITHIN_S, what: str = "what was waited for"
     ) -> Any:
-        """Wait until `holds()` is true; returns its value. Raises `AssertionError` when that takes too long."""
+        """Wait until `holds()` is true and return its value. Raises `AssertionError` when that takes too long."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             if value := holds():

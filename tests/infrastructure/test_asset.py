@@ -190,7 +190,7 @@ def test_two_builds_at_once_end_with_one_whole_asset(tree: Path, monkeypatch: py
 
     def finish_together(directory: Path) -> None:
         finish(directory)
-        both.wait(timeout=10)
+        both.wait(timeout=120)
 
     monkeypatch.setattr(asset, "_readable_by_lambda", finish_together)
     with ThreadPoolExecutor(2) as pool:

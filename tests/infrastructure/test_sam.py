@@ -1,4 +1,4 @@
-"""What the SAM CLI makes of the synthesised template, without Docker, by the very commands that docs/local.md gives."""
+"""The SAM CLI reads the synthesised template, without Docker, by the very commands that docs/local.md gives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from local.aws import shell_environment
 from tests.helpers.stack_template import FUNCTIONS, ROOT
 from tools.events import EVENTS
 
-pytestmark = pytest.mark.xdist_group("stack")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("sam")]  # one process synthesises once
 
 DOCS = (ROOT / "docs" / "local.md").read_text(encoding="utf-8")
 SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
@@ -168,13 +168,13 @@ def test_the_settings_are_those_of_the_running_stack() -> None:
 
 
 def _documented(command: str) -> list[str]:
-    """The one line of docs/local.md that begins so, as a shell takes it apart."""
+    """The one command of docs/local.md that begins so, split as a shell splits it."""
     (line,) = re.findall(rf"^\.venv-sam/bin/{command} .*", DOCS, re.MULTILINE)
     return shlex.split(line)
 
 
 def _in(assembly: Path, command: str | list[str]) -> list[str]:
-    """A documented command that works in `assembly` instead of where the document says."""
+    """Make a documented command work in `assembly` instead of the documented directory."""
     parts = shlex.split(command) if isinstance(command, str) else command
     placed = [re.sub(rf"^{DOCUMENTED_ASSEMBLY}(?=/|$)", str(assembly), part) for part in parts]
     assert placed != parts
@@ -182,8 +182,8 @@ def _in(assembly: Path, command: str | list[str]) -> list[str]:
 
 
 def _sam(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
-    """Run something of the SAM CLI, with no Docker, no account and no settings of the caller's in reach."""
-    assert SAM_PYTHON.exists(), "the SAM CLI is not installed: `make test` does it"
+    """Run a command of the SAM CLI that can reach no Docker, no account and none of the caller's settings."""
+    assert SAM_PYTHON.exists(), "the SAM CLI is not installed: `make test-slow` installs it"
     env = {
         "PATH": os.defpath,
         "HOME": str(home),

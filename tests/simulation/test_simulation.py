@@ -95,7 +95,7 @@ def test_a_seed_replays_its_night() -> None:
     """In any process. These nights once differed where a set of strings had another order."""
     told = "from simulation.timeline import print_night; [print_night(seed) for seed in (5, 12, 13, 53)]"
     playing = [_python("-c", told, PYTHONHASHSEED=seed) for seed in ("1", "2")]
-    one, other = [each.communicate(timeout=120)[0] for each in playing]
+    one, other = [each.communicate(timeout=600)[0] for each in playing]
     assert "Each notification's own story:" in one
     assert one == other
 
@@ -146,7 +146,7 @@ def _python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess
 
 
 def test_one_night_can_be_read_as_a_timeline(tmp_path: Path) -> None:
-    told, _ = _simulation("--seed", "5", "--trace", cwd=tmp_path).communicate(timeout=120)
+    told, _ = _simulation("--seed", "5", "--trace", cwd=tmp_path).communicate(timeout=600)
     assert "A night in Asia/Seoul, policy korea, 40 notifications." in told
     assert "is held: it stands on wait" in told
     assert "Each notification's own story:" in told
@@ -159,6 +159,6 @@ def test_an_interrupted_run_reports_what_it_has_played(tmp_path: Path) -> None:
     assert "Ctrl-C" in playing.stdout.readline()
     time.sleep(2)
     playing.send_signal(signal.SIGINT)
-    told, _ = playing.communicate(timeout=60)
+    told, _ = playing.communicate(timeout=600)
     assert playing.returncode == 130, told
     assert json.loads((tmp_path / "build" / "nights.json").read_text())["violations"] == []

@@ -41,6 +41,7 @@ from tests.helpers.aws import (
     take_records,
     text_attributes,
 )
+from tests.helpers.leaks import PHONE, leaks, logged
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -382,11 +383,10 @@ def test_the_handler_names_what_must_come_again(handler: Any, sqs: Any, settings
 
 
 def test_what_is_logged_shows_no_ones_data(handler: Any, caplog: pytest.LogCaptureFixture) -> None:
-    handler(record("canary 010-9876-5432"), record(to_text(advert("a", address="010-9876-5432", source="canary"))))
-    logged = str([vars(each) for each in caplog.records])
-    assert "'records': 2, 'failed_records': 0" in logged
-    assert "9876" not in logged
-    assert "canary" not in logged
+    handler(record(f"canary {PHONE}"), record(to_text(advert("a", address=PHONE, source="canary"))))
+    assert '"records": 2, "failed_records": 0' in logged(caplog.records)
+    assert leaks(logged(caplog.records)) == []
+    assert "canary" not in logged(caplog.records)
 
 
 def test_a_service_that_hangs_does_not_outlast_the_function(sqs: Any) -> None:

@@ -72,7 +72,7 @@ def test_what_is_forbidden_to_all_makes_the_channel_rest(world: World) -> None:
     assert len(world.provider.ids) == 1
 
 
-@pytest.mark.parametrize("batch_size", [1, 100])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 100])
 def test_credentials_that_are_wrong_for_hours_cost_nothing_but_time(world: World, batch_size: int) -> None:
     world.provider.batch_size = batch_size
     world.provider.answer = lambda _: UNAUTHORIZED

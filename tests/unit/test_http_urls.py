@@ -98,7 +98,7 @@ def test_a_public_address_is_one_however_it_is_written(address: str) -> None:
 @pytest.mark.parametrize("host", ["2130706433", "0x7f000001", "127.1", "0177.0.0.1"])
 def test_this_machine_by_another_spelling_is_a_private_address_like_any_other(host: str) -> None:
     with listening(answering(OK)) as peer, pytest.raises(NotSent, match="NotPublic"):
-        post(f"https://{host}:{peer.port}/", deadline_s=5)
+        post(f"https://{host}:{peer.port}/")
     assert peer.connections == 0
 
 
@@ -153,7 +153,7 @@ def test_the_host_header_has_no_port_where_it_is_the_usual_one(tmp_path: Path, m
     with listening(answering(OK), context) as peer:
         found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", peer.port))]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        post("https://localhost/", deadline_s=5)
+        post("https://localhost/")
     assert b"\r\nHost: localhost\r\n" in peer.requests[0]
 
 
@@ -164,13 +164,13 @@ def test_the_next_address_is_tried_when_one_does_not_answer(monkeypatch: pytest.
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", peer.port)),
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-        assert post(f"http://localhost:{peer.port}/", deadline_s=5)[0] == 200
+        assert post(f"http://localhost:{peer.port}/")[0] == 200
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     context, _ = certificate(tmp_path)
     with listening(answering(OK), context) as peer, pytest.raises(NotSent, match="SSLCertVerificationError"):
-        post(f"https://localhost:{peer.port}/", deadline_s=5)
+        post(f"https://localhost:{peer.port}/")
     assert peer.requests == []
 
 
@@ -178,7 +178,7 @@ def test_a_certificate_for_another_name_is_refused(tmp_path: Path, monkeypatch: 
     context, trusted = certificate(tmp_path, "other.example.com")
     monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
     with listening(answering(OK), context) as peer, pytest.raises(NotSent, match="SSLCertVerificationError"):
-        post(f"https://localhost:{peer.port}/", deadline_s=5)
+        post(f"https://localhost:{peer.port}/")
 
 
 def test_a_trusted_certificate_is_accepted_and_its_connection_used_again(

@@ -123,15 +123,17 @@ def test_results_come_in_the_order_of_the_items() -> None:
 @pytest.mark.parametrize(("items", "at_once", "together"), [(8, 3, 3), (2, 8, 2), (4, 1, 1), (1, 4, 1), (4, 0, 1)])
 def test_no_more_than_asked_run_at_once(items: int, at_once: int, together: int) -> None:
     running = most = 0
-    lock = threading.Lock()
+    changed = threading.Condition()
 
     def work(_: int) -> None:
         nonlocal running, most
-        with lock:
+        with changed:
             running += 1
             most = max(most, running)
-        time.sleep(0.02)
-        with lock:
+            changed.notify_all()
+            changed.wait_for(lambda: most >= together, timeout=20)
+        time.sleep(0.02)  # a thread too many would begin now
+        with changed:
             running -= 1
 
     in_threads(work, range(items), at_once)
@@ -139,8 +141,8 @@ def test_no_more_than_asked_run_at_once(items: int, at_once: int, together: int)
 
 
 def test_calls_that_return_at_once_are_not_made_by_threads_that_fight_for_the_interpreter() -> None:
-    threads = in_threads(lambda _: threading.get_ident(), range(100), 25)
-    assert len(set(threads)) <= 5
+    tries = (in_threads(lambda _: threading.get_ident(), range(100), 25) for _ in range(50))
+    assert any(len(set(threads)) <= 5 for threads in tries)  # a busy machine stops a thread now and then
 
 
 def test_calls_that_wait_are_soon_all_under_way() -> None:
@@ -163,7 +165,7 @@ def test_every_item_is_done_although_another_raises() -> None:
 
 def test_nothing_runs_on_afterwards() -> None:
     """A frozen Lambda process would resume it at night."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
 
     def work(n: int) -> int:
         if n == 0:
@@ -173,5 +175,5 @@ def test_nothing_runs_on_afterwards() -> None:
 
     with pytest.raises(ValueError, match="the first"):
         in_threads(work, range(6), 3)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before
     assert in_threads(work, [], 3) == []

@@ -1,0 +1,19 @@
+"""Decides for all tests which of them share a process, and how Hypothesis chooses its examples."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run, and no limit on their time: a busy machine must not fail a test.
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
+
+STACK_FIXTURES = {"stack", "other_stack"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put all tests of the synthesised stack into one group, so that one process synthesises it once."""
+    for item in items:
+        if STACK_FIXTURES & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("stack"))
