@@ -22,10 +22,12 @@ Talk = Callable[["Peer", socket.socket], None]
 
 @dataclass
 class Peer:
-    """What has come to it so far. `stop` is set when the test is over: whoever dribbles should look at it."""
+    """What has come to it so far, and how many connections it has closed itself. `stop` is set when the test is over:
+    a talk that dribbles must look at it."""
 
     port: int = 0
     connections: int = 0
+    hung_up: int = 0
     requests: list[bytes] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
@@ -93,6 +95,7 @@ def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
             talk(peer, connection)
         with suppress(OSError):
             connection.close()
+        peer.hung_up += 1
 
     def accept() -> None:
         while not peer.stop.is_set():
