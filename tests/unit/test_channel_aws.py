@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -43,8 +43,8 @@ def provider(running: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
     return running.anew()
 
 
-def sms(url: str, **config: Any) -> Channel:
-    return AwsSmsChannel({"from": ORIGINATION, "endpoint_url": url} | config, now, aws_client)
+def sms(url: str, clock: Callable[[], datetime] = now, **config: Any) -> Channel:
+    return AwsSmsChannel({"from": ORIGINATION, "endpoint_url": url} | config, clock, aws_client)
 
 
 def ses(url: str, **config: Any) -> Channel:
@@ -76,12 +76,13 @@ each = pytest.mark.parametrize(("make", "given"), CHANNELS, ids=["sms", "ses", "
 
 
 def test_an_sms_carries_the_id_its_kind_and_how_long_it_is_worth_anything(provider: Running) -> None:
-    expires_at = (now() + timedelta(seconds=100)).isoformat()
-    order = text("order-1:paid", expires_at=expires_at)
-    advertisement = text("ad", category="advertising")
-    assert send(sms(provider.url, configuration_set="shop"), order, advertisement) == [DELIVERED] * 2
+    accepted = now().replace(microsecond=0)
+    order = text("order-1:paid", expires_at=(accepted + timedelta(seconds=100)).isoformat())
+    advertisement = text("ad", category="advertising", expires_at=(accepted + timedelta(seconds=259_199)).isoformat())
+    channel = sms(provider.url, lambda: accepted, configuration_set="shop")
+    assert send(channel, order, advertisement) == [DELIVERED] * 2
     first, second = provider.bodies
-    assert first.pop("TimeToLive") in range(97, 101)
+    assert first.pop("TimeToLive") == 100
     assert first == {
         "DestinationPhoneNumber": "+14155550100",
         "OriginationIdentity": ORIGINATION,
