@@ -22,7 +22,7 @@ EVENTS_A_CALL = 10
 
 @dataclass
 class Sent:
-    """What the senders know. `accepted`: how often each id was. `bodies`: the id of each body that is not JSON."""
+    """The senders' knowledge. `accepted`: how often each id was. `bodies`: the id of each body that is not JSON."""
 
     notifications: dict[str, dict[str, Any]] = field(default_factory=dict)
     accepted: Counter[str] = field(default_factory=Counter)

@@ -39,13 +39,13 @@ FOLDER = BUILD / "demo"
 RESULT = BUILD / "demo.json"
 
 DEPLOYMENT_S = 15
-"""How long a deployment should take. If it takes longer, the stack is deployed again, with that time planned."""
+"""The time that a deployment should take. If it takes longer, the stack is deployed again, with that time planned."""
 BEFORE_NIGHT_S = 20
-"""How much of the evening should come before quiet hours. With less than half of it, the stack is deployed again."""
+"""The part of the evening that should come before quiet hours. With less than half, the stack is deployed again."""
 ENDED_WITHIN_S = 300
 """The longest time after quiet hours until everything has ended: several minute rules, a retry or two."""
 SETTLE_S = 3
-"""How long to wait, at the end, for a second delivery that must not come."""
+"""The time to wait, at the end, for a second delivery that must not come."""
 LOOK_EVERY_S = 0.5
 
 QuietHours = tuple[datetime, datetime]

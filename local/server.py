@@ -148,7 +148,7 @@ def _prepare(port: int, directory: Path) -> tuple[dict[str, str], Path]:
 
 
 def _environment(port: int, scratch: Path) -> dict[str, str]:
-    """Nothing of the caller's environment but PATH, because ministack passes its environment on to the functions."""
+    """Takes only PATH from the caller's environment, because ministack passes its environment on to the functions."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",

@@ -13,7 +13,7 @@ QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLette
 
 
 class Depth(NamedTuple):
-    """How many messages (bundles, not notifications) a queue holds: ready to receive, received, not yet due."""
+    """The number of messages (bundles, not notifications) on a queue: ready to receive, received, not yet due."""
 
     visible: int
     in_flight: int

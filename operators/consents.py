@@ -102,7 +102,7 @@ class ConsentTables:
 
 @dataclass
 class Imported:
-    """How far an import is. `line`: every row before it is done."""
+    """The progress of an import. `line`: every row before it is done."""
 
     counts: Counter[str] = field(default_factory=Counter)
     line: int = 1

@@ -27,7 +27,7 @@ _UNKNOWN = "unknown_outcome:"
 
 
 class Redriven(NamedTuple):
-    """How many messages were moved, how many stay for their unknown outcome, and how many SQS did not take."""
+    """The numbers of messages: moved, left for their unknown outcome, and not taken by SQS."""
 
     moved: int
     unknown: int

@@ -30,7 +30,7 @@ def ledger(dynamodb: Any, settings: Settings) -> Ledger:
 
 
 def outputs(settings: Settings) -> dict[str, str]:
-    """What a redrive has to know of a deployment."""
+    """The outputs that a redrive needs."""
     return {
         "DeadLetterQueueUrl": settings.dead_letter_queue_url,
         "NotificationQueueUrl": settings.notification_queue_url,

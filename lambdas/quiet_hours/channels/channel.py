@@ -43,15 +43,15 @@ class Channel(Protocol):
 
     @property
     def rate_per_s(self) -> float | None:
-        """How many notifications a second the provider takes, over all workers; None for no limit."""
+        """The number of notifications a second that the provider takes, over all workers; None for no limit."""
 
     @property
     def batch_size(self) -> int:
-        """How many notifications one call takes."""
+        """The number of notifications that one call takes."""
 
     @property
     def side_by_side(self) -> int:
-        """How many calls one invocation makes in parallel."""
+        """The number of calls that one invocation makes in parallel."""
 
     @property
     def can_resend(self) -> bool:

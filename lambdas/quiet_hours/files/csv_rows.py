@@ -14,8 +14,8 @@ from ..errors import UnreadableFile
 from .lines import LINE_BYTES_MAX, Line, decoded
 
 ROW_LINES_MAX = 100
-"""How many lines one row may have, by line breaks between quotation marks. Each quotation that somebody forgot to close
-costs a search for its end: this bounds the search."""
+"""The number of lines that one row may have, by line breaks in quotation marks. Each quotation that somebody forgot to
+close costs a search for its end: this bounds the search."""
 
 NOT_CSV = "row: is not CSV; a field with a quotation mark must stand in quotation marks, with that one doubled"
 NOT_CLOSED = f"row: a quotation mark is opened and not closed within {ROW_LINES_MAX} lines"
