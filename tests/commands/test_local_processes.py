@@ -1,4 +1,4 @@
-"""No process is left behind, however the one that started it ends; and what is in the way gets one clear sentence."""
+"""No process is left running, however its starter ends. A command that cannot work says why in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receiver: it answers as it is told and writes down what it got."""
+"""The receiver: it answers by its rules, and records what it gets."""
 
 from __future__ import annotations
 

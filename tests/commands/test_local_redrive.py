@@ -1,4 +1,4 @@
-"""Redrive: what is on dead-letter goes back to the entry, unchanged; what may have been delivered does not."""
+"""Redrive: dead letters go back to the notification queue unchanged, except those that may have been delivered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The channels: what each sends, what it makes of an answer, and what it says when it is not set up."""
+"""The channels: the requests of each, the outcomes of its answers, and its reason when it is not configured."""
 
 from __future__ import annotations
 

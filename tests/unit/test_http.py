@@ -1,4 +1,4 @@
-"""One POST with a deadline, on real sockets: when it ends, what it tells, and what it leaves behind."""
+"""One POST with a deadline, on real sockets: when it ends, which error it raises, and what it leaves open."""
 
 from __future__ import annotations
 

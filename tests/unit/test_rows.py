@@ -1,4 +1,4 @@
-"""Campaign files, byte by byte: what is a row, what is wrong with it, and where to go on."""
+"""Campaign files, byte by byte: the rows, their faults, and where reading goes on."""
 
 from __future__ import annotations
 

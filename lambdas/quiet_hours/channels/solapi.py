@@ -148,7 +148,7 @@ def _outcomes(answer: Answer, messages: Sequence[dict[str, Any]]) -> dict[int, O
     return outcomes
 
 
-_UNCLEAR = Outcome("unknown", "solapi_unclear: Solapi answered 200, and which messages it has cannot be told")
+_UNCLEAR = Outcome("unknown", "solapi_unclear: Solapi answered 200, but it is unclear which messages it has")
 
 
 def _places(failure: Mapping[str, Any], by_place: Mapping[int, Mapping[str, Any]]) -> list[int]:

@@ -48,32 +48,36 @@ def csv_header(source: Iterator[Line]) -> list[str]:
 
 def csv_rows(source: Iterator[Line], columns: int) -> Iterator[CsvRow]:
     """Yields the rows of the lines. A line without any value, blank or of commas only, is not a row."""
-    ahead: deque[Line] = deque()  # read in search of the end of a quotation, which was not there
+    ahead: deque[Line] = deque()  # lines that were read in a vain search for the end of a quotation
     while (first := _next_line(ahead, source)) is not None:
-        text, fault = decoded(first.data)
-        row = CsvRow(first.number, first.number + 1, first.end, text, fault=fault)
-        if fault is None:
-            fields = _fields(text)
-            if fields is not None:
-                row = row._replace(fields=fields)
-            elif not _leaves_open(first):
-                row = row._replace(fault=NOT_CSV)
-            else:
-                row = _longer_row(first, ahead, source) or row._replace(fault=NOT_CLOSED)
-        if row.fault is None:
-            if not any(row.fields):
-                continue
-            if len(row.fields) != columns:
-                row = row._replace(fields=(), fault=_wrong_number(row, columns))
+        row = _row_from(first, ahead, source)
+        if row.fault is None and not any(row.fields):
+            continue
+        if row.fault is None and len(row.fields) != columns:
+            row = row._replace(fields=(), fault=_wrong_number(row, columns))
         yield row
+
+
+def _row_from(first: Line, ahead: deque[Line], source: Iterator[Line]) -> CsvRow:
+    """Reads the row that begins on the line `first`, with whatever number of fields."""
+    text, fault = decoded(first.data)
+    fields = None if fault else _fields(text)
+    if fields is None and fault is None:
+        if not _opens_or_closes(first):
+            fault = NOT_CSV
+        elif (longer := _longer_row(first, ahead, source)) is not None:
+            return longer
+        else:
+            fault = NOT_CLOSED
+    return CsvRow(first.number, first.number + 1, first.end, text, fields or (), fault)
 
 
 def _next_line(ahead: deque[Line], source: Iterator[Line]) -> Line | None:
     return ahead.popleft() if ahead else next(source, None)
 
 
-def _leaves_open(line: Line) -> bool:
-    """True if a quotation that is closed before the line is open after it, or the other way round."""
+def _opens_or_closes(line: Line) -> bool:
+    """True if the line has an odd number of quotation marks: it opens a quotation, or closes an open one."""
     return line.data.count(b'"') % 2 == 1
 
 
@@ -82,14 +86,14 @@ def _longer_row(first: Line, ahead: deque[Line], source: Iterator[Line]) -> CsvR
     taken = [first]
     while len(taken) < ROW_LINES_MAX and (more := _next_line(ahead, source)) is not None:
         taken.append(more)
-        if _leaves_open(more) and (row := _joined(taken)) is not None:
+        if _opens_or_closes(more) and (row := _joined(taken)) is not None:
             return row
     ahead.extendleft(reversed(taken[1:]))
     return None
 
 
 def _joined(parts: Sequence[Line]) -> CsvRow | None:
-    """Several lines as one row, if they are one."""
+    """Parses several lines as one row. None if they are not one."""
     texts = [decoded(part.data) for part in parts]
     text = "\n".join(each.text for each in texts)
     if any(each.fault for each in texts) or len(text) > LINE_BYTES_MAX:

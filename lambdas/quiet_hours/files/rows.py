@@ -67,7 +67,7 @@ def _rows_of_json(source: Iterator[Line]) -> Iterator[Row]:
             except Unreadable as why:
                 fault = f"row: {why}"
             else:
-                candidate = None if is_array else values[0][0]  # an array is told that it is no JSON object
+                candidate = None if is_array else values[0][0]  # an array gets the error of what is not a JSON object
         yield Row(number, number + 1, end, text, candidate, [fault] if fault else [])
 
 
