@@ -119,6 +119,18 @@ def test_a_file_with_another_header_is_refused_as_a_whole(header: str) -> None:
         rows(GOOD, header=header)
 
 
+@pytest.mark.parametrize(
+    ("data", "says"), [(f"{HEADER}\n{GOOD}".encode("utf-16"), "UTF-16: save it as UTF-8"), (b"", "the file is empty")]
+)
+def test_a_file_that_cannot_be_read_at_all_is_refused_with_what_to_do(data: bytes, says: str) -> None:
+    with pytest.raises(CommandError, match=f"The file cannot be imported: .*{says}"):
+        list(read_rows(io.BytesIO(data), NOW))
+
+
+def test_lines_without_a_value_are_no_rows() -> None:
+    assert [row.line for row in rows("", ",,,,", ",", GOOD)] == [5]
+
+
 def test_lines_after_one_of_several_lines_keep_their_numbers() -> None:
     assert [row.line for row in rows(f'user-1,true,false,{GIVEN},"two\nlines"', GOOD)] == [2, 4]
 

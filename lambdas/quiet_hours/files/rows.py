@@ -8,8 +8,7 @@ neighbours with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Unreadable, UnreadableFile
 from ..notification.fields import shown_name
@@ -25,8 +24,7 @@ GROUPS = {"variables.": ("content", "variables"), "metadata.": ("metadata",)}
 _IN_CONTENT = ("title", "body", "template")
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row: the number of its first line, the line and the offset in bytes at which the next row begins, its own
     text, and either its candidate notification or its errors."""
 
@@ -34,8 +32,8 @@ class Row:
     next_line: int
     end: int
     text: str
-    candidate: Any = None
-    errors: list[str] = field(default_factory=list)
+    candidate: Any
+    errors: list[str]
 
 
 def rows(
@@ -91,9 +89,9 @@ def _rows_of_csv(source: Iterator[Line], columns: Sequence[str]) -> Iterator[Row
     paths = [_path(name) for name in columns]
     for row in csv_rows(source, len(columns)):
         if row.fault:
-            yield Row(row.line, row.next_line, row.end, row.text, errors=[row.fault])
+            yield Row(row.line, row.next_line, row.end, row.text, None, [row.fault])
         else:
-            yield Row(row.line, row.next_line, row.end, row.text, _candidate(paths, row.fields))
+            yield Row(row.line, row.next_line, row.end, row.text, _candidate(paths, row.fields), [])
 
 
 def _path(column: str) -> tuple[str, ...]:
