@@ -140,7 +140,7 @@ def _run(evening: Evening, view: View, clock: Clock) -> Evidence:
 def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
     """Deploys with quiet hours that begin soon, in whole minutes, as a schedule requires. Returns the outputs and the
     quiet hours."""
-    lead_s = DEPLOYMENT_S + BEFORE_NIGHT_S
+    lead_s: float = DEPLOYMENT_S + BEFORE_NIGHT_S
     for _ in range(3):
         began = datetime.now(UTC)
         start = (began + timedelta(seconds=lead_s + 59.999)).replace(second=0, microsecond=0)
