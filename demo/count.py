@@ -1,6 +1,6 @@
-"""The reckoning: what the senders sent against what the receiver got, by nobody's word but theirs.
+"""Counts what the senders sent against what the receiver got.
 
-Nothing here asks the system what it has decided: who may be disturbed is read from the input and the consents again.
+The count does not use the system's decisions: it reads again from the input and the consents who may be disturbed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was seen once it was over.
+    """Everything that was seen of an evening.
 
-    `quiet`: the quiet hours. `consents`: the consent table by recipient. `held`: the ids that were seen on wait or
-    schedule. `waiting`: those still on wait. `ledger`: each id's state. `dead_letters`: the ids on dead-letter.
+    `quiet`: start and end of quiet hours. `consents`: the consent table by recipient. `held`: the ids that were seen on
+    wait or schedule. `waiting`: those still on wait. `ledger`: each id's state. `dead_letters`: the ids on dead-letter.
     """
 
     sent: Sent
@@ -37,7 +37,7 @@ class Evidence:
 
 
 def count(seen: Evidence) -> dict[str, int]:
-    """The figures of build/demo.json, each a number of distinct ids; `duplicates` counts answers."""
+    """Returns the figures of build/demo.json. Each is a number of distinct ids; only `duplicates` counts answers."""
     accepted = set(seen.sent.accepted)
     arrived = Counter(arrival.id for arrival in seen.arrivals if arrival.accepted)
     ended = endings(seen)
@@ -62,7 +62,7 @@ def count(seen: Evidence) -> dict[str, int]:
 
 
 def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
-    """What each provider got, by its own book: distinct ids, and `duplicates` as in `count`."""
+    """Returns what each provider got, by its own book: distinct ids, and `duplicates` as in `count`."""
     found: dict[str, dict[str, int]] = {}
     for provider in sorted({arrival.provider for arrival in seen.arrivals}):
         arrivals = [arrival for arrival in seen.arrivals if arrival.provider == provider]
@@ -78,7 +78,7 @@ def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
 
 
 def endings(seen: Evidence) -> dict[str, set[str]]:
-    """The accepted ids by how they ended: deliveries as the receiver has them, the others as the system says."""
+    """Returns the accepted ids by their ending: deliveries from the receiver's book, the others from the system."""
     accepted = set(seen.sent.accepted)
     by_state = {name: {id for id, state in seen.ledger.items() if state == name} for name in ENDINGS}
     by_state["delivered"] = {arrival.id for arrival in seen.arrivals if arrival.accepted}
@@ -87,35 +87,36 @@ def endings(seen: Evidence) -> dict[str, set[str]]:
 
 
 def problems(figures: Mapping[str, int], seen: Evidence) -> list[str]:
-    """A sentence for everything that is not as it must be; none means that the evening went well."""
+    """Returns a sentence for each thing that went wrong; none if all went well."""
     found = [f"{name} is {figures[name]}, not 0" for name in ("early", "lost", "duplicates") if figures[name]]
     total = sum(figures[name] for name in ENDINGS)
     if figures["accepted"] != total:
         found.append(f"{figures['accepted']} were accepted, but {total} endings were counted")
-    strangers = {arrival.id for arrival in seen.arrivals} - set(seen.sent.accepted)
-    if strangers:
-        found.append(f"{len(strangers)} ids reached the receiver that nobody had sent")
-    said = {id for id, state in seen.ledger.items() if state == "delivered"}
-    done = {arrival.id for arrival in seen.arrivals if arrival.accepted}
-    if said != done:
-        found.append(f"the ledger and the receiver disagree about {len(said ^ done)} deliveries")
-    unwanted = [id for id in done if _is_advertising(id, seen) and _consent(id, seen).get("opted_out")]
+    not_sent = {arrival.id for arrival in seen.arrivals} - set(seen.sent.accepted)
+    if not_sent:
+        found.append(f"{len(not_sent)} ids reached the receiver that nobody had sent")
+    recorded = {id for id, state in seen.ledger.items() if state == "delivered"}
+    delivered = {arrival.id for arrival in seen.arrivals if arrival.accepted}
+    if recorded != delivered:
+        found.append(f"the ledger and the receiver disagree about {len(recorded ^ delivered)} deliveries")
+    unwanted = [id for id in delivered if _is_advertising(id, seen) and _consent(id, seen).get("opted_out")]
     if unwanted:
         found.append(f"{len(unwanted)} advertisements reached somebody who had opted out")
     return found
 
 
 def release_times_s(seen: Evidence) -> tuple[float, float] | None:
-    """How long after the end of quiet hours the first and the last held notification arrived, if any did."""
-    after_s = [(arrival.at - seen.quiet[1]).total_seconds() for arrival in seen.arrivals if arrival.id in seen.held]
+    """Returns how long after quiet hours the first and the last held notification arrived, or None if none did."""
+    _, end = seen.quiet
+    after_s = [(arrival.at - end).total_seconds() for arrival in seen.arrivals if arrival.id in seen.held]
     return (min(after_s), max(after_s)) if after_s else None
 
 
 def _early(arrival: Arrival, seen: Evidence) -> bool:
     start, end = seen.quiet
-    asleep = not _consent(arrival.id, seen).get("night_consent")
+    no_consent = not _consent(arrival.id, seen).get("night_consent")
     exempt = seen.sent.notifications.get(arrival.id, {}).get("channel") == "email"  # the law's one exception
-    return start <= arrival.at < end and asleep and _is_advertising(arrival.id, seen) and not exempt
+    return start <= arrival.at < end and no_consent and _is_advertising(arrival.id, seen) and not exempt
 
 
 def _is_advertising(notification_id: str, seen: Evidence) -> bool:

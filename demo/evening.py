@@ -1,15 +1,15 @@
-"""An evening of a Korean fashion shop, made from a seed: what its services send around one short night.
+"""Generates an evening of a Korean fashion shop from a seed: what its services send around one short night.
 
     python -m demo.evening        writes demo/evening.jsonl and demo/consents.jsonl
 
-A line of evening.jsonl is one thing that somebody sends:
+A line of evening.jsonl is one message to send:
 
     {"at_s": 4.0, "via": "producer", "notification": {…}, "expires_at_s": 45}
 
 `at_s` counts from the start of quiet hours, which last `NIGHT_S`. `via` is producer (one invocation for all lines of
-one `at_s`), event (EventBridge) or sqs (plain SendMessage). `expires_at_s`, where there is one, becomes the
-notification's `expires_at`. A line with `body` instead of `notification` is sent as it is: it is not even JSON. An id
-that comes twice is a service that tried again. consents.jsonl holds the consent table: who is not in it has agreed to
+one `at_s`), event (EventBridge) or sqs (plain SendMessage). `expires_at_s`, if present, becomes the notification's
+`expires_at`. A line with `body` instead of `notification` is sent as it is: it is not JSON. An id that stands there
+twice is a retry of a service. consents.jsonl holds the consent table: recipients who are not in it have agreed to
 nothing.
 """
 
@@ -36,7 +36,7 @@ Line = dict[str, Any]
 
 
 def make() -> tuple[list[Line], list[dict[str, Any]]]:
-    """The evening in the order in which it happens, and the consents. The same at every call."""
+    """Returns the lines in the order of their times, and the consents. They are the same at every call."""
     random = Random(SEED)
     lines = [
         *_purchases(random),
@@ -62,7 +62,7 @@ def _line(at_s: float, via: str, customer: str, source: str, content: dict[str, 
 
 
 def _purchases(random: Random) -> Iterator[Line]:
-    """Order, payment, shipping, delivery, refund: each by the service that does it, at any time of the evening."""
+    """Order, payment, shipping, delivery, refund: each from the service that does it, at any time of the evening."""
     for number in range(760):
         step = random.choice(list(texts.PURCHASE))
         source, via = texts.PURCHASE[step]["source"], texts.PURCHASE[step]["via"]
@@ -87,7 +87,7 @@ def _login_codes(random: Random) -> Iterator[Line]:
 
 
 def _campaigns(random: Random) -> Iterator[Line]:
-    """Advertising in bulk: who has no night consent gets it in the morning, or never, where it has expired by then."""
+    """Bulk advertising. Recipients without night consent get it in the morning, or never if it expires before."""
     for campaign in texts.CAMPAIGNS:
         customers = random.sample(range(CUSTOMERS), campaign["customers"])
         for place, customer in enumerate(customers):
@@ -107,7 +107,7 @@ def _campaigns(random: Random) -> Iterator[Line]:
 
 
 def _edges(random: Random) -> Iterator[Line]:
-    """A reminder every half second within ten seconds of both edges of the night: where mistakes are made."""
+    """A reminder every half second within ten seconds of both ends of the night, where faults are most likely."""
     for edge, edge_s in (("start", 0), ("end", NIGHT_S)):
         for place in range(40):
             yield _line(
@@ -122,7 +122,7 @@ def _edges(random: Random) -> Iterator[Line]:
 
 
 def _back_in_stock(random: Random) -> Iterator[Line]:
-    """The stock system knows SQS and no more: no id, no category (so it counts as advertising), no recipient_id."""
+    """From a stock system that only knows SQS: no id, no category (so it is advertising), no recipient_id."""
     for _ in range(80):
         at_s = random.uniform(-DAY_S, NIGHT_S + 8)
         line = _line(at_s, "sqs", _customer(random), "stock", texts.fill(random, texts.BACK_IN_STOCK))
@@ -131,7 +131,7 @@ def _back_in_stock(random: Random) -> Iterator[Line]:
 
 
 def _gone(random: Random) -> Iterator[Line]:
-    """Customers whose app is gone: the demo's receiver refuses what ends in `:gone` for good."""
+    """To customers without the app: the demo's receiver refuses ids that end in `:gone` for good."""
     for number in range(6):
         content = texts.fill(random, texts.PURCHASE["shipped"])
         at_s = random.uniform(5, NIGHT_S)
@@ -141,7 +141,7 @@ def _gone(random: Random) -> Iterator[Line]:
 
 
 def _sent_again(random: Random, lines: list[Line]) -> list[Line]:
-    """Services that were not sure: the same id once more, a moment later, some by another way."""
+    """Retries of services: the same id once more, a moment later, sometimes by another way."""
     again = []
     for line in random.sample([line for line in lines if "id" in line["notification"]], 120):
         if "expires_at_s" not in line:
@@ -151,7 +151,7 @@ def _sent_again(random: Random, lines: list[Line]) -> list[Line]:
 
 
 def _faulty(random: Random) -> Iterator[Line]:
-    """What somebody's mistake looks like. By the producer it is rejected, by SQS or an event it goes to dead-letter."""
+    """Faulty notifications. The producer rejects them; from SQS and the event bus they go to dead-letter."""
     for number, (via, fault) in enumerate(texts.FAULTS):
         content = texts.fill(random, texts.PURCHASE["paid"])
         line = _line(
@@ -172,7 +172,7 @@ def _faulty(random: Random) -> Iterator[Line]:
 
 
 def _consents(random: Random) -> Iterator[dict[str, Any]]:
-    """Three in ten have never been asked; of the others every third wants to hear at night, every twelfth nothing."""
+    """Three in ten were never asked. Of the others one in twelve has opted out, and about a third has night consent."""
     for customer in range(CUSTOMERS):
         if random.random() < 0.7:
             opted_out = random.random() < 1 / 12
@@ -181,12 +181,12 @@ def _consents(random: Random) -> Iterator[dict[str, Any]]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines."""
+    """Reads the objects of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def text(objects: list[dict[str, Any]]) -> str:
-    """The objects as a file of JSON lines."""
+    """Writes objects as the text of a JSON Lines file."""
     return "".join(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n" for each in objects)
 
 

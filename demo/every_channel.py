@@ -1,7 +1,7 @@
-"""The same evening to every channel: what went to the shop's webhook goes by KakaoTalk, SMS, e-mail, push, Slack too.
+"""Spreads the evening over all channels: webhook, KakaoTalk, SMS, e-mail, push and Slack.
 
-A notification's channel follows from its id, so that one that is sent again goes the same way again. Whose consent
-counts stays as it was; only the address is another. What is somebody's mistake stays a mistake.
+The id of a notification decides its channel, so that a retry goes to the same channel. The recipient stays the same;
+only the address changes. Faulty notifications stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEVICES = "arn:aws:sns:us-east-1:000000000000:endpoint/GCM/shop/00000000-0000-40
 
 
 def by_every_channel(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of an evening with its notifications spread over the channels."""
+    """Returns the lines of an evening with the notifications spread over the channels."""
     return [
         line | {"notification": _spread(line["notification"])} if "notification" in line else line for line in lines
     ]

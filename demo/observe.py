@@ -1,4 +1,4 @@
-"""Looks at a running deployment from outside, changing nothing: no message is received, no function called."""
+"""Observes a running deployment from outside. It changes nothing: it receives no message and calls no function."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from local.status import QUEUES, Depth, depth
 
 
 class Observer:
-    """What has been seen of one deployment on the embedded AWS so far; `look` looks again."""
+    """Observes one deployment on the embedded AWS. Each `look` updates what has been seen so far."""
 
     def __init__(self, endpoint: str, outputs: dict[str, str]) -> None:
         self._endpoint = endpoint
@@ -23,10 +23,11 @@ class Observer:
         self.dead_letters: list[dict[str, Any]] = []
 
     def look(self) -> None:
-        """Take the depth of every queue and note which notifications are held.
+        """Reads the depth of every queue, and notes which notifications are held.
 
-        Held is what is seen on wait, or on schedule, where nothing comes from but wait: nothing leaves wait within
-        quiet hours, and a bundle on schedule is seen for as long as the worker works on it.
+        A notification is held if it was seen on wait or on schedule. In the demo, everything on schedule comes from
+        wait. No look misses it: nothing leaves wait within quiet hours, and a bundle stays on schedule for as long as
+        the worker works on it.
         """
         self.depths = {name: depth(self._sqs, self._outputs[f"{name}QueueUrl"]) for name in QUEUES}
         self.waiting = self._ids("WaitQueueUrl")
@@ -34,11 +35,11 @@ class Observer:
         self.dead_letters = peek(self._endpoint, self._outputs["DeadLetterQueueUrl"])
 
     def idle(self) -> bool:
-        """Whether no queue but dead-letter holds anything."""
+        """True if every queue but dead-letter is empty."""
         return not any(depth.total for name, depth in self.depths.items() if name != "DeadLetter")
 
     def ledger(self) -> dict[str, str]:
-        """The state of every id that has one."""
+        """Returns the state of every id in the ledger."""
         pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self._outputs["LedgerTableName"],
             ProjectionExpression="#id, #state",
@@ -59,7 +60,7 @@ class Observer:
 
 
 def dead_letter_ids(letters: list[dict[str, Any]], bodies: dict[str, str]) -> set[str]:
-    """The ids on dead-letter. What could not be read has none of its own there: `bodies` tells whose body it was."""
+    """Returns the ids on dead-letter. An unreadable letter has no id of its own: `bodies` maps its body to one."""
     return {
         letter["MessageAttributes"].get("notification_id", {}).get("StringValue") or bodies.get(letter["Body"], "")
         for letter in letters

@@ -1,4 +1,4 @@
-"""Plays an evening: sends every line at its time, by the way that it names, and notes what was accepted."""
+"""Plays an evening: sends each line at its time and in its way, and notes what was accepted."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from local import CommandError
 from local.aws import client
 
 SIDE_BY_SIDE = 3
-"""Each request at the same time is one more cold start of the producer, on a machine that may have two cores."""
+"""Requests in parallel. Each one more is one more cold start of the producer, perhaps on only two cores."""
 EVENTS_A_CALL = 10
 
 
 @dataclass
 class Sent:
-    """What the senders know at the end. `accepted` counts how often each id was; `bodies` are those without JSON."""
+    """The senders' knowledge. `accepted`: how often each id was. `bodies`: the id of each body that is not JSON."""
 
     notifications: dict[str, dict[str, Any]] = field(default_factory=dict)
     accepted: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ class Sent:
 
 
 class Player:
-    """One evening on one deployment. `start` is when quiet hours begin: the lines' times count from there."""
+    """Plays one evening on one deployment. `start`: the start of quiet hours, from which the lines' times count."""
 
     def __init__(
         self, lines: Sequence[dict[str, Any]], start: datetime, endpoint: str, outputs: dict[str, str]
@@ -65,7 +65,7 @@ class Player:
         self._sqs, self._lambda, self._events = (client(endpoint, name) for name in ("sqs", "lambda", "events"))
 
     def play(self) -> None:
-        """Send everything; what is late already goes at once. Raises what the first failed request raised."""
+        """Sends every line; late ones at once. Raises what the first failed request raised."""
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             calls = []
             for lines in self._requests:
@@ -77,7 +77,7 @@ class Player:
                 call.result()
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stops sending."""
         self._stopped.set()
 
     def _send(self, lines: list[dict[str, Any]]) -> None:

@@ -1,8 +1,8 @@
-"""`make demo`: the real stack on the embedded AWS, an evening through its quiet hours, and a count at the receiver.
+"""`make demo`: plays an evening through quiet hours on the embedded AWS, and counts what arrives at the receiver.
 
-With CHANNELS=all the evening goes to every channel, and is counted at a fake of each provider.
-
-Ends with status 0 only if nothing was early, lost or delivered twice and every accepted notification is accounted for.
+The stack is the real one. With CHANNELS=all the evening goes to every channel, and is counted at a fake of each
+provider. Ends with status 0 only if nothing was early, lost or delivered twice, and every accepted notification is
+accounted for.
 """
 
 from __future__ import annotations
@@ -15,81 +15,106 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
-from demo.evening import CONSENTS, EVENING, NIGHT_S, read
-from demo.every_channel import by_every_channel
 from fakes.process import Provider
 from fakes.secret import PROVIDERS, secret
 from local import BUILD, CommandError, deploy, server
 from local.aws import client
-from local.processes import stop_on_signals
+from local.command import run_command
 from local.start import requested_port
 
 from .count import Evidence, by_provider, count, endings, problems, release_times_s
+from .evening import CONSENTS, EVENING, NIGHT_S, read
+from .every_channel import by_every_channel
 from .observe import Observer, dead_letter_ids
-from .play import Player
+from .play import Player, Sent
 from .view import Scene, View, providers_table, table
 
 FOLDER = BUILD / "demo"
 RESULT = BUILD / "demo.json"
 
 DEPLOYMENT_S = 15
-"""How long a deployment is expected to take; one that takes longer is made again, with as long as it took."""
+"""The time that a deployment should take. If it takes longer, the stack is deployed again, with that time planned."""
 BEFORE_NIGHT_S = 20
-"""How much of the evening is to be seen before quiet hours, at least; half of that is enough not to deploy again."""
+"""The part of the evening that should come before quiet hours. With less than half, the stack is deployed again."""
 ENDED_WITHIN_S = 300
-"""How long after quiet hours everything may take: several minute rules, a retry or two."""
+"""The longest time after quiet hours until everything has ended: several minute rules, a retry or two."""
 SETTLE_S = 3
+"""The time to wait, at the end, for a second delivery that must not come."""
+LOOK_EVERY_S = 0.5
+
+QuietHours = tuple[datetime, datetime]
+"""Their start and their end."""
+
+
+@dataclass(frozen=True)
+class Evening:
+    """The input: the lines that are sent, the consents of the recipients, and whether all channels are used."""
+
+    lines: list[dict[str, Any]]
+    consents: list[dict[str, Any]]
+    every_channel: bool
 
 
 class Clock:
-    """What the time was spent on."""
+    """Adds up the time that each part of the demo takes."""
 
     def __init__(self) -> None:
         self.spent_s: dict[str, float] = {}
 
     @contextmanager
-    def of(self, what: str) -> Iterator[None]:
+    def of(self, part: str) -> Iterator[None]:
         began = time.monotonic()
         try:
             yield
         finally:
-            self.spent_s[what] = self.spent_s.get(what, 0) + time.monotonic() - began
+            self.spent_s[part] = self.spent_s.get(part, 0) + time.monotonic() - began
 
     def __str__(self) -> str:
-        parts = [f"{what} {spent_s:.0f} s" for what, spent_s in self.spent_s.items()]
+        parts = [f"{part} {spent_s:.0f} s" for part, spent_s in self.spent_s.items()]
         return f"{sum(self.spent_s.values()):.0f} s in all: {', '.join(parts)}"
 
 
-def main() -> int:
-    """Run the demo. Returns the exit status; raises `LocalError` where something on this machine is in the way."""
+def main() -> None:
+    """Runs the demo. Exits with status 1 if something went wrong in it; raises `CommandError` if it cannot run."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "demo.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CommandError("Another demo is running in this directory: wait for its end.") from None
-        return _demo()
+        RESULT.unlink(missing_ok=True)
+        clock, view = Clock(), View()
+        if started := os.environ.get("MAKE_STARTED_S"):
+            clock.spent_s["setup"] = max(0.0, time.time() - int(started))
+        evening = _evening(os.environ.get("CHANNELS", ""))
+        seen = _run(evening, view, clock)
+        if not _report(seen, evening, view, clock):
+            sys.exit(1)
 
 
-def _demo() -> int:
-    RESULT.unlink(missing_ok=True)
-    clock, view = Clock(), View()
-    if started := os.environ.get("MAKE_STARTED_S"):
-        clock.spent_s["setup"] = max(0.0, time.time() - int(started))
-    every_channel = _every_channel(os.environ.get("CHANNELS", ""))
+def _evening(channels: str) -> Evening:
+    """Reads the input. `channels`: the environment's CHANNELS."""
+    if channels not in ("", "all"):
+        raise CommandError("CHANNELS must be all, or not be given: then everything goes by webhook.")
     lines, consents = read(EVENING), read(CONSENTS)
-    if every_channel:
-        lines = by_every_channel(lines)
-    module = "fakes.server" if every_channel else "fakes.receiver"
+    if channels == "all":
+        return Evening(by_every_channel(lines), consents, every_channel=True)
+    return Evening(lines, consents, every_channel=False)
+
+
+def _run(evening: Evening, view: View, clock: Clock) -> Evidence:
+    """Starts everything, deploys, plays the evening, and ends everything again."""
+    module = "fakes.server" if evening.every_channel else "fakes.receiver"
     provider = Provider(FOLDER / "received.jsonl", module=module)
     embedded = None
     try:
-        receiver = "a fake of every provider" if every_channel else "a receiver"
+        receiver = "a fake of every provider" if evening.every_channel else "a receiver"
         view.console.print(f"Starting the embedded AWS and {receiver}, on 127.0.0.1 …")
         with clock.of("start"):
             embedded = server.start(requested_port() or server.free_port(), FOLDER)
@@ -97,9 +122,11 @@ def _demo() -> int:
             provider.answer({"id_ends": ":gone", "refuse": True, "status": 410})
         with clock.of("deployment"):
             outputs, quiet = _deploy(embedded.endpoint, view)
-            configured = secret(provider.host_url) if every_channel else {"webhook": {"url": provider.url}}
-            _configure(embedded.endpoint, outputs, configured, consents)
-        seen = _play(embedded.endpoint, outputs, provider, (lines, consents), quiet, view, clock)
+            configured = secret(provider.host_url) if evening.every_channel else {"webhook": {"url": provider.url}}
+            _configure(embedded.endpoint, outputs, configured, evening.consents)
+        player = Player(evening.lines, quiet[0], embedded.endpoint, outputs)
+        watch = Watch(Observer(embedded.endpoint, outputs), provider, player.sent, evening, quiet, view)
+        return _play(player, watch, clock)
     except (BotoCoreError, OSError) as error:
         raise CommandError(
             f"The embedded AWS does not answer ({error}). Its log is build/demo/ministack.log."
@@ -109,32 +136,11 @@ def _demo() -> int:
             embedded.stop()
         provider.stop()
 
-    figures = count(seen)
-    channels = by_provider(seen) if every_channel else {}
-    RESULT.write_text(json.dumps(figures | ({"channels": channels} if channels else {}), indent=2) + "\n")
-    view.console.print(table(figures))
-    if every_channel:
-        view.console.print(providers_table(channels, PROVIDERS))
-    if times_s := release_times_s(seen):
-        view.console.print(
-            f"Held notifications arrived from {times_s[0]:.1f} s to {times_s[1]:.1f} s after quiet hours had ended."
-        )
-    view.console.print(f"{clock}.\nWritten: build/demo.json; what the receiver got: build/demo/received.jsonl.")
-    found = problems(figures, seen)
-    if every_channel and channels.keys() != PROVIDERS.keys():
-        found.append(f"nothing reached {', '.join(sorted(PROVIDERS.keys() - channels.keys()))}")
-    for problem in found:
-        view.console.print(f"FAILED: {problem}.", style="bold red")
-    if not found:
-        view.console.print(
-            f"Nothing early, nothing lost, nothing twice: all {figures['accepted']:,} are accounted for.", style="green"
-        )
-    return 1 if found else 0
 
-
-def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], tuple[datetime, datetime]]:
-    """Deploy with quiet hours that begin soon. They are whole minutes, as a schedule's are."""
-    lead_s = DEPLOYMENT_S + BEFORE_NIGHT_S
+def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
+    """Deploys with quiet hours that begin soon, in whole minutes, as a schedule requires. Returns the outputs and the
+    quiet hours."""
+    lead_s: float = DEPLOYMENT_S + BEFORE_NIGHT_S
     for _ in range(3):
         began = datetime.now(UTC)
         start = (began + timedelta(seconds=lead_s + 59.999)).replace(second=0, microsecond=0)
@@ -150,16 +156,10 @@ def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], tuple[datetime, 
     raise CommandError("This machine is too busy: three deployments in a row took longer than the one before.")
 
 
-def _every_channel(channels: str) -> bool:
-    if channels not in ("", "all"):
-        raise CommandError("CHANNELS must be all, or not be given: then everything goes by webhook.")
-    return channels == "all"
-
-
 def _configure(
     endpoint: str, outputs: dict[str, str], configured: dict[str, Any], consents: list[dict[str, Any]]
 ) -> None:
-    """Tell the channels where their providers are, and write the consents."""
+    """Writes the channel secret, which says where the providers are, and the consents."""
     client(endpoint, "secretsmanager").put_secret_value(
         SecretId=outputs["ChannelSecretName"], SecretString=json.dumps(configured)
     )
@@ -178,19 +178,66 @@ def _consent_item(consent: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _play(
-    endpoint: str,
-    outputs: dict[str, str],
-    provider: Provider,
-    evening: tuple[list[dict[str, Any]], list[dict[str, Any]]],
-    quiet: tuple[datetime, datetime],
-    view: View,
-    clock: Clock,
-) -> Evidence:
-    """Play the evening and watch, until everything accepted has ended and nothing has come for a while."""
-    lines, consents = evening
-    observer, player = Observer(endpoint, outputs), Player(lines, quiet[0], endpoint, outputs)
-    sent, failures = player.sent, []
+@dataclass(frozen=True)
+class Watch:
+    """Watches an evening from outside while it is played."""
+
+    observer: Observer
+    provider: Provider
+    sent: Sent
+    evening: Evening
+    quiet: QuietHours
+    view: View
+
+    def look(self) -> None:
+        """Looks at the deployment, and shows a new picture."""
+        self.observer.look()
+        seen = self.evidence({})
+        self.view.show(
+            Scene(
+                quiet=self.quiet,
+                depths=self.observer.depths,
+                lines=(self.sent.lines, len(self.evening.lines)),
+                accepted=len(self.sent.accepted),
+                held=len(self.observer.held),
+                waiting=len(self.observer.waiting),
+                delivered=len({arrival.id for arrival in seen.arrivals if arrival.accepted}),
+                dead_lettered=len(self.observer.dead_letters),
+                release_s=release_times_s(seen),
+            )
+        )
+
+    def evidence(self, ledger: dict[str, str]) -> Evidence:
+        """Gathers the evidence. `ledger`: the state of every id, if it has been read."""
+        return Evidence(
+            sent=self.sent,
+            quiet=self.quiet,
+            consents={consent["recipient_id"]: consent for consent in self.evening.consents},
+            arrivals=self.provider.arrivals(),
+            held=self.observer.held,
+            waiting=self.observer.waiting,
+            ledger=ledger,
+            dead_letters=dead_letter_ids(self.observer.dead_letters, self.sent.bodies),
+        )
+
+    def final_evidence(self) -> Evidence:
+        return self.evidence(self.observer.ledger())
+
+    def over(self) -> bool:
+        """True once nothing moves any more, and nothing has arrived for a while, and everything accepted has ended."""
+        if not self.observer.idle():
+            return False
+        time.sleep(SETTLE_S)
+        self.look()
+        if not self.observer.idle():
+            return False
+        ended = set().union(*endings(self.final_evidence()).values())
+        return set(self.sent.accepted) <= ended
+
+
+def _play(player: Player, watch: Watch, clock: Clock) -> Evidence:
+    """Plays the evening and watches it until everything has ended, or for `ENDED_WITHIN_S` at most."""
+    failures = []
 
     def play() -> None:
         try:
@@ -198,67 +245,53 @@ def _play(
         except Exception as failure:  # shown by the thread that waits
             failures.append(failure)
 
-    def evidence(ledger: dict[str, str]) -> Evidence:
-        return Evidence(
-            sent=sent,
-            quiet=quiet,
-            consents={consent["recipient_id"]: consent for consent in consents},
-            arrivals=provider.arrivals(),
-            held=observer.held,
-            waiting=observer.waiting,
-            ledger=ledger,
-            dead_letters=dead_letter_ids(observer.dead_letters, sent.bodies),
-        )
-
-    def watch() -> Evidence:
-        observer.look()
-        seen = evidence({})
-        view.show(
-            Scene(
-                quiet=quiet,
-                depths=observer.depths,
-                lines=(sent.lines, len(lines)),
-                accepted=len(sent.accepted),
-                held=len(observer.held),
-                waiting=len(observer.waiting),
-                delivered=len({arrival.id for arrival in seen.arrivals if arrival.accepted}),
-                dead_lettered=len(observer.dead_letters),
-                release_s=release_times_s(seen),
-            )
-        )
-        return seen
-
     playing = threading.Thread(target=play, daemon=True)
-    with view:
+    _, night_ends = watch.quiet
+    with watch.view:
         playing.start()
         try:
             with clock.of("evening and night"):
-                while datetime.now(UTC) < quiet[1]:
-                    watch()
-                    time.sleep(0.5)
+                while datetime.now(UTC) < night_ends:
+                    watch.look()
+                    time.sleep(LOOK_EVERY_S)
             with clock.of("release and the rest"):
-                while datetime.now(UTC) < quiet[1] + timedelta(seconds=ENDED_WITHIN_S):
-                    watch()
+                while datetime.now(UTC) < night_ends + timedelta(seconds=ENDED_WITHIN_S):
+                    watch.look()
                     if failures:
                         raise CommandError(f"The evening could not be played: {failures[0]}")
-                    if not playing.is_alive() and observer.idle():
-                        time.sleep(SETTLE_S)  # a second delivery would come now
-                        watch()
-                        if observer.idle() and _all_ended(evidence(observer.ledger())):
-                            break
-                    time.sleep(0.5)
+                    if not playing.is_alive() and watch.over():
+                        break
+                    time.sleep(LOOK_EVERY_S)
         finally:
             player.stop()
-    return evidence(observer.ledger())
+    return watch.final_evidence()
 
 
-def _all_ended(seen: Evidence) -> bool:
-    return not set(seen.sent.accepted) - set().union(*endings(seen).values())
+def _report(seen: Evidence, evening: Evening, view: View, clock: Clock) -> bool:
+    """Counts, prints and writes the result. Returns true if everything is as it must be."""
+    figures = count(seen)
+    channels = by_provider(seen) if evening.every_channel else {}
+    RESULT.write_text(json.dumps(figures | ({"channels": channels} if channels else {}), indent=2) + "\n")
+    view.console.print(table(figures))
+    if evening.every_channel:
+        view.console.print(providers_table(channels, PROVIDERS))
+    if times_s := release_times_s(seen):
+        first_s, last_s = times_s
+        view.console.print(
+            f"Held notifications arrived from {first_s:.1f} s to {last_s:.1f} s after quiet hours had ended."
+        )
+    view.console.print(f"{clock}.\nWritten: build/demo.json; what the receiver got: build/demo/received.jsonl.")
+    found = problems(figures, seen)
+    if evening.every_channel and channels.keys() != PROVIDERS.keys():
+        found.append(f"nothing reached {', '.join(sorted(PROVIDERS.keys() - channels.keys()))}")
+    for problem in found:
+        view.console.print(f"FAILED: {problem}.", style="bold red")
+    if not found:
+        view.console.print(
+            f"Nothing early, nothing lost, nothing twice: all {figures['accepted']:,} are accounted for.", style="green"
+        )
+    return not found
 
 
 if __name__ == "__main__":
-    stop_on_signals()
-    try:
-        sys.exit(main())
-    except CommandError as error:
-        sys.exit(str(error))
+    run_command(main)

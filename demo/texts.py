@@ -1,4 +1,4 @@
-"""What the shop writes: Korean texts of every length, with places for names, goods and numbers; and what it gets wrong."""
+"""The texts of the shop: Korean, of every length, with places for names, goods and numbers; and its faulty messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {
 
 
 def fill(random: Random, template: dict[str, Any]) -> dict[str, str]:
-    """A notification's content: one of the template's bodies, with its places filled."""
+    """Returns a notification's content: one of the template's bodies with its places filled."""
     values: dict[str, Any] = {name: random.choice(words) for name, words in _WORDS.items()}
     price = random.randrange(19, 390) * 1000 + 900
     values |= {
@@ -103,7 +103,7 @@ BACK_IN_STOCK = {
 
 _UNSUBSCRIBE = "\n\n무료수신거부 080-000-0000"
 
-# `request`: how many go in one request; `pause_s`: how far the requests are apart.
+# `request`: how many notifications one request carries. `pause_s`: the time between two requests.
 CAMPAIGNS: tuple[dict[str, Any], ...] = (
     {
         "name": "early-bird", "customers": 150, "at_s": -30.0, "request": 150, "pause_s": 0, "via": "producer",
@@ -154,7 +154,7 @@ CAMPAIGNS: tuple[dict[str, Any], ...] = (
 
 _LONG = "아" * 11_000
 
-# A value replaces a field, None removes it.
+# How each is sent, and its fault: a value replaces a field, None removes it.
 FAULTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("producer", {"channel": "카카오톡"}),
     ("producer", {"channel": None}),

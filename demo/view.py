@@ -1,4 +1,4 @@
-"""What the demo shows: a live picture where there is a terminal, else a line every few seconds; a table at the end."""
+"""Shows the demo: a live picture in a terminal, otherwise a line every few seconds; a table at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _JOBS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """All that one picture shows."""
+    """Everything that one picture shows."""
 
     quiet: tuple[datetime, datetime]
     depths: dict[str, Depth]
@@ -61,7 +61,7 @@ class Scene:
 
 
 class View:
-    """`with View() as view: view.show(scene)`, as often as there is something new."""
+    """Shows scenes: `with View() as view: view.show(scene)`, as often as needed."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -94,7 +94,7 @@ class View:
 
 
 def _timeline(quiet: tuple[datetime, datetime], now: datetime) -> Text:
-    """From a while before quiet hours to a while after them; what has passed is bright."""
+    """Draws the time from a while before quiet hours to a while after them; the past is bright."""
     start, end = quiet
     first = start - timedelta(seconds=_AROUND_S)
     per_cell = (end - start + timedelta(seconds=2 * _AROUND_S)) / _LINE
@@ -110,6 +110,7 @@ def _timeline(quiet: tuple[datetime, datetime], now: datetime) -> Text:
 
 
 def picture(scene: Scene, now: datetime) -> RenderableType:
+    """Draws a scene."""
     queues = Table.grid(padding=(0, 2))
     most = max(8, *(depth.total for depth in scene.depths.values()))
     for name, depth in scene.depths.items():
@@ -143,27 +144,27 @@ def picture(scene: Scene, now: datetime) -> RenderableType:
 
 _MEANINGS = (
     ("input", "distinct ids sent from demo/evening.jsonl"),
-    ("rejected", "refused by the producer, each with its reason"),
-    ("accepted", "taken by a queue: all of these must end"),
+    ("rejected", "rejected by the producer, each with its reason"),
+    ("accepted", "accepted by a queue: each of them must end"),
     ("deduplicated", "accepted more than once"),
     ("held", "put on the wait queue"),
-    ("released", "moved on from there"),
+    ("released", "moved from there to schedule"),
     ("", ""),
     ("delivered", "answered 2xx by the receiver"),
-    ("sent_now", "delivered and never held"),
-    ("expired", "too late in the morning, by their own expires_at"),
-    ("cancelled", "taken back"),
-    ("opted_out", "advertising to somebody who wants none"),
+    ("sent_now", "delivered without being held"),
+    ("expired", "past their own expires_at in the morning"),
+    ("cancelled", "cancelled by the sender"),
+    ("opted_out", "advertising to recipients who have opted out"),
     ("dead_lettered", "could not be sent, each with its reason"),
     ("", ""),
-    ("early", "reached the receiver at night without a consent"),
+    ("early", "reached the receiver at night without consent"),
     ("lost", "accepted and never ended"),
     ("duplicates", "second 2xx answers for one id"),
 )
 
 
 def table(figures: dict[str, int]) -> Table:
-    """The count at the end."""
+    """Draws the final count."""
     result = Table(title="Counted at the receiver, against what was sent", title_justify="left", show_header=False)
     result.add_column(justify="left")
     result.add_column(justify="right")
@@ -179,7 +180,7 @@ def table(figures: dict[str, int]) -> Table:
 
 
 def providers_table(channels: Mapping[str, Mapping[str, int]], served: Mapping[str, str]) -> Table:
-    """What each fake provider has in its book; `served` names the channel of each."""
+    """Draws the count of each fake provider. `served`: the channel of each."""
     result = Table(title="Counted at each provider", title_justify="left")
     for name in ("provider", "channel"):
         result.add_column(name)

@@ -1,4 +1,4 @@
-"""SES (API v2), SNS and AWS End User Messaging, as far as the channels use them, with their signatures checked.
+"""Fakes of SES (API v2), SNS and AWS End User Messaging, for what the channels use. They check signatures.
 
 After https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html,
 https://docs.aws.amazon.com/sns/latest/api/API_Publish.html and
@@ -31,12 +31,12 @@ OPTED_OUT = "DESTINATION_PHONE_NUMBER_OPTED_OUT"
 
 
 def wrong_signature(request: Request) -> str | None:
-    """The code of what is wrong with the request's signature, which is over what has come."""
+    """Signs the received request again. Returns the error code if its signature is wrong."""
     found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
     if found is None:
         return "MissingAuthenticationToken"
     key, _, region, service, names, signature = found.groups()
-    if key not in (ACCESS_KEY, ACCOUNT):  # the embedded AWS gives its functions the account's number as their key
+    if key not in (ACCESS_KEY, ACCOUNT):  # the functions of the embedded AWS have the account's number as their key
         return "InvalidClientTokenId"
     url = f"http://{request.headers['host']}{request.path}"
     signed = {name: request.headers[name] for name in names.split(";")}
@@ -48,7 +48,7 @@ def wrong_signature(request: Request) -> str | None:
 
 
 class Ses:
-    """It knows one verified domain, and the configuration set `shop`."""
+    """SES with one verified domain, and the configuration set `shop`."""
 
     name = "ses"
 
@@ -86,7 +86,7 @@ class Ses:
 
 
 class EndUserMessaging:
-    """It knows one number to send from."""
+    """AWS End User Messaging with one number to send from."""
 
     name = "aws-sms"
 
@@ -120,7 +120,7 @@ class EndUserMessaging:
 
 
 class Sns:
-    """It has every endpoint but those whose name ends in dead."""
+    """SNS with every endpoint, except those whose name ends in dead."""
 
     name = "sns"
 

@@ -1,4 +1,4 @@
-"""The receiver as others use it: start it, tell it how to answer, read what it has written down."""
+"""Runs a receiver as a process: starts it, tells it how to answer, reads its book."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from local import ROOT, CommandError, processes
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One notification that reached the receiver. `accepted` says that it answered 2xx."""
+    """One notification that reached the receiver. `accepted`: the receiver answered 2xx."""
 
     id: str
     at: datetime
@@ -32,10 +32,10 @@ class Arrival:
 
 @dataclass
 class Provider:
-    """A receiver process that ends with us, and its book: one webhook, or with another `module` the fakes of all
-    providers. Raises `LocalError` where it does not start.
+    """A receiver process, which ends with this one, and its book. `module`: one webhook receiver, or `fakes.server` for
+    the fakes of all providers.
 
-    Stopped and started again it has the same port and the same book: a provider that was down.
+    After a stop and a start it has the same port and the same book, like a provider that was down.
     """
 
     book: Path
@@ -54,7 +54,7 @@ class Provider:
         return f"{self.host_url}/notifications"
 
     def start(self) -> None:
-        """Start it, with no rules."""
+        """Starts it without rules. Raises `CommandError` if it does not start."""
         self.book.parent.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         log = self.book.with_suffix(".log")
@@ -69,13 +69,13 @@ class Provider:
         self.port = int(said)
 
     def stop(self) -> None:
-        """End it: from now on connections are refused."""
+        """Ends it: from now on connections are refused."""
         if self._process is not None:
             processes.end_group(self._process)
             self._process = None
 
     def answer(self, *rules: dict[str, Any]) -> None:
-        """Answer by these rules from now on, as `fakes.receiver` describes them; without any, 200."""
+        """Sets the rules of the answers, as `fakes.receiver` describes them. Without any it answers 200."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/rules", method="PUT", data=json.dumps(rules).encode()
@@ -83,12 +83,12 @@ class Provider:
         opener.open(request, timeout=10).close()
 
     def arrivals(self) -> list[Arrival]:
-        """Everything that has arrived so far, in the order in which it was answered."""
+        """Returns everything that has arrived so far, in the order of the answers."""
         if self.book.exists():
             with self.book.open("rb") as book:
                 book.seek(self._read_bytes)
                 new = book.read()
-            whole = new[: new.rfind(b"\n") + 1]  # the last line may still be being written
+            whole = new[: new.rfind(b"\n") + 1]  # the last line may be incomplete
             self._read_bytes += len(whole)
             for line in whole.splitlines():
                 entry = json.loads(line)

@@ -1,4 +1,4 @@
-"""What every fake provider is asked for."""
+"""The protocol of a fake provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class Request:
-    """A POST as it came. Names of `headers` are in lower case."""
+    """A POST as received. The names of `headers` are in lower case."""
 
     path: str
     headers: Mapping[str, str]
@@ -19,13 +19,13 @@ class Request:
     at: datetime
 
     def json(self) -> Any:
-        """The body as JSON. Raises `ValueError`."""
+        """Parses the body as JSON. Raises `ValueError`."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `taken` and `refused` are the ids of the notifications that it has decided about."""
+    """An answer. `taken` and `refused`: the ids of the notifications that it decides about."""
 
     status: int
     body: bytes = b""
@@ -40,20 +40,20 @@ class Fake(Protocol):
     name: str
 
     def is_for(self, request: Request) -> bool:
-        """Whether the request is one to this provider."""
+        """True if the request is for this provider."""
 
     def ids(self, request: Request) -> list[str]:
-        """The notifications in a request, as far as it can be read."""
+        """Returns the ids of the notifications in a request, as far as it can be read."""
 
     def answer(self, request: Request, unwanted: Collection[str]) -> Reply:
-        """As documented: authentication, then what is wrong with the request, then success. `unwanted` are ids that
-        are refused for good, in the provider's own way."""
+        """Answers as documented: first authentication, then faults of the request, then success. `unwanted`: ids to
+        refuse for good, in the provider's own way."""
 
     def fault(self, status: int) -> Reply:
-        """As documented for this status."""
+        """Returns the documented answer of this status."""
 
 
 def as_json(status: int, value: object, headers: Mapping[str, str] | None = None, **ids: Collection[str]) -> Reply:
-    """A reply in JSON."""
+    """Makes a reply in JSON."""
     body = json.dumps(value, ensure_ascii=False).encode()
     return Reply(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, **ids)

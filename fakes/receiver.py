@@ -1,12 +1,12 @@
-"""A provider on this machine: an HTTP server that knows nothing of the system and writes down what it got, and when.
+"""A provider on this machine: an HTTP server that knows nothing of the system, and records what it gets and when.
 
     python -m fakes.receiver FILE [PORT]
 
 Prints its port. Every POST becomes one JSON line in FILE: `id` (the webhook-id header), `at` (UTC, when it arrived),
-`status` (what was answered), `body`. `PUT /rules` with a JSON array sets how it answers from then on; the first rule
-that fits an id counts, and without any it answers 200:
+`status` (of the answer), `body`. `PUT /rules` with a JSON array sets the rules of the answers from then on. The first
+rule that matches an id applies; without any the answer is 200:
 
-    {"id_ends": ":poison",     the ids that it is for; missing = all
+    {"id_ends": ":poison",     the ids that it matches; missing = all
      "status": 503,            the answer; missing = 200
      "retry_after_s": 2,       a Retry-After header
      "delay_s": 0.5,           wait before answering
@@ -20,6 +20,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -39,12 +40,12 @@ class Receiver(ThreadingHTTPServer):
         self._rules: list[dict[str, Any]] = []
 
     def set_rules(self, rules: list[dict[str, Any]]) -> None:
-        """Answer by these rules from now on, and by no others."""
+        """Replaces all rules."""
         with self._lock:
             self._rules = rules
 
     def rule_for(self, notification_id: str) -> dict[str, Any]:
-        """The rule that fits, which is used up a little by that; an empty one when none does."""
+        """Returns the rule that matches, and counts its use; an empty rule if none matches."""
         with self._lock:
             for rule in self._rules:
                 if notification_id.endswith(rule.get("id_ends", "")) and rule.get("times", 1) > 0:
@@ -56,7 +57,7 @@ class Receiver(ThreadingHTTPServer):
     def write_down(
         self, notification_id: str, at: datetime, status: int, body: bytes, provider: str = "webhook"
     ) -> None:
-        """One line, whole and at once: readers follow the file."""
+        """Writes one line at once, because readers follow the file."""
         line = {"provider": provider, "id": notification_id, "at": at.isoformat(timespec="microseconds")}
         text = json.dumps(line | {"status": status, "body": body.decode(errors="replace")}, ensure_ascii=False)
         with self._lock:
@@ -107,16 +108,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        pass  # the book says it all
+        pass  # the book has everything
 
 
-def main() -> None:
-    """Serve until ended."""
+def serve(make: Callable[[int, TextIO], Receiver]) -> None:
+    """Serves, as the command line says, until the process ends."""
     path, port = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    with path.open("a", encoding="utf-8") as book, Receiver(port, book) as receiver:
+    with path.open("a", encoding="utf-8") as book, make(port, book) as receiver:
         print(receiver.server_address[1], flush=True)
         receiver.serve_forever()
 
 
 if __name__ == "__main__":
-    main()
+    serve(Receiver)

@@ -1,4 +1,4 @@
-"""What the channel secret holds so that every channel goes to the fakes."""
+"""The channel secret with which every channel calls the fakes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from . import aws, slack, solapi, webhook
 
 RATE_PER_S = 200
-"""As many as the demo's webhook takes: the defaults are those of new accounts."""
+"""The rate of the demo's webhook, for all channels: their defaults are the low rates of new accounts."""
 
 PROVIDERS = {
     "solapi": "kakao",
@@ -17,11 +17,11 @@ PROVIDERS = {
     "slack": "slack",
     "webhook": "webhook",
 }
-"""The fakes by the names in their book, and the channel that each serves."""
+"""The names of the fakes in their book, and the channel that each serves."""
 
 
 def secret(url: str) -> dict[str, Any]:
-    """The secret, with all fakes at `url`."""
+    """Returns the secret with all fakes at `url`."""
     common = {"endpoint_url": url, "rate_per_s": RATE_PER_S}
     return {
         "kakao": {"api_key": solapi.API_KEY, "api_secret": solapi.API_SECRET, "pf_id": solapi.PF_ID} | common,

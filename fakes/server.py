@@ -1,24 +1,22 @@
-"""All fakes behind one port of 127.0.0.1: the path and the headers say which provider is asked.
+"""All fakes on one port of 127.0.0.1. The path and the headers of a request say which provider it is for.
 
     python -m fakes.server FILE [PORT]
 
 Prints its port. Every notification in a POST becomes one JSON line in FILE: `provider`, `id`, `at` (UTC, when it
-arrived), `status` (200 where the provider has taken it), `body`. `PUT /rules` sets how they answer from then on, as for
-`fakes.receiver`, with one more key: `"refuse": true` refuses the notification for good in the provider's own way.
+arrived), `status` (200 if the provider has taken it), `body`. `PUT /rules` sets the rules of the answers as in
+`fakes.receiver`, with one more key: `"refuse": true` refuses the notification for good, in the provider's own way.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TextIO
 
 from .aws import EndUserMessaging, Ses, Sns
 from .provider import Fake, Reply, Request
-from .receiver import Handler, Receiver
+from .receiver import Handler, Receiver, serve
 from .slack import Slack
 from .solapi import Solapi
 from .webhook import Webhook
@@ -32,7 +30,7 @@ class Fakes(Receiver):
         self.fakes: Sequence[Fake] = (Solapi(), EndUserMessaging(), Ses(), Sns(), Slack(), Webhook())
 
     def answer(self, request: Request) -> tuple[Reply, bool]:
-        """The answer, when it is due, and whether it gets lost on its way. What was decided is in the book."""
+        """Writes its decision into the book. Returns the answer when it is due, and true if the answer must be lost."""
         fake = next((fake for fake in self.fakes if fake.is_for(request)), None)
         if fake is None:
             return Reply(404), False
@@ -66,13 +64,5 @@ class FakesHandler(Handler):
         self._answer(reply.status, dict(reply.headers), reply.body)
 
 
-def main() -> None:
-    """Serve until ended."""
-    path, port = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    with path.open("a", encoding="utf-8") as book, Fakes(port, book) as fakes:
-        print(fakes.server_address[1], flush=True)
-        fakes.serve_forever()
-
-
 if __name__ == "__main__":
-    main()
+    serve(Fakes)

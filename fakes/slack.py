@@ -1,4 +1,4 @@
-"""Slack's `chat.postMessage` and its incoming webhooks.
+"""Fake of Slack's `chat.postMessage` and of its incoming webhooks.
 
 After https://docs.slack.dev/reference/methods/chat.postMessage and
 https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks.
@@ -16,7 +16,7 @@ API, HOOKS, HOOK = "/api/chat.postMessage", "/services/", "/services/T0DEMO/B0DE
 
 
 class Slack:
-    """It knows one bot and one webhook. Every channel exists but #nowhere; #old is archived."""
+    """Slack with one bot and one webhook. Every channel exists, except #nowhere; #old is archived."""
 
     name = "slack"
 
@@ -27,7 +27,7 @@ class Slack:
         try:
             return [request.json()["metadata"]["event_payload"]["notification_id"]]
         except (ValueError, KeyError, TypeError):
-            return [""]  # a webhook's message has none
+            return [""]  # a message to a webhook has no id
 
     def answer(self, request: Request, unwanted: Collection[str]) -> Reply:
         (id,) = self.ids(request)

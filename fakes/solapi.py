@@ -1,4 +1,4 @@
-"""Solapi's `POST /messages/v4/send-many/detail`.
+"""Fake of Solapi's `POST /messages/v4/send-many/detail`.
 
 After https://developers.solapi.com/references/messages/sendManyDetail, .../references/authentication/api-key and
 https://docs.solapi.com/api-reference/message-status-codes.
@@ -23,7 +23,7 @@ _MOST = {"SMS": 90, "LMS": 2000, "ATA": 1000, "BMS_FREE": 1300}
 
 
 class Solapi:
-    """It knows one account, one sender's number and one KakaoTalk channel."""
+    """Solapi with one account, one sender's number and one KakaoTalk channel."""
 
     name = "solapi"
 
@@ -78,7 +78,7 @@ class Solapi:
 
 
 def _code(message: dict[str, Any], unwanted: Collection[str]) -> str:
-    """The status of one message: 2000 is registered."""
+    """Returns the status of one message; 2000 is success."""
     custom, kind, text = message.get("customFields", {}), message.get("type"), message.get("text", "")
     options = message.get("kakaoOptions")
     if not message["to"].isdigit() or (not text and not options):

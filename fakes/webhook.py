@@ -1,4 +1,4 @@
-"""A company's own receiver, which takes whatever has an id and is signed right: https://www.standardwebhooks.com"""
+"""Fake of a company's own receiver, which takes every signed request: https://www.standardwebhooks.com"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOLERANCE_S = 300
 
 
 class Webhook:
-    """It checks the signature and the time."""
+    """A webhook receiver that checks the signature and the time."""
 
     name = "webhook"
 

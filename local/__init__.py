@@ -7,8 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("QUIET_HOURS_BUILD", ROOT / "build"))
-"""Where everything goes that is made here; tests that run side by side give each its own."""
+"""The directory for everything that the commands write. Tests that run side by side each set their own."""
 
 
 class CommandError(Exception):
-    """Raised when something on this machine is in the way; the text is the sentence that the user gets."""
+    """Raised when a command cannot do its work. The text is the sentence that the user sees."""

@@ -1,4 +1,4 @@
-"""How to talk to the embedded AWS, and to nothing else: dummy keys, one endpoint, no profile, no proxy."""
+"""Clients of the embedded AWS that can reach nothing else: dummy keys, one endpoint, no profile, no proxy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOWHERE = (None, None, os.devnull, None)
 
 
 def child_environment(endpoint: str) -> dict[str, str]:
-    """The caller's environment for a child such as the CDK CLI, unable to reach a real account."""
+    """Returns the caller's environment for a child such as the CDK CLI, which then cannot reach a real account."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost"]))
     return (
@@ -38,7 +38,7 @@ def child_environment(endpoint: str) -> dict[str, str]:
 
 
 def shell_environment(endpoint: str) -> dict[str, str]:
-    """What points any AWS SDK or CLI at the embedded AWS."""
+    """Returns the variables that point any AWS SDK or CLI at the embedded AWS."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ENDPOINT_URL_S3": endpoint,
@@ -54,9 +54,9 @@ def shell_environment(endpoint: str) -> dict[str, str]:
 
 @cache
 def client(endpoint: str, service: str, of_function: Config | None = None) -> Any:
-    """A boto3 client of the embedded AWS, whatever the environment says. Clients are shared: threads may use them.
+    """Returns a boto3 client of the embedded AWS, whatever the environment says. Clients are shared between threads.
 
-    `of_function` is the configuration that a function gives to its own.
+    `of_function` is the configuration that a function gives to its own client.
     """
     session = botocore.session.Session(
         session_vars={
@@ -66,7 +66,7 @@ def client(endpoint: str, service: str, of_function: Config | None = None) -> An
         }
     )
     session.set_credentials(ACCESS_KEY, ACCESS_KEY)
-    # Proxies: {} is none, where None would ask the environment. The scheduler may take five minutes to answer.
+    # {} means no proxies; None would read the environment. The scheduler may take five minutes to answer.
     config = Config(proxies={}, read_timeout=330, max_pool_connections=32, retries={"mode": "standard"})
     return boto3.Session(botocore_session=session, region_name=REGION).client(
         service, endpoint_url=endpoint, config=config.merge(of_function) if of_function else config
@@ -74,10 +74,10 @@ def client(endpoint: str, service: str, of_function: Config | None = None) -> An
 
 
 def peek(endpoint: str, queue_url: str) -> list[dict[str, Any]]:
-    """Every message on a queue, whether visible or in flight, without receiving any.
+    """Returns every message on a queue, visible or in flight, without receiving any.
 
-    The embedded AWS offers this and AWS does not: no receive count changes and no consumer notices. Messages carry
-    `MessageId`, `Body`, `ReceiveCount`, `IsVisible`, `MessageAttributes`.
+    Only the embedded AWS can do this. No receive count changes, and no consumer notices. Messages have `MessageId`,
+    `Body`, `ReceiveCount`, `IsVisible`, `MessageAttributes`.
     """
     query = urllib.parse.urlencode({"QueueUrl": queue_url, "account": ACCOUNT, "region": REGION})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -1,4 +1,4 @@
-"""Runs a command's `main` and ends it with one sentence where something is in its way."""
+"""Runs a command, which ends with one sentence if it cannot do its work."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .processes import stop_on_signals
 
 
 def run_command(main: Callable[[], object]) -> None:
-    """Run a command's `main`, and end with the one sentence of a `LocalError` instead of a traceback."""
+    """Runs a command's `main`. A `CommandError` ends the process with its sentence and no traceback."""
     stop_on_signals()
     try:
         main()

@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from . import ROOT, CommandError, processes
+from lambdas.quiet_hours.settings import Settings
+
+from . import BUILD, ROOT, CommandError, processes
 from .aws import ACCOUNT, REGION, child_environment
 
 STACK = "QuietHours"
+OUTPUTS = BUILD / "outputs.json"
+"""The outputs of what `make local` has deployed."""
+
 _ENTRY = "NotificationQueueUrl"
 """The output by which a deployment is told from other stacks of the same app."""
 
@@ -61,3 +67,9 @@ def read_outputs(path: Path) -> dict[str, str]:
     if len(found) != 1:
         raise CommandError(f"{path} must hold the outputs of one deployment; it holds those of {len(found)}.")
     return found[0]
+
+
+def deployed_settings(lambda_client: Any, function_name: str) -> Settings:
+    """Returns the settings that a function was deployed with; the names of queues and tables are resolved."""
+    function = lambda_client.get_function_configuration(FunctionName=function_name)
+    return Settings.from_env(function["Environment"]["Variables"])

@@ -1,4 +1,4 @@
-"""Child processes that never outlive their purpose: each leads a group of its own, and the group ends as one."""
+"""Starts child processes that never outlive their use. Each leads a process group, and the whole group ends at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _GONE_WITHIN_S = 10
 def start_tethered(
     python: Path | str, module: Sequence[str], *, env: Mapping[str, str], log: Path, stdout: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m module` so that it ends with us, however we end. Its output goes to `log` unless told."""
+    """Starts `python -m module` so that it ends with this process, however this one ends. Its standard error goes to
+    `log`, and its standard output too unless `stdout` is given."""
     with log.open("ab") as output:
         return subprocess.Popen(
             [python, "-P", _TETHER, *module],
@@ -33,14 +34,14 @@ def start_tethered(
 
 
 def run(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path, timeout_s: float) -> None:
-    """Run to the end with the output in `log`. Raises `LocalError` with the log's last lines if it fails."""
+    """Runs a command with its output in `log`. Raises `CommandError` with the log's last lines if it fails."""
     with running(command, env=env, log=log) as process:
         finish(process, log=log, timeout_s=timeout_s)
 
 
 @contextlib.contextmanager
 def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A child whose whole group has ended when the block is left, by an exception or an interrupt too."""
+    """Runs a child in a block. Its whole group ends with the block, also after an exception or an interrupt."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -58,7 +59,7 @@ def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path)
 
 
 def finish(process: subprocess.Popen[bytes], *, log: Path, timeout_s: float) -> None:
-    """Wait for a child of `running`. Raises `LocalError` with the log's last lines if it fails or takes too long."""
+    """Waits for a child of `running`. Raises `CommandError` with the log's last lines if it fails or takes too long."""
     name = " ".join(str(part) for part in process.args[:2]).replace(f"{ROOT}/", "")  # type: ignore[index]
     try:
         status = process.wait(timeout_s)
@@ -69,7 +70,7 @@ def finish(process: subprocess.Popen[bytes], *, log: Path, timeout_s: float) -> 
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a child and its whole group. Nothing in it has anything to save, so it is not asked first."""
+    """Kills a child and its whole group. None of them has anything to save, so none is asked first."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(_GONE_WITHIN_S)
@@ -78,17 +79,17 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """The end of a log, indented, for an error message."""
+    """Returns the end of a log, indented, for an error message."""
     text = log.read_text(errors="replace").rstrip().splitlines()[-lines:]
     return "\n".join(f"  {line}" for line in text)
 
 
 def stop_on_signals() -> None:
-    """Make every polite way of ending us (SIGINT, SIGTERM, SIGHUP) an exception, so that cleaning up happens."""
+    """Turns SIGINT, SIGTERM and SIGHUP into an exception, so that everything is cleaned up."""
 
     def interrupt(number: int, _frame: object) -> None:
-        for ours in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ours, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the cleaning up
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the clean-up
         sys.exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -1,8 +1,8 @@
-"""`make sam-env`: the environment file for `sam local invoke`, so that a function in a container works on `make local`.
+"""`make sam-env`: writes the environment file with which `sam local invoke` runs a function against `make local`.
 
     python -m local.sam_env [HOST]
 
-HOST is what a container calls this machine: host.docker.internal unless told.
+HOST is the name of this machine inside a container; host.docker.internal by default.
 """
 
 from __future__ import annotations
@@ -10,28 +10,21 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import fields, replace
-from typing import Any
 from urllib.parse import urlsplit
 
 from lambdas.quiet_hours.settings import Settings
 
-from . import BUILD, ROOT, CommandError, deploy, server
+from . import BUILD, ROOT, CommandError, server
 from .aws import client
 from .command import run_command
-from .start import OUTPUTS
+from .deploy import OUTPUTS, deployed_settings, read_outputs
 
 FILE = BUILD / "sam-env.json"
 HOST = "host.docker.internal"
 
 
-def deployed_settings(lambda_client: Any, function_name: str) -> Settings:
-    """The settings that a function was deployed with, the names of queues and tables resolved."""
-    function = lambda_client.get_function_configuration(FunctionName=function_name)
-    return Settings.from_env(function["Environment"]["Variables"])
-
-
 def sam_environment(settings: Settings, endpoint: str) -> dict[str, dict[str, str]]:
-    """What `sam local invoke --env-vars` takes. `endpoint` is the embedded AWS as the function will reach it."""
+    """Returns what `sam local invoke --env-vars` reads. `endpoint` is the embedded AWS as the function reaches it."""
     there = urlsplit(endpoint)
     queue_urls = {
         field.name: urlsplit(getattr(settings, field.name))._replace(scheme=there.scheme, netloc=there.netloc).geturl()
@@ -42,16 +35,15 @@ def sam_environment(settings: Settings, endpoint: str) -> dict[str, dict[str, st
 
 
 def main() -> None:
-    """Write the file. Raises `LocalError` unless `make local` runs."""
-    found = server.running_in_background()
-    if found is None or not OUTPUTS.exists():
+    """Writes the file. Raises `CommandError` unless `make local` runs."""
+    background = server.running_in_background()
+    if background is None or not OUTPUTS.exists():
         raise CommandError("Nothing is running: `make local` starts it.")
-    port = found[1]
-    # Every function has the same settings; any of them will do.
-    function_name = deploy.read_outputs(OUTPUTS)["ProducerFunctionName"]
-    settings = deployed_settings(client(f"http://127.0.0.1:{port}", "lambda"), function_name)
+    # Every function has the same settings: any of them will do.
+    function_name = read_outputs(OUTPUTS)["ProducerFunctionName"]
+    settings = deployed_settings(client(background.endpoint, "lambda"), function_name)
     host = sys.argv[1] if len(sys.argv) > 1 else HOST
-    FILE.write_text(json.dumps(sam_environment(settings, f"http://{host}:{port}"), indent=2) + "\n")
+    FILE.write_text(json.dumps(sam_environment(settings, f"http://{host}:{background.port}"), indent=2) + "\n")
     print(f"Written: {FILE.relative_to(ROOT)}. docs/local.md says how to use it.")
 
 

@@ -1,4 +1,4 @@
-"""The embedded AWS as a process: ministack on one port of this machine, with a directory of its own."""
+"""Runs the embedded AWS: a ministack process on one port of this machine, with its own directory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from . import BUILD, ROOT, CommandError, processes
 from .aws import ACCESS_KEY, REGION
@@ -27,7 +28,7 @@ _LOCK = BUILD / "local" / "server.json"
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at the moment.
+    """Return a port of 127.0.0.1 on which nobody listens at the moment.
 
     It lies below the ports that systems give to outgoing connections, so that none of these takes it in the meantime.
     """
@@ -39,32 +40,32 @@ def free_port() -> int:
 
 
 def check_port_is_free(port: int) -> None:
-    """Raises `LocalError` if somebody listens on the port."""
+    """Raises `CommandError` if somebody listens on the port."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection's remains are no obstacle
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection in TIME_WAIT does not matter
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
             raise CommandError(
-                f"Port {port} of this machine is already in use: end what listens there, or take another with PORT="
+                f"Port {port} of this machine is already in use: end what listens there, or choose another with PORT="
                 f"{port + 1}."
             ) from None
 
 
 @dataclass(frozen=True)
 class Server:
-    """A ministack that ends with us."""
+    """A ministack that ends with this process."""
 
     endpoint: str
     process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """End it and every function that it runs."""
+        """Ends it and every function that it runs."""
         processes.end_group(self.process)
 
 
 def start(port: int, directory: Path) -> Server:
-    """Start an empty embedded AWS that ends with us. `directory` is emptied first. Raises `LocalError`."""
+    """Starts an empty embedded AWS that ends with this process. Empties `directory` first. Raises `CommandError`."""
     env, log = _prepare(port, directory)
     process = processes.start_tethered(_PYTHON, ["ministack"], env=env, log=log)
     server = Server(f"http://127.0.0.1:{port}", process)
@@ -77,10 +78,10 @@ def start(port: int, directory: Path) -> Server:
 
 
 def start_in_background(port: int) -> str:
-    """Start the one embedded AWS that outlives us, for `make local`, and return its endpoint. Raises `LocalError`.
+    """Starts the embedded AWS of `make local`, which outlives this process, and returns its endpoint.
 
-    It holds a lock on a file that names its process for as long as it lives: a stale file, or a process id that the
-    system has given to somebody else since, is never mistaken for it.
+    It locks a file that names its process for as long as it lives: a stale file, or a process id that the system has
+    given to another process since, is never mistaken for it. Raises `CommandError`.
     """
     env, log = _prepare(port, _LOCK.parent)
     with _LOCK.open("w") as lock, log.open("ab") as output:
@@ -104,33 +105,43 @@ def start_in_background(port: int) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def running_in_background() -> tuple[int, int] | None:
-    """The process id and the port of what `start_in_background` started, or None if it has ended."""
+class Background(NamedTuple):
+    """The embedded AWS of `make local`."""
+
+    process_id: int
+    port: int
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def running_in_background() -> Background | None:
+    """Returns what `start_in_background` has started, or None if nothing runs."""
     try:
         with _LOCK.open() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 state = json.load(lock)
-                return state["process"], state["port"]
+                return Background(state["process"], state["port"])
     except FileNotFoundError:
         pass
     return None
 
 
 def stop_in_background() -> int | None:
-    """End what `start_in_background` started; returns the port that it had, or None if nothing ran."""
-    found = running_in_background()
-    if found is None:
+    """Ends what `start_in_background` has started. Returns the port that it had, or None if nothing ran."""
+    background = running_in_background()
+    if background is None:
         return None
-    process_id, port = found
-    os.killpg(process_id, signal.SIGKILL)
+    os.killpg(background.process_id, signal.SIGKILL)
     for _ in range(100):
         if running_in_background() is None:
             break
         time.sleep(0.05)
     shutil.rmtree(_LOCK.parent, ignore_errors=True)
-    return port
+    return background.port
 
 
 def _prepare(port: int, directory: Path) -> tuple[dict[str, str], Path]:
@@ -144,7 +155,7 @@ def _prepare(port: int, directory: Path) -> tuple[dict[str, str], Path]:
 
 
 def _environment(port: int, scratch: Path) -> dict[str, str]:
-    """Nothing of the caller's but PATH: what ministack is given, it gives to the functions."""
+    """Takes only PATH from the caller's environment, because ministack passes its environment on to the functions."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
@@ -157,9 +168,9 @@ def _environment(port: int, scratch: Path) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         "LAMBDA_EXECUTOR": "local",
-        "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",  # it would tidy up containers that are not ours
+        "DOCKER_HOST": f"unix://{scratch}/no-docker.sock",  # it would remove containers of others
         "SFTP_ENABLED": "0",
-        "IOT_MTLS_ENABLED": "0",  # it would listen on a second, fixed port
+        "IOT_MTLS_ENABLED": "0",  # it would also listen on a fixed port
     }
 
 

@@ -1,4 +1,4 @@
-"""`make local`: the embedded AWS with the stack deployed, left running in the background."""
+"""`make local`: starts the embedded AWS, deploys the stack, and leaves it running in the background."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 from . import BUILD, ROOT, CommandError, deploy, server
 from .aws import shell_environment
 from .command import run_command
+from .deploy import OUTPUTS
 from .status import print_status
 
-OUTPUTS = BUILD / "outputs.json"
 ENVIRONMENT = BUILD / "local.env"
 
 _NEXT = """
@@ -32,20 +32,19 @@ make local-stop       ends it
 
 
 def main() -> None:
-    """Start the embedded AWS unless it runs, deploy the stack to it, and say what to try next."""
+    """Starts the embedded AWS unless it runs, deploys the stack to it, and says what to try next."""
     began = time.monotonic()
-    found = server.running_in_background()
-    if found:
-        port = found[1]
-        endpoint = f"http://127.0.0.1:{port}"
-        print(f"The embedded AWS already runs on port {port}: deploying the stack to it again.", flush=True)
+    background = server.running_in_background()
+    if background:
+        endpoint = background.endpoint
+        print(f"The embedded AWS already runs on port {background.port}: deploying the stack to it again.", flush=True)
     else:
         endpoint = server.start_in_background(requested_port() or server.DEFAULT_PORT)
         print(f"The embedded AWS runs on {endpoint}. Deploying the stack …", flush=True)
     try:
         outputs = deploy.deploy(endpoint, BUILD / "local" / "deploy", context())
     except BaseException:
-        if not found:
+        if not background:
             server.stop_in_background()
         raise
     OUTPUTS.write_bytes((BUILD / "local" / "deploy" / "outputs.json").read_bytes())
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def requested_port() -> int | None:
-    """The environment's PORT, if any. Raises `CommandError` for what is no port."""
+    """Returns the environment's PORT, if any. Raises `CommandError` if it is not a port."""
     port = os.environ.get("PORT", "")
     if not port:
         return None
@@ -70,7 +69,7 @@ def requested_port() -> int | None:
 
 
 def context() -> list[str]:
-    """The environment's CONTEXT, as arguments for the CDK."""
+    """Returns the environment's CONTEXT as arguments for the CDK."""
     return shlex.split(os.environ.get("CONTEXT", ""))
 
 

@@ -1,18 +1,19 @@
-"""`make local-status`: how deep every queue is. Also what the demo and `make local` show of them."""
+"""`make local-status`: shows how deep every queue is. The demo and `make local` show the same."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from . import BUILD, CommandError, deploy, server
+from . import CommandError, server
 from .aws import client
 from .command import run_command
+from .deploy import OUTPUTS, read_outputs
 
 QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 
 
 class Depth(NamedTuple):
-    """How many messages (bundles, not notifications) a queue holds: to be had now, being worked on, not yet due."""
+    """The number of messages (bundles, not notifications) on a queue: ready to receive, received, not yet due."""
 
     visible: int
     in_flight: int
@@ -24,7 +25,7 @@ class Depth(NamedTuple):
 
 
 def depth(sqs: Any, queue_url: str) -> Depth:
-    """A queue's depth as SQS reports it, which on AWS is approximate."""
+    """Returns a queue's depth as SQS reports it. On AWS it is approximate."""
     suffixes = ("", "NotVisible", "Delayed")
     names = [f"ApproximateNumberOfMessages{suffix}" for suffix in suffixes]
     attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
@@ -32,20 +33,20 @@ def depth(sqs: Any, queue_url: str) -> Depth:
 
 
 def print_status(endpoint: str, outputs: dict[str, str]) -> None:
-    """The table."""
+    """Prints the depths as a table."""
     sqs = client(endpoint, "sqs")
     print(f"{'queue':14}{'visible':>9}{'in flight':>11}{'delayed':>9}   (messages; a bundle is one)")
     for name in QUEUES:
-        visible, in_flight, delayed = depth(sqs, outputs[f"{name}QueueUrl"])
-        print(f"{name:14}{visible:>9}{in_flight:>11}{delayed:>9}")
+        found = depth(sqs, outputs[f"{name}QueueUrl"])
+        print(f"{name:14}{found.visible:>9}{found.in_flight:>11}{found.delayed:>9}")
 
 
 def main() -> None:
-    """Show what `make local` runs. Raises `LocalError` if it does not."""
-    found = server.running_in_background()
-    if found is None:
+    """Shows the queues of `make local`. Raises `CommandError` if it does not run."""
+    background = server.running_in_background()
+    if background is None:
         raise CommandError("Nothing is running: `make local` starts it.")
-    print_status(f"http://127.0.0.1:{found[1]}", deploy.read_outputs(BUILD / "outputs.json"))
+    print_status(background.endpoint, read_outputs(OUTPUTS))
 
 
 if __name__ == "__main__":

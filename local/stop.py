@@ -1,14 +1,15 @@
-"""`make local-stop`: end what `make local` started, and nothing else."""
+"""`make local-stop`: ends what `make local` has started, and nothing else."""
 
 from __future__ import annotations
 
 from . import server
 from .command import run_command
-from .start import ENVIRONMENT, OUTPUTS
+from .deploy import OUTPUTS
+from .start import ENVIRONMENT
 
 
 def main() -> None:
-    """End it, and remove the files that point at it."""
+    """Ends the embedded AWS, and removes the files that point at it."""
     port = server.stop_in_background()
     for path in (OUTPUTS, ENVIRONMENT):
         path.unlink(missing_ok=True)

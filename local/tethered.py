@@ -1,9 +1,9 @@
-"""Run a module as the leader of its process group, and end the group as soon as the starter is gone.
+"""Runs a module as the leader of its process group, and ends the group as soon as its starter has ended.
 
     python -P local/tethered.py MODULE [ARGUMENT …]
 
-The starter keeps the other end of our standard input open for as long as it lives. However it ends, SIGKILL
-included, the pipe closes with it, so that nothing stays behind.
+The starter holds the other end of this process's standard input for as long as it lives. However the starter ends,
+even by SIGKILL, the pipe closes, so that nothing is left running.
 """
 
 import os
@@ -14,7 +14,7 @@ import threading
 
 
 def _end_with_starter() -> None:
-    while os.read(0, 1024):  # nothing is ever written: this returns when the pipe closes
+    while os.read(0, 1024):  # nothing is ever written: the read returns when the pipe closes
         pass
     os.killpg(0, signal.SIGKILL)
 

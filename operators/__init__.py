@@ -1,1 +1,1 @@
-"""What operators run, on the embedded AWS and on a real account alike."""
+"""The commands of operators. The same code works on the embedded AWS and on a real account."""

@@ -1,8 +1,8 @@
-"""Consents in bulk: `python -m operators.consents import FILE | export FILE | due --before DATE`.
+"""Imports, exports and lists consents: `python -m operators.consents import FILE | export FILE | due --before DATE`.
 
-By default on what `make local` runs; with OUTPUTS=(a CDK outputs file) in the account that the environment's
-credentials are for. An import may be run again, or go on where it was stopped: what stands already is not written
-again, and an older statement never undoes a newer one.
+By default it works on what `make local` runs; with OUTPUTS=(a CDK outputs file) it works in the account of the
+environment's credentials. An import may be run again, or go on where it was stopped: it does not write again what is
+already stored, and an older statement never undoes a newer one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 from zoneinfo import ZoneInfo
 
 from botocore.exceptions import ClientError
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from lambdas.quiet_hours.consents.record import Record, amended
 from lambdas.quiet_hours.consents.statement import due_fault
@@ -33,7 +33,7 @@ from lambdas.quiet_hours.stores.clients import error_code
 from lambdas.quiet_hours.stores.consents import CHANGES_MAX, Change, due, read_records, write
 from local import CommandError
 from local.command import run_command
-from local.sam_env import deployed_settings
+from local.deploy import deployed_settings
 
 from .consent_csv import Row, WrongRow, read_rows, write_rows
 from .target import target
@@ -43,33 +43,43 @@ WINDOW_ROWS = AT_ONCE * CHANGES_MAX
 TRIES = 8
 DUE_PAGE = 1000
 SHOWN_MAX = 20
+ROWS_AN_UPDATE = 5000
 THROTTLED = ("TransactionCanceledException", "ThrottlingException", "ProvisionedThroughputExceededException")
 
 
+class Applied(NamedTuple):
+    """The result of some rows: how many of each kind, and the rows that were refused."""
+
+    counts: Counter[str]
+    refused: list[WrongRow]
+
+
 @dataclass(frozen=True)
-class Registry:
-    """The two tables, and the zone whose calendar dates are counted by."""
+class ConsentTables:
+    """The consent table and its history. `zone`: the time zone of their calendar dates."""
 
     dynamodb: Any
     table: str
     history_table: str
     zone: tzinfo
 
-    def take(self, rows: Sequence[Row], now: datetime) -> tuple[Counter[str], list[WrongRow]]:
-        """Let up to `CHANGES_MAX` rows of different recipients count. Raises what the client raises in the end."""
+    def apply(self, rows: Sequence[Row], now: datetime) -> Applied:
+        """Applies up to `CHANGES_MAX` rows of different recipients. Tries again while DynamoDB is busy, and while
+        others change the same consents. Raises what the client raises in the end, or `CommandError`."""
         for attempt in range(TRIES):
             if attempt:
                 time.sleep(min(5.0, 0.05 * 2**attempt))
             with suppress(ConsentUnavailable):
                 try:
-                    if taken := self._try(rows, now):
-                        return taken
+                    if applied := self._apply_once(rows, now):
+                        return applied
                 except ClientError as error:
                     if error_code(error) not in THROTTLED or attempt == TRIES - 1:
                         raise
         raise CommandError(f"Others keep changing the consents of the rows from line {rows[0].line} on: try again.")
 
-    def _try(self, rows: Sequence[Row], now: datetime) -> tuple[Counter[str], list[WrongRow]] | None:
+    def _apply_once(self, rows: Sequence[Row], now: datetime) -> Applied | None:
+        """None if somebody else has changed one of the consents since it was read: nothing is written then."""
         known = read_records(self.dynamodb, self.table, [row.recipient_id for row in rows])
         changes, refused = [], []
         for row in rows:
@@ -84,39 +94,42 @@ class Registry:
         if changes and not write(self.dynamodb, self.table, self.history_table, changes, now):
             return None
         unchanged = len(rows) - len(changes) - len(refused)
-        return Counter(written=len(changes), unchanged=unchanged, older=len(refused)), refused
+        return Applied(Counter(written=len(changes), unchanged=unchanged, older=len(refused)), refused)
+
+
+# --- import
 
 
 @dataclass
 class Imported:
-    """What came of an import so far. `line`: every row before it is done."""
+    """The progress of an import. `line`: every row before it is done."""
 
     counts: Counter[str] = field(default_factory=Counter)
     line: int = 1
 
 
 def import_rows(
-    rows: Iterable[Row | WrongRow], registry: Registry | None, now: datetime, done: Imported
+    rows: Iterable[Row | WrongRow], tables: ConsentTables | None, now: datetime, done: Imported
 ) -> Iterator[WrongRow]:
-    """Let rows count, some at once, in the order of the file for each recipient. Yields those that do not, and keeps
-    `done` up to date. Without a registry they are only checked."""
+    """Applies rows, many at once, but in the order of the file for each recipient. Keeps `done` up to date, and yields
+    the rows that are not applied. Without tables it only checks them."""
     for window in _windows(rows):
         right = [row for row in window if isinstance(row, Row)]
         wrong = [row for row in window if isinstance(row, WrongRow)]
         done.counts["wrong"] += len(wrong)
-        if registry is None:
+        if tables is None:
             done.counts["right"] += len(right)
         else:
             parts = [right[start : start + CHANGES_MAX] for start in range(0, len(right), CHANGES_MAX)]
-            for counts, refused in in_threads(lambda part: registry.take(part, now), parts, AT_ONCE):
-                done.counts += counts
-                wrong += refused
+            for applied in in_threads(lambda part: tables.apply(part, now), parts, AT_ONCE):
+                done.counts += applied.counts
+                wrong += applied.refused
         done.line = window[-1].line + 1
         yield from sorted(wrong, key=lambda row: row.line)
 
 
 def _windows(rows: Iterable[Row | WrongRow]) -> Iterator[list[Row | WrongRow]]:
-    """Rows that can be taken at once: no recipient twice."""
+    """Groups rows that can be applied at once: no recipient twice."""
     window: list[Row | WrongRow] = []
     recipients: set[str] = set()
     for row in rows:
@@ -130,22 +143,22 @@ def _windows(rows: Iterable[Row | WrongRow]) -> Iterator[list[Row | WrongRow]]:
         yield window
 
 
-def import_file(path: Path, registry: Registry | None, now: datetime, from_line: int, progress: Progress) -> Imported:
-    """Import a file; what is wrong is written beside it, by line. Raises `LocalError` that says where to go on."""
+def import_file(
+    path: Path, tables: ConsentTables | None, now: datetime, from_line: int, progress: Progress
+) -> Imported:
+    """Imports a file, and lists by line beside it what is wrong. Raises `CommandError`, which says where to go on."""
     done = Imported(line=from_line)
     rejected = path.with_name(path.name + ".rejected.csv")
     try:
-        task = progress.add_task("checked" if registry is None else "imported", total=path.stat().st_size)
+        task = progress.add_task("checked" if tables is None else "imported", total=path.stat().st_size)
         with path.open("rb") as file, rejected.open("w", encoding="utf-8", newline="") as out:
+            rows = _with_progress(read_rows(file, now, from_line), file, progress, task)
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(("line", "errors"))
-            read = {"bytes": 0}
-            rows = read_rows(file, now, from_line, lambda bytes_read: read.update(bytes=bytes_read))
-            for number, row in enumerate(import_rows(_told(rows, read, progress, task), registry, now, done)):
+            for number, row in enumerate(import_rows(rows, tables, now, done)):
                 writer.writerow((row.line, "; ".join(row.errors)))
                 if number < SHOWN_MAX:
                     progress.console.print(f"line {row.line}: {'; '.join(row.errors)}", markup=False, highlight=False)
-            progress.update(task, completed=read["bytes"])
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror}.") from None
     except ClientError as error:
@@ -158,81 +171,99 @@ def import_file(path: Path, registry: Registry | None, now: datetime, from_line:
     return done
 
 
-def _told(rows: Iterable[Any], read: dict[str, int], progress: Progress, task: Any) -> Iterator[Any]:
+def _with_progress(
+    rows: Iterable[Row | WrongRow], file: BinaryIO, progress: Progress, task: TaskID
+) -> Iterator[Row | WrongRow]:
+    """The same rows; shows now and then how many bytes of the file have been read."""
     for number, row in enumerate(rows):
-        if number % 5000 == 0:
-            progress.update(task, completed=read["bytes"])
+        if number % ROWS_AN_UPDATE == 0:
+            progress.update(task, completed=file.tell())
         yield row
+    progress.update(task, completed=file.tell())
+
+
+# --- export and due
 
 
 def records(dynamodb: Any, table: str) -> Iterator[Record]:
-    """Every record of the table, page by page."""
+    """Yields every record of the table, page by page."""
     for page in dynamodb.get_paginator("scan").paginate(TableName=table):
         yield from map(Record.from_item, page["Items"])
 
 
-def _print_due(registry: Registry, before: date) -> None:
+def _export(path: Path, tables: ConsentTables, progress: Progress) -> None:
+    about = tables.dynamodb.describe_table(TableName=tables.table)["Table"].get("ItemCount") or None
+    task = progress.add_task("exported", total=about)
+    unfinished = path.with_name(path.name + ".part")
+    with unfinished.open("w", encoding="utf-8", newline="") as file:
+        number = write_rows(file, progress.track(records(tables.dynamodb, tables.table), task_id=task))
+    unfinished.replace(path)
+    print(f"{number} consents are in {path}.")
+
+
+def _print_due(tables: ConsentTables, before: date) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(("recipient_id", "renotify_due"))
     after = None
     while True:
-        page, after = due(registry.dynamodb, registry.table, before, DUE_PAGE, after)
+        page, after = due(tables.dynamodb, tables.table, before, DUE_PAGE, after)
         writer.writerows((each["recipient_id"], each["renotify_due"]) for each in page)
         if after is None:
             return
 
 
-def _export(path: Path, registry: Registry, progress: Progress) -> None:
-    about = registry.dynamodb.describe_table(TableName=registry.table)["Table"].get("ItemCount") or None
-    task = progress.add_task("exported", total=about)
-    unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
-        number = write_rows(file, progress.track(records(registry.dynamodb, registry.table), task_id=task))
-    unfinished.replace(path)
-    print(f"{number} consents are in {path}.")
+# --- the command
 
 
-def _connected() -> Registry:
+def _connected() -> ConsentTables:
     client, outputs = target()
     settings = deployed_settings(client("lambda"), outputs["RegistrarFunctionName"])
     zone = ZoneInfo(settings.timezone)
-    return Registry(client("dynamodb"), settings.consent_table, settings.consent_history_table, zone)
+    return ConsentTables(client("dynamodb"), settings.consent_table, settings.consent_history_table, zone)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m operators.consents", description="Consents in bulk.")
+    parser = argparse.ArgumentParser(
+        prog="python -m operators.consents", description="Import, export and list the consents of a deployment."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    importing = commands.add_parser("import", help="let what a CSV file says count")
+    importing = commands.add_parser("import", help="import consents from a CSV file")
     importing.add_argument("file", type=Path)
-    importing.add_argument("--check", action="store_true", help="only check the file, which needs no deployment")
-    importing.add_argument("--from-line", type=int, default=1, help="go on where an import was stopped")
-    commands.add_parser("export", help="write every consent into a CSV file").add_argument("file", type=Path)
-    listing = commands.add_parser("due", help="who must be notified again, as CSV")
+    importing.add_argument("--check", action="store_true", help="only check the file; this needs no deployment")
+    importing.add_argument(
+        "--from-line", type=int, default=1, metavar="LINE", help="skip the rows before this line, to go on after a stop"
+    )
+    commands.add_parser("export", help="export every consent to a CSV file").add_argument("file", type=Path)
+    listing = commands.add_parser("due", help="list as CSV the recipients who must be notified again before a date")
     listing.add_argument("--before", required=True, metavar="DATE")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Do what the command line says. Raises `LocalError` with what went wrong."""
+    """Runs the command. Raises `CommandError`, which says what went wrong."""
     arguments, now = _arguments(), datetime.now(UTC)
-    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        if arguments.command == "due":
-            if fault := due_fault(arguments.before, now):
-                raise CommandError(f"--before {fault}.")
-            _print_due(_connected(), date.fromisoformat(arguments.before))
-        elif arguments.command == "export":
-            _export(arguments.file, _connected(), progress)
-        else:
-            registry = None if arguments.check else _connected()
-            done = import_file(arguments.file, registry, now, arguments.from_line, progress)
-    if arguments.command == "import":
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        said = ", ".join(f"{number} {word}" for word, number in sorted(done.counts.items()))
-        print(f"{said or 'no rows'}. Peak memory {peak_mb} MB.")
-        if done.counts["wrong"] + done.counts["older"]:
-            raise CommandError(f"What did not count is listed by line in {arguments.file}.rejected.csv.")
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        match arguments.command:
+            case "due":
+                if fault := due_fault(arguments.before, now):
+                    raise CommandError(f"--before {fault}.")
+                _print_due(_connected(), date.fromisoformat(arguments.before))
+            case "export":
+                _export(arguments.file, _connected(), progress)
+            case "import":
+                tables = None if arguments.check else _connected()
+                done = import_file(arguments.file, tables, now, arguments.from_line, progress)
+    if arguments.command == "import":  # outside of the block, which draws the progress until its end
+        _print_imported(arguments.file, done)
+
+
+def _print_imported(path: Path, done: Imported) -> None:
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    said = ", ".join(f"{number} {word}" for word, number in sorted(done.counts.items()))
+    print(f"{said or 'no rows'}. Peak memory {peak_mb} MB.")
+    if done.counts["wrong"] + done.counts["older"]:
+        raise CommandError(f"The rows that were not imported are listed by line in {path}.rejected.csv.")
 
 
 if __name__ == "__main__":

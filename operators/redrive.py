@@ -1,9 +1,9 @@
-"""`make redrive`: put what is on dead-letter back on the notification queue, so that it is judged anew.
+"""`make redrive`: moves messages from dead-letter to the notification queue, where they are judged again.
 
-Each message is received, sent with the same body and attributes, and only then deleted. By default that happens on
-what `make local` runs; with OUTPUTS=(a CDK outputs file) it happens in the account that the environment's credentials
-are for. A notification whose outcome is unknown may have been delivered already: it stays, unless RESEND_UNKNOWN=1
-says that it may be sent again.
+Each message is received, sent with the same body and attributes, and only then deleted. By default this happens on
+what `make local` runs; with OUTPUTS=(a CDK outputs file) it happens in the account of the environment's credentials. A
+notification whose outcome is unknown may have been delivered already: it stays, unless RESEND_UNKNOWN=1 says that it
+may be sent again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNKNOWN = "unknown_outcome:"
 
 
 class Redriven(NamedTuple):
-    """How many messages went back, and how many stay: of unknown outcome, or not taken by SQS."""
+    """The numbers of messages: moved, left for their unknown outcome, and not taken by SQS."""
 
     moved: int
     unknown: int
@@ -35,12 +35,12 @@ class Redriven(NamedTuple):
 
 
 def redrive(sqs: Any, outputs: dict[str, str], ledger: Ledger | None, messages_max: int = MESSAGES_MAX) -> Redriven:
-    """Move all that is on dead-letter now. With a `ledger`, unknown outcomes are reopened first.
+    """Moves every message that is on dead-letter now. With a `ledger`, unknown outcomes are reopened first.
 
-    What comes back to dead-letter meanwhile stays: what is wrong with it has not changed since it was moved.
+    A message that comes back to dead-letter meanwhile stays: its fault is still there.
     """
-    source, target = outputs["DeadLetterQueueUrl"], outputs["NotificationQueueUrl"]
-    stay: dict[str, bool] = {}  # by message id: whether it stays because its outcome is unknown
+    source, destination = outputs["DeadLetterQueueUrl"], outputs["NotificationQueueUrl"]
+    stay: dict[str, bool] = {}  # by message id; true if it stays because its outcome is unknown
     moved = fruitless = 0
     started_ms = int(time.time() * 1000)
     while fruitless < FRUITLESS_RECEIVES and moved + len(stay) < messages_max:
@@ -58,7 +58,7 @@ def redrive(sqs: Any, outputs: dict[str, str], ledger: Ledger | None, messages_m
         ]
         fruitless = 0 if received else fruitless + 1
         going = [message for message in received if _may_go(message, ledger)]
-        taken = _send(sqs, target, going)
+        taken = _send(sqs, destination, going)
         _delete(sqs, source, taken)
         moved += len(taken)
         stay |= {message["MessageId"]: message not in going for message in received if message not in taken}
@@ -77,7 +77,7 @@ def _may_go(message: dict[str, Any], ledger: Ledger | None) -> bool:
 
 
 def _send(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Send one by one, since a dead letter may be as large as a whole batch; returns those that SQS took."""
+    """Sends one by one, because a dead letter may be as large as a whole batch. Returns the messages that SQS took."""
     taken = []
     for message in messages:
         try:
@@ -90,7 +90,7 @@ def _send(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> list[dict
                     if "StringValue" in value
                 },
             )
-        except sqs.exceptions.ClientError as error:  # too large for that queue, for one: it stays where it is
+        except sqs.exceptions.ClientError as error:  # for example too large for that queue: the message stays
             print(f"{message['MessageId']} stays: {error}")
         else:
             taken.append(message)
@@ -100,23 +100,23 @@ def _send(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> list[dict
 def _delete(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> None:
     if messages:
         entries = [{"Id": str(i), "ReceiptHandle": message["ReceiptHandle"]} for i, message in enumerate(messages)]
-        # What is not deleted comes again, and a second redrive of it is absorbed.
+        # A message that is not deleted comes again: its second redrive is absorbed.
         sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
 
 
 def main() -> None:
-    """Redrive where the environment says. Raises `LocalError` if there is nothing to redrive from."""
+    """Redrives the deployment that the environment names. Raises `CommandError` if there is none."""
     client, outputs = target()
     sqs, dynamodb = client("sqs"), client("dynamodb")
     resend = os.environ.get("RESEND_UNKNOWN") == "1"
     owner = f"redrive-{time.time_ns()}"
     ledger = Ledger(dynamodb, outputs["LedgerTableName"], owner, timedelta(minutes=2)) if resend else None
     done = redrive(sqs, outputs, ledger)
-    print(f"{done.moved} messages went from dead-letter to notification.")
+    print(f"{done.moved} messages were moved from dead-letter to notification.")
     if done.unknown:
-        print(f"{done.unknown} stay, since their outcome is unknown: RESEND_UNKNOWN=1 sends them again.")
+        print(f"{done.unknown} stay because their outcome is unknown: RESEND_UNKNOWN=1 sends them again.")
     if done.failed:
-        raise CommandError(f"{done.failed} stay, since SQS did not take them.")
+        raise CommandError(f"{done.failed} stay because SQS did not take them.")
 
 
 if __name__ == "__main__":

@@ -24,11 +24,12 @@ from lambdas.quiet_hours.consents.statement import Statement
 from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import StatementRefused
 from lambdas.quiet_hours.notification.fields import is_id, time_fault
-from lambdas.quiet_hours.stores.consents import BATCH_KEYS_MAX, ROUNDS_MAX, put_record, read_records
-from lambdas.quiet_hours.stores.ledger import Entry, ended
+from lambdas.quiet_hours.stores.consents import ROUNDS_MAX, put_record, read_records
+from lambdas.quiet_hours.stores.entries import Entry, ended
+from lambdas.quiet_hours.stores.unprocessed import BATCH_KEYS_MAX
 from local import CommandError
 from local.command import run_command
-from local.sam_env import deployed_settings
+from local.deploy import deployed_settings
 
 from .target import target
 

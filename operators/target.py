@@ -1,4 +1,4 @@
-"""Which deployment a command works on: the one that OUTPUTS= names, in an account, or what `make local` runs."""
+"""Finds the deployment that a command works on: in an account, or what `make local` runs."""
 
 from __future__ import annotations
 
@@ -6,20 +6,30 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
 
-from local import BUILD, CommandError, deploy, server
+from local import CommandError, deploy, server
 from local.aws import client
 
 
-def target() -> tuple[Callable[[str], Any], dict[str, str]]:
-    """What makes a client of a service, and the deployment's outputs. Raises `LocalError` if there is none."""
+class Target(NamedTuple):
+    """A deployment. `client` makes a boto3 client of a service there; `outputs` are those of the stack."""
+
+    client: Callable[[str], Any]
+    outputs: dict[str, str]
+
+
+def target() -> Target:
+    """Returns the deployment of the CDK outputs file that OUTPUTS= names, or what `make local` runs.
+
+    Raises `CommandError` if there is neither.
+    """
     if path := os.environ.get("OUTPUTS"):
         config = Config(retries={"mode": "adaptive", "total_max_attempts": 10}, max_pool_connections=32)
-        return partial(boto3.client, config=config), deploy.read_outputs(Path(path))
-    if found := server.running_in_background():
-        return partial(client, f"http://127.0.0.1:{found[1]}"), deploy.read_outputs(BUILD / "outputs.json")
+        return Target(partial(boto3.client, config=config), deploy.read_outputs(Path(path)))
+    if background := server.running_in_background():
+        return Target(partial(client, background.endpoint), deploy.read_outputs(deploy.OUTPUTS))
     raise CommandError("Nothing is running (`make local` starts it), and OUTPUTS= names no deployment's outputs file.")

@@ -1,1 +1,1 @@
-"""Generators of files that the repository keeps: the OpenAPI document, the sample events."""
+"""Generators of files in the repository: the OpenAPI document and the sample events."""

@@ -1,7 +1,7 @@
-"""`make events`: what AWS hands to each function, one file each in events/, for `sam local invoke` and for the tests.
+"""`make events`: writes sample events of AWS for each function into events/, for `sam local invoke` and for the tests.
 
-What stands in them is made by the project's own functions, so that the files change when its formats do. Nothing in
-them is random, and nothing in them ever expires.
+The project's own functions make the contents, so that the files change with its formats. Nothing in them is random, and
+nothing in them expires.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from local.deploy import STACK
 EVENTS = ROOT / "events"
 
 EVENING = datetime(2099, 11, 11, 12, 3, tzinfo=UTC)
-"""21:03 in Seoul, when the notifications were accepted. So far ahead that the worker never finds them expired."""
+"""21:03 in Seoul: the notifications are accepted. The year is so far ahead that the worker never finds them expired."""
 
 MORNING = datetime(2099, 11, 11, 23, 0, 4, tzinfo=UTC)
-"""08:00:04 in Seoul, when they were released."""
+"""08:00:04 in Seoul: they are released."""
 
 ORDER_PAID: dict[str, Any] = {
     "id": "order-20991111-0001:paid",
@@ -53,7 +53,7 @@ NO_CATEGORY: dict[str, Any] = {
     "address": "user-7",
     "content": {"template": "restock", "variables": {"item": "울 머플러", "left": 3}},
 }
-"""As a service sends it that knows nothing but SQS: without an id, and without a category, which is advertising."""
+"""From a service that knows only SQS: it has no id, and no category, which means advertising."""
 COUPON: dict[str, Any] = {
     "id": "coupon-20991111:shop-app",
     "category": "advertising",
@@ -72,7 +72,7 @@ UNREADABLE = '{"channel": "log", "address": "user-42", "content": {"body": "여�
 
 
 def events() -> dict[str, Any]:
-    """Every event by the name of its file: the function, then what comes."""
+    """Returns every event by the name of its file: the function, then the kind of event."""
     request = {"notifications": [ORDER_PAID, NIGHT_SALE, NO_CATEGORY, UNKNOWN_CHANNEL]}
     bundle = pack(accepted(ORDER_PAID, NIGHT_SALE))
     plain = Message(to_text(NO_CATEGORY), attributes={"trace-id": "1-67891233-abcdef012345678912345678"})
@@ -96,23 +96,23 @@ def events() -> dict[str, Any]:
 
 
 def file_text(event: object) -> str:
-    """An event as it stands in its file."""
+    """Returns the text of an event's file."""
     return json.dumps(event, ensure_ascii=False, indent=2) + "\n"
 
 
 def accepted(*candidates: dict[str, Any]) -> list[Item]:
-    """Notifications as the producer puts them on a queue."""
+    """Returns notifications as the producer puts them on a queue."""
     notifications = [accept(candidate, default_id=_id(to_text(candidate)), now=EVENING)[0] for candidate in candidates]
     return [Item(notification, to_text(notification)) for notification in notifications]
 
 
 def sqs_event(queue: str, messages: Iterable[Message], sent_at: datetime) -> dict[str, Any]:
-    """What an event source mapping hands over: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
+    """Returns the event of an event source mapping: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
     return {"Records": [_sqs_record(queue, message, sent_at) for message in messages]}
 
 
 def _sqs_record(queue: str, message: Message, sent_at: datetime) -> dict[str, Any]:
-    sent_ms = round(sent_at.timestamp() * 1000) + 40  # what was accepted at an instant is on the queue a little later
+    sent_ms = round(sent_at.timestamp() * 1000) + 40  # a notification reaches the queue a little after its acceptance
     return {
         "messageId": _id(f"{queue} {message.body}"),
         "receiptHandle": f"AQEB-{_id(f'receipt {queue} {message.body}')}",
@@ -135,7 +135,7 @@ def _sqs_record(queue: str, message: Message, sent_at: datetime) -> dict[str, An
 
 
 def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVENING, **fields: Any) -> dict[str, Any]:
-    """An event as EventBridge passes it on. `fields` are put over the usual ones."""
+    """Returns an event as EventBridge delivers it. `fields` replace the usual ones."""
     return {
         "version": "0",
         "id": _id(f"{detail_type} {source} {at.isoformat()}"),
@@ -151,7 +151,7 @@ def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVEN
 
 
 def _upload(key: str) -> dict[str, Any]:
-    """What S3 tells: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
+    """Returns an event notification of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
     bucket = f"{STACK.lower()}-campaigns-{ACCOUNT}-{REGION}"
     uploaded = {"key": quote_plus(key, safe="/"), "size": 84, "eTag": "d41d8cd98f00b204e9800998ecf8427e"}
     record = {
@@ -178,7 +178,7 @@ def _upload(key: str) -> dict[str, Any]:
 
 
 def _alarm() -> dict[str, Any]:
-    """What an alarm publishes when it goes off."""
+    """Returns the message of an alarm."""
     name = f"{STACK}-DeadLetterNotEmpty"
     return {
         "AlarmName": name,
@@ -195,7 +195,7 @@ def _alarm() -> dict[str, Any]:
 
 
 def _sns_event(message: str) -> dict[str, Any]:
-    """How SNS invokes a function: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
+    """Returns the event with which SNS invokes a function: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-Alerts"
     record = {
         "EventVersion": "1.0",
@@ -215,7 +215,7 @@ def _sns_event(message: str) -> dict[str, Any]:
 
 
 def _end_of_quiet_hours() -> dict[str, Any]:
-    """EventBridge Scheduler sends this where a schedule has no input; its `detail` is text."""
+    """Returns the event of an EventBridge Scheduler schedule without input; its `detail` is text."""
     schedule = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{STACK}-EndOfQuietHours"
     return bus_event("Scheduled Event", "aws.scheduler", "{}", MORNING, resources=[schedule])
 
@@ -226,7 +226,7 @@ def _every_minute() -> dict[str, Any]:
 
 
 def url_event(method: str, path: str, body: str = "") -> dict[str, Any]:
-    """A signed request to a Function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
+    """Returns a signed request to a Function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
     url_id = "abcdefghijklmnopqrstuvwxyz012345"
     host = f"{url_id}.lambda-url.{REGION}.on.aws"
     return {
@@ -278,12 +278,12 @@ def url_event(method: str, path: str, body: str = "") -> dict[str, Any]:
 
 
 def _id(of: str) -> str:
-    """An id as AWS makes them, always the same one for the same thing."""
+    """Returns an id in the form of AWS's, always the same one for the same input."""
     return str(uuid5(NAMESPACE_URL, of))
 
 
 def main() -> None:
-    """Write every file, and remove what is no longer made."""
+    """Writes every file, and removes those that are no longer made."""
     EVENTS.mkdir(exist_ok=True)
     made = {EVENTS / f"{name}.json": file_text(event) for name, event in events().items()}
     for path in set(EVENTS.glob("*.json")) - made.keys():

@@ -1,6 +1,6 @@
-"""`make openapi`: what both Function URLs take and answer, as an OpenAPI document, from the tables that validate.
+"""`make openapi`: writes docs/openapi.json, which describes both Function URLs, from the tables that validate requests.
 
-python -m tools.openapi        writes docs/openapi.json
+python -m tools.openapi
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FILE = ROOT / "docs" / "openapi.json"
 
 Schema = dict[str, Any]
 
-# The characters that `field_checks.text_check` refuses; surrogates cannot stand in JSON's UTF-8 anyway.
+# Excludes what `field_checks.text_check` refuses; surrogates cannot stand in JSON's UTF-8 anyway.
 SENDABLE = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufffe\uffff]*$"
 
 
 def document() -> Schema:
-    """The whole document."""
+    """Returns the whole document."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -46,26 +46,26 @@ def document() -> Schema:
 
 def _notifications() -> Schema:
     id = _path_parameter("id", _ref("Id"))
-    not_now = _answer("The tables do not answer: ask again", _ref("Errors"))
+    not_now = _answer("A table does not answer: try again", _ref("Errors"))
     paths = {
         "/notifications": {
             "post": _operation(
-                "Accept one notification or many; each is answered by itself",
+                "Accept one notification or many; the answer says the result of each",
                 {
-                    "202": _answer("Some were accepted", _ref("Accepted")),
+                    "202": _answer("At least one was accepted", _ref("Accepted")),
                     "400": _answer("None was valid", _ref("Accepted")),
-                    "503": _answer("SQS took none: send them again with the same ids", _ref("Accepted")),
+                    "503": _answer("SQS accepted none: send them again with the same ids", _ref("Accepted")),
                 },
                 body={"anyOf": [_ref("Notification"), _ref("Notifications")]},
             )
         },
         "/notifications/cancel": {
             "post": _operation(
-                "Take back some by their ids, or what is held of one source",
+                "Cancel notifications by their ids, or everything that is held for one source",
                 {
-                    "200": _answer("What came of each", _ref("Cancellations")),
+                    "200": _answer("The outcome of each", _ref("Cancellations")),
                     "400": _wrong(),
-                    "409": _answer("What is held is not recorded (recordHeld)", _ref("Errors")),
+                    "409": _answer("The deployment does not record what is held (recordHeld)", _ref("Errors")),
                     "503": not_now,
                 },
                 body=_ref("Cancel"),
@@ -74,21 +74,21 @@ def _notifications() -> Schema:
         "/notifications/{id}": {
             "parameters": [id],
             "get": _operation(
-                "What is known of one, and why it is so",
+                "Get the state of a notification, and the reason for it",
                 {
                     "200": _answer("Its state", _ref("State")),
                     "400": _wrong(),
-                    "404": _answer("Nothing is recorded of it", _ref("State")),
+                    "404": _answer("Nothing is recorded for this id", _ref("State")),
                     "503": not_now,
                 },
             ),
             "delete": _operation(
-                "Take one back",
+                "Cancel a notification",
                 {
-                    "200": _answer("Cancelled: no provider will get it", _ref("Cancellation")),
+                    "200": _answer("Cancelled: it will not be sent", _ref("Cancellation")),
                     "400": _wrong(),
-                    "409": _answer("Too late, or it has ended", _ref("Cancellation")),
-                    "503": _answer("The ledger does not answer: ask again", _ref("Cancellation")),
+                    "409": _answer("Too late: it is being sent, or it has ended", _ref("Cancellation")),
+                    "503": _answer("The ledger does not answer: try again", _ref("Cancellation")),
                 },
             ),
         },
@@ -98,18 +98,18 @@ def _notifications() -> Schema:
 
 def _consents() -> Schema:
     recipient = _path_parameter("recipient_id", _ref("RecipientId"))
-    not_now = _answer("The table does not answer: ask again", _ref("Errors"))
+    not_now = _answer("The table does not answer: try again", _ref("Errors"))
     changed = {
         "200": _answer("The consent as it stands now", _ref("Consent")),
         "400": _wrong(),
-        "409": _answer("What was said later stands", _ref("Errors")),
+        "409": _answer("A newer statement stands", _ref("Errors")),
         "503": not_now,
     }
     paths = {
         "/consents": {
             "get": _operation(
-                "Who must be notified again before a day, the longest overdue first",
-                {"200": _answer("Up to a thousand of them", _ref("Due")), "400": _wrong(), "503": not_now},
+                "List the recipients who must be notified again before a date, the longest overdue first",
+                {"200": _answer("Up to a thousand recipients", _ref("Due")), "400": _wrong(), "503": not_now},
                 parameters=[
                     {
                         "name": "due_before",
@@ -118,15 +118,20 @@ def _consents() -> Schema:
                         "schema": _ref("Date"),
                         "description": f"At most {statement.DUE_YEARS_AHEAD_MAX} years ahead",
                     },
-                    {"name": "after", "in": "query", "schema": {"type": "string"}, "description": "An answer's `next`"},
+                    {
+                        "name": "after",
+                        "in": "query",
+                        "schema": {"type": "string"},
+                        "description": "`next` of an earlier answer",
+                    },
                 ],
             )
         },
         "/consents/{recipient_id}": {
             "parameters": [recipient],
-            "put": _operation("Say what a recipient consents to", changed, body=_ref("Statement")),
+            "put": _operation("State what a recipient consents to", changed, body=_ref("Statement")),
             "get": _operation(
-                "What a recipient consents to, with the newest changes",
+                "Get what a recipient consents to, with the newest changes",
                 {
                     "200": _answer("The consent and its history", _ref("ConsentWithHistory")),
                     "400": _wrong(),
@@ -137,19 +142,28 @@ def _consents() -> Schema:
         },
         "/consents/{recipient_id}/renotified": {
             "parameters": [recipient],
-            "post": _operation("Say that a recipient was notified again", changed, body=_ref("Renotification")),
+            "post": _operation("State that a recipient was notified again", changed, body=_ref("Renotification")),
         },
     }
     return _served_by("registrar", paths)
 
 
 def _schemas() -> Schema:
+    return _basic_schemas() | _notification_schemas() | _consent_schemas()
+
+
+def _basic_schemas() -> Schema:
     return {
         "Id": {"type": "string", "pattern": f"^{field_checks._ID.pattern}$", "maxLength": 128},
         "RecipientId": _text(registrar.RECIPIENT_CHARACTERS_MAX) | {"not": {"pattern": "%"}},
         "Time": {"type": "string", "format": "date-time", "pattern": f"^{field_checks._TIME.pattern}$"},
         "Date": {"type": "string", "format": "date"},
         "Errors": _object(errors=_array({"type": "string"}, 1)),
+    }
+
+
+def _notification_schemas() -> Schema:
+    return {
         "Notification": _notification(),
         "Notifications": _object(notifications=_array(_ref("Notification"), 1, producer.NOTIFICATIONS_MAX)),
         "Accepted": _object(
@@ -193,6 +207,11 @@ def _schemas() -> Schema:
             ),
             consent=_maybe(_ref("Consent")),
         ),
+    }
+
+
+def _consent_schemas() -> Schema:
+    return {
         "Statement": _fields(statement.STATEMENT_FIELDS, statement.OPTIONAL_FIELDS),
         "Renotification": _fields(statement.RENOTIFICATION_FIELDS, statement.OPTIONAL_FIELDS),
         "Consent": _object(**_CONSENT),
@@ -213,11 +232,11 @@ def _notification() -> Schema:
         "id": _ref("Id"),
         "category": {"enum": list(CATEGORIES), "default": "advertising"},
         "channel": {"enum": list(notification.CHANNELS)},
-        "address": _text(1024) | {"description": "Where it goes, in the channel's own form"},
-        "recipient_id": _text(128) | {"description": "Whose consent counts; the canonical address where missing"},
+        "address": _text(1024) | {"description": "The address, in the channel's own form"},
+        "recipient_id": _text(128) | {"description": "Whose consent applies; the canonical address if missing"},
         "content": content | {"anyOf": [{"required": ["body"]}, {"required": ["template"]}]},
         "expires_at": _ref("Time"),
-        "accepted_at": _ref("Time") | {"description": "Set by the producer, whatever was sent"},
+        "accepted_at": _ref("Time") | {"description": "Set by the producer; a value in the request is ignored"},
         "source": _text(128),
         "metadata": _ANY | {"description": f"At most {notification.METADATA_BYTES_MAX} bytes as JSON"},
     }
@@ -234,7 +253,7 @@ def _fields(names: tuple[str, ...], optional: tuple[str, ...]) -> Schema:
         "opted_out": {"type": "boolean"},
         "evidence": _text(statement.EVIDENCE_CHARACTERS_MAX),
         "changed_at": _ref("Time"),
-        "expires_at": _ref("Time") | {"description": "Until when the night consent counts; no end where missing"},
+        "expires_at": _ref("Time") | {"description": "The end of the night consent; none if missing"},
         "renotified_at": _ref("Time"),
     }
     return _object(set(optional) & set(names), **{name: kinds[name] for name in names})
@@ -305,7 +324,7 @@ def _answer(description: str, schema: Schema) -> Schema:
 
 
 def _wrong() -> Schema:
-    return _answer("What is wrong, one `field: fault` each", _ref("Errors"))
+    return _answer("The faults, one `field: fault` each", _ref("Errors"))
 
 
 def _served_by(function: str, paths: Schema) -> Schema:
@@ -316,12 +335,12 @@ def _served_by(function: str, paths: Schema) -> Schema:
 
 
 def text() -> str:
-    """The document as it stands in its file."""
+    """Returns the text of the file."""
     return json.dumps(document(), ensure_ascii=True, indent=1) + "\n"
 
 
 def main() -> None:
-    """Write the file."""
+    """Writes the file."""
     FILE.write_text(text(), encoding="utf-8")
     print(FILE.relative_to(ROOT))
 

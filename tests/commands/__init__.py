@@ -1,1 +1,1 @@
-"""What people run on their machine: the commands of operators, of the demo and of `make`."""
+"""The commands that people run on their machine: of operators, of the demo and of `make`."""

@@ -141,7 +141,7 @@ def test_the_table_has_a_row_for_every_provider() -> None:
 
 
 def test_channels_is_all_or_not_given() -> None:
-    assert demo._every_channel("all")
-    assert not demo._every_channel("")
+    assert demo._evening("all").every_channel
+    assert not demo._evening("").every_channel
     with pytest.raises(CommandError, match="CHANNELS must be all"):
-        demo._every_channel("slack")
+        demo._evening("slack")

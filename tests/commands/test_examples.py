@@ -1,4 +1,4 @@
-"""The evening of the demo: made from its seed, and what the issue asks of it."""
+"""The evening of the demo: the files follow from its seed, and it has every kind of message that the demo needs."""
 
 from __future__ import annotations
 

@@ -18,12 +18,13 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from lambdas.quiet_hours.files.lines import LINE_BYTES_MAX
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import read_record
 from local import CommandError
 from operators import consents
-from operators.consent_csv import LINE_BYTES_MAX, Row, WrongRow, read_rows, write_rows
-from operators.consents import Imported, Registry, import_file, records
+from operators.consent_csv import Row, WrongRow, read_rows, write_rows
+from operators.consents import ConsentTables, Imported, import_file, records
 from tests.helpers.aws import Faulty, dynamodb, fail, put_consent, recorded, settings, sqs
 
 __all__ = ["dynamodb", "settings", "sqs"]
@@ -65,10 +66,13 @@ def test_a_row_is_a_statement_about_the_one_recipient_that_it_names() -> None:
         ("user-1,true,false,2999-03-01T10:00:00+09:00,form", "changed_at: must lie between 2000-01-01 and now"),
         (f"user-1,true,false,{GIVEN},", "evidence: must have 1 to 256 characters"),
         (f"user-1,true,false,{GIVEN},a\x00b", "evidence: has a character that cannot be sent"),
-        ("user-1,true", "row: has 2 columns and not 5"),
-        (f'user-1,true,false,{GIVEN},"a"b', "row: is no CSV"),
-        (f"user-1,true,false,{GIVEN},가입".encode("cp949"), "row: is not UTF-8; save the file as UTF-8"),
-        ("x" * LINE_BYTES_MAX * 3, "row: has 1 columns and not 5"),
+        ("user-1,true", "row: has 2 fields where the first line names 5 columns"),
+        (
+            f'user-1,true,false,{GIVEN},"a"b',
+            "row: is not CSV; a field with a quotation mark must stand in quotation marks, with that one doubled",
+        ),
+        (f"user-1,true,false,{GIVEN},가입".encode("cp949"), "row: is not UTF-8 (byte 45); save the file as UTF-8"),
+        ("x" * LINE_BYTES_MAX * 3, f"row: must have at most {LINE_BYTES_MAX} bytes"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said_by_its_line_and_harms_no_other(line: str | bytes, error: str) -> None:
@@ -115,6 +119,18 @@ def test_a_file_with_another_header_is_refused_as_a_whole(header: str) -> None:
         rows(GOOD, header=header)
 
 
+@pytest.mark.parametrize(
+    ("data", "says"), [(f"{HEADER}\n{GOOD}".encode("utf-16"), "UTF-16: save it as UTF-8"), (b"", "the file is empty")]
+)
+def test_a_file_that_cannot_be_read_at_all_is_refused_with_what_to_do(data: bytes, says: str) -> None:
+    with pytest.raises(CommandError, match=f"The file cannot be imported: .*{says}"):
+        list(read_rows(io.BytesIO(data), NOW))
+
+
+def test_lines_without_a_value_are_no_rows() -> None:
+    assert [row.line for row in rows("", ",,,,", ",", GOOD)] == [5]
+
+
 def test_lines_after_one_of_several_lines_keep_their_numbers() -> None:
     assert [row.line for row in rows(f'user-1,true,false,{GIVEN},"two\nlines"', GOOD)] == [2, 4]
 
@@ -123,20 +139,20 @@ def test_lines_after_one_of_several_lines_keep_their_numbers() -> None:
 
 
 @pytest.fixture
-def registry(dynamodb: Any, settings: Settings) -> Registry:
-    return Registry(dynamodb, "consent", "consent-history", ZoneInfo("Asia/Seoul"))
+def tables(dynamodb: Any, settings: Settings) -> ConsentTables:
+    return ConsentTables(dynamodb, "consent", "consent-history", ZoneInfo("Asia/Seoul"))
 
 
 @pytest.fixture
-def load(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Imported]:
+def load(tmp_path: Path, tables: ConsentTables, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Imported]:
     monkeypatch.setattr(consents, "in_threads", lambda function, parts, at_once: [function(part) for part in parts])
     monkeypatch.setattr("time.sleep", lambda seconds: None)
 
-    def call(*lines: str, registry: Registry | None = registry, from_line: int = 1, header: str = HEADER) -> Imported:
+    def call(*lines: str, tables: ConsentTables | None = tables, from_line: int = 1, header: str = HEADER) -> Imported:
         path = tmp_path / "consents.csv"
         path.write_text("\n".join((header, *lines)) + "\n", encoding="utf-8")
         progress = Progress(console=Console(quiet=True))
-        return import_file(path, registry, NOW, from_line, progress)
+        return import_file(path, tables, NOW, from_line, progress)
 
     return call
 
@@ -151,6 +167,27 @@ def test_an_import_can_be_run_again_and_writes_nothing_twice(load: Any, dynamodb
         assert load(*many(120)).counts["unchanged"] == 120
     assert {call.operation for call in calls} == {"BatchGetItem"}
     assert len(dynamodb.scan(TableName="consent-history")["Items"]) == 120
+
+
+def opt_outs_with_an_open_quotation_in_row_5(number: int) -> list[str]:
+    found = [f"user-{n},false,true,{GIVEN},080 number" for n in range(number)]
+    found[3] = f'user-3,false,true,{GIVEN},"080 number'
+    return found
+
+
+def test_a_quotation_that_is_never_closed_takes_only_its_own_row() -> None:
+    found = rows(*opt_outs_with_an_open_quotation_in_row_5(300))
+    assert [row.line for row in found] == list(range(2, 302))
+    assert [row.line for row in found if isinstance(row, WrongRow)] == [5]
+
+
+def test_every_row_is_written_or_listed_where_a_quotation_is_never_closed(
+    load: Any, dynamodb: Any, tmp_path: Path
+) -> None:
+    assert load(*opt_outs_with_an_open_quotation_in_row_5(30)).counts == {"written": 29, "wrong": 1}
+    assert len(dynamodb.scan(TableName="consent")["Items"]) == 29
+    (_, listed) = (tmp_path / "consents.csv.rejected.csv").read_text().splitlines()
+    assert listed.startswith("5,row: a quotation mark is opened and not closed")
 
 
 def test_an_old_file_undoes_no_later_withdrawal(load: Any, dynamodb: Any, tmp_path: Path) -> None:
@@ -184,7 +221,7 @@ def test_what_is_wrong_is_listed_beside_the_file_and_the_rest_counts(load: Any, 
 
 
 def test_checking_writes_nothing(load: Any, dynamodb: Any) -> None:
-    assert load(*many(5), registry=None).counts["right"] == 5
+    assert load(*many(5), tables=None).counts["right"] == 5
     assert dynamodb.scan(TableName="consent")["Items"] == []
 
 
@@ -193,18 +230,18 @@ def test_an_import_goes_on_where_it_is_told(load: Any, dynamodb: Any) -> None:
 
 
 def test_a_table_that_is_away_ends_it_with_the_line_to_go_on_from(
-    load: Any, registry: Registry, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+    load: Any, tables: ConsentTables, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consents, "TRIES", 2)  # eight of them wait for half a minute
     calls = iter(range(100))
     away = Faulty(dynamodb, batch_get_item=lambda real, **call: real(**call) if next(calls) < 8 else fail()(real))
-    broken = Registry(away, registry.table, registry.history_table, registry.zone)
+    broken = ConsentTables(away, tables.table, tables.history_table, tables.zone)
     with pytest.raises(CommandError, match=r"from line 402 on \(ServiceUnavailable\).*--from-line 402"):
-        load(*many(500), registry=broken)
+        load(*many(500), tables=broken)
     assert load(*many(500), from_line=402).counts["written"] == 100
 
 
-def test_a_throttled_write_is_tried_again(load: Any, registry: Registry, dynamodb: Any) -> None:
+def test_a_throttled_write_is_tried_again(load: Any, tables: ConsentTables, dynamodb: Any) -> None:
     calls = iter(range(100))
     slow = Faulty(
         dynamodb,
@@ -212,11 +249,11 @@ def test_a_throttled_write_is_tried_again(load: Any, registry: Registry, dynamod
             fail("ThrottlingException")(real) if next(calls) < 3 else real(**call)
         ),
     )
-    throttled = Registry(slow, registry.table, registry.history_table, registry.zone)
-    assert load(*many(3), registry=throttled).counts["written"] == 3
+    throttled = ConsentTables(slow, tables.table, tables.history_table, tables.zone)
+    assert load(*many(3), tables=throttled).counts["written"] == 3
 
 
-def test_a_consent_that_changes_meanwhile_is_read_again(load: Any, registry: Registry, dynamodb: Any) -> None:
+def test_a_consent_that_changes_meanwhile_is_read_again(load: Any, tables: ConsentTables, dynamodb: Any) -> None:
     calls = iter(range(100))
 
     def overtaken(real: Any, **call: Any) -> Any:
@@ -225,7 +262,7 @@ def test_a_consent_that_changes_meanwhile_is_read_again(load: Any, registry: Reg
         return real(**call)
 
     busy = Faulty(dynamodb, transact_write_items=overtaken)
-    counts = load(*many(3), registry=Registry(busy, "consent", "consent-history", registry.zone)).counts
+    counts = load(*many(3), tables=ConsentTables(busy, "consent", "consent-history", tables.zone)).counts
     assert counts == {"written": 2, "older": 1}
     record = read_record(dynamodb, "consent", "user-1")
     assert record is not None

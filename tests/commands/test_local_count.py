@@ -1,4 +1,4 @@
-"""The reckoning of the demo: each way in which an evening can go wrong is seen."""
+"""The count of the demo: it notices each way in which an evening can go wrong."""
 
 from __future__ import annotations
 

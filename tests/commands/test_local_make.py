@@ -14,7 +14,7 @@ from local import ROOT
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What setting up needs, in a directory of another name, with nothing installed."""
+    """The files that `make setup` needs, in a directory of another name, with nothing installed."""
     folder = tmp_path / "another name"
     folder.mkdir()
     for name in ("Makefile", "package.json", "package-lock.json", ".npmrc"):

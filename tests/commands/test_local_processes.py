@@ -1,4 +1,4 @@
-"""No process is left behind, however the one that started it ends; and what is in the way gets one clear sentence."""
+"""No process is left running, however its starter ends. A command that cannot work says why in one sentence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from local import ROOT, CommandError, processes, server, start
 
 
 def alive(process_id: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has asked after yet does not."""
+    """True if a process runs. A process that has ended and still waits for its parent does not."""
     try:
         os.kill(process_id, 0)
         stat = Path(f"/proc/{process_id}/stat")

@@ -1,8 +1,9 @@
-"""The receiver: it answers as it is told and writes down what it got."""
+"""The receiver: it answers by its rules, and records what it gets."""
 
 from __future__ import annotations
 
 import http.client
+import statistics
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -82,11 +83,14 @@ def test_a_provider_that_is_down_refuses_and_comes_back_with_its_port_and_its_bo
 
 
 def test_two_hundred_a_second_are_no_trouble_on_one_kept_connection(provider: Provider) -> None:
+    """By the median, which a busy machine hardly moves: an answer that waits for an acknowledgement takes 40 ms."""
     connection = http.client.HTTPConnection("127.0.0.1", provider.port, timeout=10)
-    began = time.monotonic()
+    took_s = []
     for number in range(400):
+        began = time.monotonic()
         connection.request("POST", "/", body=b"{}", headers={"webhook-id": str(number)})
         connection.getresponse().read()
+        took_s.append(time.monotonic() - began)
     connection.close()
-    assert time.monotonic() - began < 10  # it takes 0.3 s alone on a machine; a busy one must not fail this
+    assert statistics.median(took_s) < 0.025
     assert len(provider.arrivals()) == 400

@@ -1,4 +1,4 @@
-"""Redrive: what is on dead-letter goes back to the entry, unchanged; what may have been delivered does not."""
+"""Redrive: dead letters go back to the notification queue unchanged, except those that may have been delivered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def ledger(dynamodb: Any, settings: Settings) -> Ledger:
 
 
 def outputs(settings: Settings) -> dict[str, str]:
-    """What a redrive has to know of a deployment."""
+    """The outputs that a redrive needs."""
     return {
         "DeadLetterQueueUrl": settings.dead_letter_queue_url,
         "NotificationQueueUrl": settings.notification_queue_url,

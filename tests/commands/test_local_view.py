@@ -1,4 +1,4 @@
-"""What the demo shows: the live picture at each time of day, plain lines without a terminal, the table at the end."""
+"""The demo's pictures: a live one at each time of day, plain lines without a terminal, the table at the end."""
 
 from __future__ import annotations
 

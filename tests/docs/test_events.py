@@ -1,4 +1,4 @@
-"""The files in events/: up to date, and each understood by the inner function of the handler that it is for."""
+"""The files in events/ are up to date, and the inner function of each handler understands its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI document: up to date, complete, and true of the handlers, which schemathesis asks by it."""
+"""The OpenAPI document: up to date, complete, and true of the handlers: schemathesis calls them by it."""
 
 from __future__ import annotations
 

@@ -368,7 +368,7 @@ def test_rows_that_the_queue_does_not_take_are_sent_again_later(
 def test_a_connection_that_breaks_in_the_middle_of_the_file_is_made_again(
     s3: Any, sqs: Any, settings: Settings, drop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lambdas.quiet_hours.files.rows.CHUNK_BYTES", 500)
+    monkeypatch.setattr("lambdas.quiet_hours.files.lines.CHUNK_BYTES", 500)
     dropped = drop(table(200))
 
     def breaks(real: Any, **call: Any) -> Any:

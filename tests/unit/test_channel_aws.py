@@ -76,13 +76,13 @@ each = pytest.mark.parametrize(("make", "given"), CHANNELS, ids=["sms", "ses", "
 
 
 def test_an_sms_carries_the_id_its_kind_and_how_long_it_is_worth_anything(provider: Running) -> None:
-    advertisement = text("ad", category="advertising")
-    accepted_at = datetime.fromisoformat(advertisement["accepted_at"])
-    order = text("order-1:paid", expires_at=(accepted_at + timedelta(seconds=100)).isoformat())
-    channel = sms(provider.url, clock=lambda: accepted_at + timedelta(seconds=0.5), configuration_set="shop")
+    accepted = now().replace(microsecond=0)
+    order = text("order-1:paid", expires_at=(accepted + timedelta(seconds=100)).isoformat())
+    advertisement = text("ad", category="advertising", expires_at=(accepted + timedelta(seconds=259_199)).isoformat())
+    channel = sms(provider.url, lambda: accepted, configuration_set="shop")
     assert send(channel, order, advertisement) == [DELIVERED] * 2
     first, second = provider.bodies
-    assert first.pop("TimeToLive") == 99
+    assert first.pop("TimeToLive") == 100
     assert first == {
         "DestinationPhoneNumber": "+14155550100",
         "OriginationIdentity": ORIGINATION,

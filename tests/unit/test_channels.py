@@ -1,4 +1,4 @@
-"""The channels: what each sends, what it makes of an answer, and what it says when it is not set up."""
+"""The channels: the requests of each, the outcomes of its answers, and its reason when it is not configured."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import base64
 import gc
 import hashlib
 import hmac
+import importlib
 import json
+import pkgutil
 import socket
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from lambdas.quiet_hours import channels
 from lambdas.quiet_hours.channels import NotConfigured, build
 from lambdas.quiet_hours.channels.channel import DELIVERED, Channel, Outcome
 from lambdas.quiet_hours.channels.configuration import local_use
-from lambdas.quiet_hours.channels.webhook import DEADLINE_S, RATE_PER_S, WebhookChannel
+from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
 from lambdas.quiet_hours.delivery.pacing import LANE_SHARE, TURN_S_MAX
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.notification.notification import CHANNELS, accept
@@ -330,7 +333,7 @@ def test_a_channel_that_is_slower_than_the_guard_knows_is_not_built(monkeypatch:
         build("webhook", {"url": "https://example.com/"}, lambda: DAY, no_clients)
 
 
-def test_every_channel_keeps_what_the_seam_promises() -> None:
+def test_every_channel_keeps_its_promises() -> None:
     """The guard covers each deadline; a call fits into an invocation; there is always something to do."""
     for channel in every_channel():
         assert 0 <= channel.deadline_s <= CHANNEL_DEADLINE_MAX_S < WORKER_TIMEOUT_S / 2
@@ -360,8 +363,14 @@ def test_the_rates_are_low_enough_for_the_defaults_of_the_stack() -> None:
         assert interval_s + channel.deadline_s <= TURN_S_MAX
 
 
-def test_the_longest_deadline_is_ten_seconds() -> None:
-    assert max(channel.deadline_s for channel in every_channel()) == CHANNEL_DEADLINE_MAX_S == DEADLINE_S == 10
+def test_the_guard_knows_the_longest_deadline_of_all_channels() -> None:
+    """timings.py cannot import the channels, so it repeats the number: docs/channels.md says how to change it."""
+    names = [module.name for module in pkgutil.iter_modules(channels.__path__)]
+    modules = [importlib.import_module(f"{channels.__name__}.{name}") for name in names]
+    deadlines_s = {module.__name__: module.DEADLINE_S for module in modules if hasattr(module, "DEADLINE_S")}
+    assert {type(channel).__module__ for channel in every_channel()} - {channels.__name__} <= deadlines_s.keys()
+    assert max(deadlines_s.values()) == CHANNEL_DEADLINE_MAX_S == 10
+    assert max(channel.deadline_s for channel in every_channel()) == CHANNEL_DEADLINE_MAX_S
 
 
 def test_a_channel_without_its_part_of_the_secret_says_what_to_set() -> None:
@@ -384,7 +393,7 @@ def test_a_closed_webhook_has_no_connection_left() -> None:
         channel.send([accepted()])
         assert hung_up == []
         channel.close()
-        for _ in range(100):
+        for _ in range(1000):
             if hung_up or peer.stop.wait(0.02):
                 break
         assert hung_up == [True]

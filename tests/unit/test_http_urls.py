@@ -1,4 +1,4 @@
-"""Whom a POST may talk to: URLs, addresses, certificates."""
+"""The hosts that a POST may call: URLs, addresses, certificates."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ PRIVATE_ADDRESSES = [
 def test_a_public_name_that_leads_to_a_private_address_is_not_called(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """Whatever it led to before: it is looked up for each connection, and the address is what is called."""
+    """The name is looked up for each connection, and the address found is the one that is called."""
     called: list[Any] = []
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     found = [(family, socket.SOCK_STREAM, 6, "", (address, 443))]

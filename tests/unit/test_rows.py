@@ -1,4 +1,4 @@
-"""Campaign files, byte by byte: what is a row, what is wrong with it, and where to go on."""
+"""Campaign files, byte by byte: the rows, their faults, and where reading goes on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from lambdas.quiet_hours.errors import UnreadableFile
-from lambdas.quiet_hours.files import rows as rows_module
-from lambdas.quiet_hours.files.rows import COLUMNS, LINE_BYTES_MAX, ROW_LINES_MAX, Row, rows
+from lambdas.quiet_hours.files import lines as lines_module
+from lambdas.quiet_hours.files.csv_rows import ROW_LINES_MAX
+from lambdas.quiet_hours.files.lines import LINE_BYTES_MAX
+from lambdas.quiet_hours.files.rows import COLUMNS, Row, rows
 
 HEADER = "channel,address,body\n"
 
@@ -99,6 +101,13 @@ def test_two_quotations_that_are_never_closed_do_not_make_one_row_of_what_is_bet
     found = read(HEADER + 'sms,1,"a\nsms,2,b\nsms,3,"c\nsms,4,d\n')
     assert [line for line, _ in errors(found)] == [2, 4]
     assert [row.candidate["address"] for row in found if not row.errors] == ["2", "4"]
+
+
+def test_a_row_of_several_lines_with_the_wrong_number_of_fields_says_where_it_ends() -> None:
+    found = read(HEADER + '"sms,1,a\nsms,2,b\nsms,3,"\nsms,4,d\n')
+    fault = "row: has 1 fields where the first line names 3 columns; by its quotation marks it goes on to line 4"
+    assert errors(found) == [(2, [fault])]
+    assert [row.candidate["address"] for row in found if not row.errors] == ["4"]
 
 
 def test_a_quotation_mark_within_a_field_that_has_none_around_it_is_a_character() -> None:
@@ -192,7 +201,7 @@ def test_an_array_is_no_row() -> None:
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_a_line_without_an_end_is_not_kept_in_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows_module, "CHUNK_BYTES", 64 * 1024)
+    monkeypatch.setattr(lines_module, "CHUNK_BYTES", 64 * 1024)
     begin = HEADER if name == "a.csv" else '{"channel": "log"}\n'
     largest = 0
 

@@ -1,4 +1,5 @@
-"""The channels that are built, each one module behind the seam in `seam.py`. docs/channels.md: how to add one."""
+"""Builds the channels. Each is one module that keeps the protocol in `channel.py`; docs/channels.md says how to add
+one."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ EXAMPLES = {
     "slack": '{"slack": {"token": "xoxb-…"}}',
     "webhook": '{"webhook": {"url": "https://…"}}',
 }
-"""What the secret needs, at least: said where there is nothing."""
+"""The least that the channel secret needs for a channel. The reason of a channel without settings shows it."""
 
 
 def build(
@@ -31,11 +32,11 @@ def build(
     clients: aws.Clients,
     local: bool | None = None,
 ) -> Channel:
-    """The channel of that name. `config` is its part of the channel secret, None where there is none; `clients` makes
-    the clients of AWS's own channels, when they are first needed; `local` says whether it may call this machine, which
-    where it is None the environment does (`local_use`).
+    """Returns the channel of that name. `config`: its part of the channel secret, None if there is none. `clients`
+    makes the clients of AWS's own channels when they are first needed. `local`: the channel may call this machine; None
+    leaves it to the environment (`local_use`).
 
-    One that does not exist yet, or lacks what it needs, rejects everything with a reason that says what to set.
+    A channel that does not exist, or that lacks a setting, rejects everything with a reason that says what to set.
     """
     if name == "log":
         return log.LogChannel()
@@ -75,7 +76,7 @@ def _configured(
 
 
 class NotConfigured:
-    """Stands for a channel that cannot be used."""
+    """Stands in for a channel that cannot be used, and rejects everything."""
 
     deadline_s = 0.0
     rate_per_s = None

@@ -1,8 +1,8 @@
-"""AWS's own channels: a boto3 client whose requests go through our `Poster`, and what its errors mean.
+"""Calls AWS services for AWS's own channels: a boto3 client whose requests `PostClient` carries.
 
-botocore bounds each socket operation and tries every address of a name in turn; the sum has no bound, and its errors do
-not always say whether the request was sent. So botocore makes and signs the request and reads the answer, and `Poster`
-carries it: https://botocore.amazonaws.com/v1/documentation/api/latest/topics/events.html (`before-send`).
+botocore bounds each socket operation and tries every address of a name in turn. The whole call has no bound, and the
+errors do not always say whether the request was sent. So botocore makes and signs the request and reads the answer, and
+`PostClient` carries it: https://botocore.amazonaws.com/v1/documentation/api/latest/topics/events.html (`before-send`).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from botocore.exceptions import (
 from ..errors import CallFailed, Misconfigured, NotSent
 from . import configuration
 from .channel import DELIVERED, Outcome
-from .outcomes import call_failed, forbidden, unauthorized
+from .outcomes import answered, call_failed, forbidden, unauthorized
 
 DEADLINE_S = 10.0
 ROLE = "the worker's role, and what the address names"
 
 Clients = Callable[[str, str | None, str | None], Any]
-"""Makes a boto3 client that tries once: of a service, in a region (None: this function's), at an endpoint (None: AWS's
-own)."""
+"""Makes a boto3 client that tries once. Its arguments: the service, the region (None: this function's), the endpoint
+(None: AWS's own)."""
 
 _FORBIDDEN = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "PlatformApplicationDisabled")
-"""Not allowed on what the notification names: its device, its sender's identity, one push application of several."""
+"""Codes of a missing permission for something that the notification names: a device, an identity, an application."""
 
 _REFUSED = (
     *("InvalidSecurity", "IncompleteSignature"),
@@ -46,8 +46,7 @@ _THROTTLED = ("TooManyRequestsException", "RequestLimitExceeded")
 
 
 class Service:
-    """One AWS service. `name` is what reasons call it.
-    Raises `Misconfigured`."""
+    """One AWS service. `name`: its name in reasons. Raises `Misconfigured`."""
 
     def __init__(self, clients: Clients, service: str, config: configuration.Config, channel: str, name: str) -> None:
         region = configuration.optional(config, channel, "region")
@@ -67,7 +66,7 @@ class Service:
         self._client.meta.events.register("before-send", self._carry)
 
     def call(self, operation: str, unavailable: Sequence[str], **parameters: Any) -> Outcome:
-        """Call once. `unavailable`: the error codes that blame no notification."""
+        """Calls the service once. `unavailable`: the error codes for which no notification is at fault."""
         try:
             answer = getattr(self._client, operation)(**parameters)
         except CallFailed as fault:
@@ -78,7 +77,7 @@ class Service:
             return unauthorized(f"aws_{type(error).__name__}: no AWS credentials", ROLE)
         except ParamValidationError:
             return Outcome("rejected", f"invalid: {self._name} has no such request; check id, address and content")
-        except Exception as error:  # an answer that botocore cannot read raises one of many
+        except Exception as error:  # botocore raises many kinds of errors for an unreadable answer
             return Outcome("unknown", f"no_answer: {self._name} answered nothing readable ({type(error).__name__})")
         return (
             DELIVERED if answer.get("MessageId") else Outcome("unknown", f"no_answer: {self._name} gave no MessageId")
@@ -101,8 +100,7 @@ class Service:
         status = int(response["ResponseMetadata"]["HTTPStatusCode"])
         code = _word(response["Error"].get("Code"))
         cause = _word(response.get("Reason"))
-        shown = f"{self._name} answered {status} {code} {cause}".rstrip()
-        reason = f"aws_{code or status}: {shown}"
+        reason = f"{answered('aws', self._name, status, code)} {cause}".rstrip()
         if code in _FORBIDDEN:
             return forbidden(reason, ROLE)
         if code in _REFUSED:
@@ -115,7 +113,7 @@ class Service:
 
 
 class _Body:
-    """What botocore reads an answer's body from."""
+    """The body of an answer, as botocore reads it."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -133,5 +131,5 @@ def _bytes(body: object) -> bytes:
 
 
 def _word(value: object) -> str:
-    """An error's code, which is one word; anything else may be somebody's data."""
+    """Returns an error's code if it is one word. Anything else may be somebody's data."""
     return value if isinstance(value, str) and re.fullmatch("[A-Za-z0-9_.]{1,64}", value) else ""

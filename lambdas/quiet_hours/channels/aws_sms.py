@@ -1,7 +1,7 @@
 """SMS through AWS End User Messaging (`pinpoint-sms-voice-v2`).
 
 https://docs.aws.amazon.com/pinpoint/latest/apireference_smsvoicev2/API_SendTextMessage.html. It has no idempotency key:
-after an unknown outcome the setting `unknown_outcome` decides.
+the setting `unknown_outcome` decides what follows an unknown outcome.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from .channel import Outcome
 from .outcomes import body_of, unfit
 
 RATE_PER_S = 1.0
-"""The least that AWS gives a number: https://docs.aws.amazon.com/sms-voice/latest/userguide/sms-limitations-mps.html"""
+"""The lowest rate of any kind of number: https://docs.aws.amazon.com/sms-voice/latest/userguide/sms-limitations-mps.html"""
 
 GSM_CHARACTERS_MAX = 1530
 OTHER_CHARACTERS_MAX = 630
 """https://docs.aws.amazon.com/sms-voice/latest/userguide/sms-limitations-character.html"""
 
 LIFE_S = (5, 259_200)
-"""What TimeToLive may be."""
+"""The bounds of TimeToLive."""
 
 _GSM = frozenset(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
     "abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 _GSM_TWICE = frozenset("\f^{}\\[~]|€")
-"""GSM 03.38, and what counts as two of its characters."""
+"""The alphabet of GSM 03.38, and the characters that count as two."""
 
 _UNAVAILABLE = ("ServiceQuotaExceededException", "ResourceNotFoundException")
 
@@ -79,7 +79,7 @@ class AwsSmsChannel:
 
 
 def _text(notification: Notification) -> str:
-    """Title and body: these messages have no subject. Raises `Unfit`."""
+    """Joins title and body, because these messages have no subject. Raises `Unfit`."""
     text = "\n".join(filter(None, (notification["content"].get("title"), body_of(notification))))
     if not text.strip():
         raise Unfit("content.body must be more than white space")

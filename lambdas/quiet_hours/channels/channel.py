@@ -1,4 +1,4 @@
-"""The seam between the worker and a provider: what a channel promises, and what can come of a call."""
+"""The protocol between the worker and a channel, and the outcomes of a call."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from ..notification.notification import Notification
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one notification.
+    """The outcome of one notification.
 
-    - `delivered`: the provider has it.
-    - `rejected`: it never will; the notification goes to dead-letter.
-    - `retry`: not now, and it is the notification's fault or nobody's: costs an attempt.
-    - `unavailable`: not now, and it is the channel's fault: costs no attempt, the channel rests `retry_after_s`.
-    - `unauthorized`: the same, for credentials that are refused: the secret is read again as well.
-    - `forbidden`: not now, for want of a permission: the channel's, or only one that this notification needs. So it
-      costs an attempt, and the channel rests only where it delivers nothing else. The secret is read again.
-    - `unknown`: the provider may have it. Channels that can be asked twice are; others dead-letter it.
+    - `delivered`: the provider has the notification.
+    - `rejected`: the provider will never take it; it goes to dead-letter.
+    - `retry`: not now, and the channel is not at fault. It costs an attempt.
+    - `unavailable`: not now, and the channel is at fault. It costs no attempt; the channel rests for `retry_after_s`.
+    - `unauthorized`: as `unavailable`, because the credentials are refused. The secret is read again as well.
+    - `forbidden`: not now, because a permission is missing. The whole channel may lack it, or only this notification
+      may need it. So it costs an attempt, and the channel rests only if it delivers nothing else. The secret is read
+      again.
+    - `unknown`: the provider may have it. It is sent again if `can_resend`, and goes to dead-letter otherwise.
 
-    `reason` is a code, then a sentence; it never shows a notification's data.
+    `reason` is a code, then a sentence. It never shows a notification's data.
     """
 
     kind: Literal["delivered", "rejected", "retry", "unavailable", "unauthorized", "forbidden", "unknown"]
@@ -34,31 +35,31 @@ DELIVERED = Outcome("delivered")
 
 
 class Channel(Protocol):
-    """One way to reach people. `send` gets at most `batch_size` notifications and answers for each, in order."""
+    """One way to reach people. `send` takes up to `batch_size` notifications and returns their outcomes in order."""
 
     @property
     def deadline_s(self) -> float:
-        """When a call has ended for certain, whatever the provider does: part of the guard."""
+        """The time after which a call has certainly ended, whatever the provider does. It is part of the guard."""
 
     @property
     def rate_per_s(self) -> float | None:
-        """How many notifications a second the provider takes, over all workers; None for as many as there are."""
+        """The number of notifications a second that the provider takes, over all workers; None for no limit."""
 
     @property
     def batch_size(self) -> int:
-        """How many notifications one call takes."""
+        """The number of notifications that one call takes."""
 
     @property
     def side_by_side(self) -> int:
-        """How many calls one invocation makes at once."""
+        """The number of calls that one invocation makes in parallel."""
 
     @property
     def can_resend(self) -> bool:
-        """Whether a notification is sent again when nobody knows what came of it: the provider recognises it by its id,
-        or the configuration says so (`unknown_outcome`)."""
+        """True if a notification of unknown outcome is sent again: the provider recognises it by its id, or the
+        configuration says so (`unknown_outcome`)."""
 
     def send(self, notifications: Sequence[Notification]) -> Sequence[Outcome]:
-        """Call the provider once. Never raises for what a provider can do, never retries, is over by `deadline_s`."""
+        """Calls the provider once. Never raises for what a provider does, never retries, ends by `deadline_s`."""
 
     def close(self) -> None:
-        """Let go of connections: nothing is left running between two invocations."""
+        """Closes the connections: none stays open between two invocations."""

@@ -1,4 +1,4 @@
-"""A channel's part of the secret, read: what is wrong with it is said without showing what it holds."""
+"""Reads a channel's part of the secret. An error names the setting and never shows its value."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Config = Mapping[str, Any]
 
 
 def local_use(env: Mapping[str, str] = os.environ) -> bool:
-    """Whether AWS itself is on this machine, as the embedded AWS says to the functions that it runs. Only then may
-    channels call this machine: in a real Lambda, 127.0.0.1 is the API of Lambda's runtime."""
+    """True if AWS itself is on this machine: the embedded AWS says so to the functions that it runs. Only then may
+    channels call this machine, because in a real Lambda 127.0.0.1 is the API of Lambda's runtime."""
     return urlsplit(env.get("AWS_ENDPOINT_URL", "")).hostname in LOCAL_HOSTS
 
 
 def required(config: Config, channel: str, name: str) -> str:
-    """A setting that has to be there, as text. Raises `Misconfigured`."""
+    """Returns a required setting as text. Raises `Misconfigured`."""
     if (value := optional(config, channel, name)) is None:
         raise Misconfigured(f"{channel}.{name} must be set")
     return value
 
 
 def optional(config: Config, channel: str, name: str) -> str | None:
-    """A setting in visible ASCII characters, None where there is none. Raises `Misconfigured`."""
+    """Returns a setting of visible ASCII characters, or None if it is not set. Raises `Misconfigured`."""
     value = config.get(name)
     if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[!-~]{1,2048}", value)):
         raise Misconfigured(f"{channel}.{name} must be text of visible ASCII characters")
@@ -38,7 +38,7 @@ def optional(config: Config, channel: str, name: str) -> str | None:
 
 
 def rate_per_s(config: Config, channel: str, default: float) -> float:
-    """How many notifications a second the provider takes from this account. Raises `Misconfigured`."""
+    """Returns how many notifications a second the provider takes from this account. Raises `Misconfigured`."""
     value = config.get("rate_per_s", default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= RATE_MAX:
         raise Misconfigured(f"{channel}.rate_per_s must be a number above 0 and at most {RATE_MAX}")
@@ -46,8 +46,8 @@ def rate_per_s(config: Config, channel: str, default: float) -> float:
 
 
 def can_resend(config: Config, channel: str) -> bool:
-    """What to do when nobody knows whether a provider without an idempotency key has a notification: send it again,
-    at the risk of twice, or dead-letter it, at the risk of never. Raises `Misconfigured`."""
+    """Returns the rule for unknown outcomes at a provider without an idempotency key: true sends again, at the risk of
+    delivering twice; false dead-letters, at the risk of not delivering. Raises `Misconfigured`."""
     rule = config.get("unknown_outcome", "dead_letter")
     if rule not in ("resend", "dead_letter"):
         raise Misconfigured(f'{channel}.unknown_outcome must be "resend" or "dead_letter"')
@@ -57,7 +57,7 @@ def can_resend(config: Config, channel: str) -> bool:
 def post_client(
     url: str, deadline_s: float, channel: str, name: str, only_host: str | None = None, local: bool = False
 ) -> PostClient:
-    """A connection to a configured URL, which may be on this machine only where `local`. Raises `Misconfigured`."""
+    """Returns a client of a configured URL, which may be on this machine only if `local`. Raises `Misconfigured`."""
     try:
         return PostClient(url, deadline_s, only_host, local)
     except ValueError as fault:
@@ -65,16 +65,16 @@ def post_client(
 
 
 def endpoint(config: Config, channel: str, url: str, deadline_s: float) -> PostClient:
-    """A connection to the provider's own `url`, or to a stand-in on this machine that `endpoint_url` names, with the
-    same path. Raises `Misconfigured`."""
-    stand_in = local_endpoint(config, channel)
+    """Returns a client of the provider's own `url`, or of the same path at a fake on this machine if `endpoint_url` is
+    set. Raises `Misconfigured`."""
+    fake = local_endpoint(config, channel)
     host, _, path = url.removeprefix("https://").partition("/")
-    return post_client(f"{stand_in}/{path}" if stand_in else url, deadline_s, channel, "endpoint_url", host, local=True)
+    return post_client(f"{fake}/{path}" if fake else url, deadline_s, channel, "endpoint_url", host, local=True)
 
 
 def local_endpoint(config: Config, channel: str) -> str | None:
-    """`endpoint_url`, which only this machine may be: another place would be given the credentials. Whether it may be
-    given at all, `channels.build` has decided."""
+    """Returns `endpoint_url`, which must be on this machine: any other host would get the credentials. `channels.build`
+    has refused the setting already unless this is local use."""
     url = optional(config, channel, "endpoint_url")
     found = None if url is None else _LOCAL.fullmatch(url)
     if url is not None and (found is None or not 0 < int(found[1]) < 65_536):

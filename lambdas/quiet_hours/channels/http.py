@@ -1,7 +1,8 @@
-"""One HTTP POST that is over by a deadline, with no redirects and no retries, and that knows whether it was sent.
+"""Sends one HTTP POST that ends by a deadline, without redirects and retries, and reports whether it was sent.
 
-The usual clients bound each socket operation but not the whole call, and follow or repeat on their own. Here the sum
-counts, because quiet hours may begin meanwhile, and whether the provider may have the request decides what is done.
+The usual clients bound each socket operation but not the whole call, and they follow redirects and retry on their own.
+Here the whole call is bounded, because quiet hours may begin during it. A failed call says whether the provider may
+have the request, because the next step depends on that.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from ..errors import NoAnswer, NotSent
 
 RESPONSE_BYTES_MAX = 256 * 1024
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""This machine, for local use. Any other name must lead to a public address, whatever it resolves to."""
+"""The names of this machine, for local use. Every other name must resolve to a public address."""
 
 _LIBRARY_ERRORS = (OSError, http.client.HTTPException, ValueError)
-"""What the standard library raises when a call fails; a name that cannot be looked up may be a ValueError."""
+"""The errors of the standard library for a failed call. A name that cannot be looked up may be a ValueError."""
 
 
 class NotPublic(OSError):
-    """Raised when a provider's name leads to an address that is not on the public internet."""
+    """Raised when a provider's name resolves to an address that is not on the public internet."""
 
 
 class Answer(NamedTuple):
-    """What came back: names of `headers` in lower case, of `body` at most `RESPONSE_BYTES_MAX` bytes."""
+    """The answer to a POST. The names of `headers` are in lower case; `body` is cut at `RESPONSE_BYTES_MAX`."""
 
     status: int
     headers: Mapping[str, str]
@@ -42,11 +43,11 @@ class Answer(NamedTuple):
 
 
 class PostClient:
-    """Keeps a connection for each thread to one URL. `deadline_s` bounds a call from its start to the last byte; only
-    looking up the name may take longer, and then nothing is sent.
+    """Posts to one URL, over one connection for each thread. `deadline_s` bounds a call from its start to the last
+    byte. Only the look-up of the name may take longer, and then nothing is sent.
 
-    Raises `ValueError` when the URL is not https, or carries a user name, or is on another host than `only_host`, or on
-    this machine. Where `local` is true, this machine is allowed, by http too.
+    Raises `ValueError` if the URL is not https, has a user name, is on another host than `only_host`, or is on this
+    machine. If `local` is true, this machine is allowed, also by http.
     """
 
     def __init__(self, url: str, deadline_s: float, only_host: str | None = None, local: bool = False) -> None:
@@ -55,7 +56,7 @@ class PostClient:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError:  # its text shows the URL
+        except ValueError:  # the text of the error shows the URL
             raise ValueError("url has a host or a port that cannot be read") from None
         here = parts.hostname in LOCAL_HOSTS
         if parts.hostname is None or parts.username is not None:
@@ -75,7 +76,7 @@ class PostClient:
         self._connections: list[_Connection] = []
 
     def post(self, headers: Mapping[str, str], body: bytes, target: str | None = None) -> Answer:
-        """Post to the URL, or to another path and query on its host (`target`). Raises `NotSent` or `NoAnswer`."""
+        """Posts to the URL, or to another path and query of its host (`target`). Raises `NotSent` or `NoAnswer`."""
         deadline = monotonic() + self._deadline_s
         connection = self._connection()
         connection.deadline = deadline
@@ -89,9 +90,9 @@ class PostClient:
             connection.flush()
             with connection.getresponse() as response:
                 answer = response.read(RESPONSE_BYTES_MAX)
-                if response.status < 200:  # the answer is still to come, and http.client would not wait for it
+                if response.status < 200:  # an interim answer: http.client does not wait for the final one
                     raise http.client.ResponseNotReady
-                if not response.isclosed():  # what is left unread would be taken for the next answer
+                if not response.isclosed():  # unread bytes would be taken for the next answer
                     connection.close()
         except _LIBRARY_ERRORS as error:
             connection.close()
@@ -99,7 +100,7 @@ class PostClient:
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)
 
     def close(self) -> None:
-        """Close every thread's connection."""
+        """Closes every thread's connection."""
         while self._connections:
             self._connections.pop().close()
         self._local = threading.local()
@@ -114,22 +115,22 @@ class PostClient:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection all of whose waiting together ends at `deadline`."""
+    """A connection whose waits all end at `deadline`."""
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         super().__init__(host, port)
         self.auto_open = 0
-        self.default_port = 443 if tls else 80  # no port in the Host header: AWS's signature is over a host without
+        self.default_port = 443 if tls else 80  # then the Host header has no port, as in AWS's signature
         self.deadline = 0.0
         self._tls = tls
         self._unsent: list[bytes] = []
 
     def send(self, data: Any) -> None:
-        """Keep what http.client would write in parts: head and body leave together, in one system call and packet."""
+        """Keeps the parts that http.client writes: head and body leave together, in one system call and packet."""
         self._unsent.append(data)
 
     def flush(self) -> None:
-        """Write the request."""
+        """Sends the request."""
         request, self._unsent = b"".join(self._unsent), []
         self.sock.sendall(request)
 
@@ -138,9 +139,9 @@ class _Connection(http.client.HTTPConnection):
         super().close()
 
     def ready(self) -> None:
-        """Be connected: still, or anew where the provider has hung up meanwhile."""
+        """Connects, unless the last connection is still open."""
         if self.sock is not None and select.select([self.sock], [], [], 0)[0]:
-            self.close()  # readable while nothing was asked: hung up
+            self.close()  # readable before a request: the provider has hung up
         if self.sock is None:
             self.connect()
 
@@ -167,7 +168,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _BoundedSocket:
-    """What http.client needs of a socket, each operation given only the time that its call has left."""
+    """The parts of a socket that http.client needs. Each operation gets only the time that its call has left."""
 
     def __init__(self, plain: socket.socket, connection: _Connection) -> None:
         self._plain = plain
@@ -177,7 +178,7 @@ class _BoundedSocket:
         return self._plain.fileno()
 
     def bound(self) -> socket.socket:
-        """The socket, for one more operation."""
+        """Returns the socket with its timeout set for one more operation."""
         self._plain.settimeout(_left_s(self._connection.deadline))
         return self._plain
 
@@ -192,7 +193,7 @@ class _BoundedSocket:
 
 
 class _Reader(io.RawIOBase):
-    """Reads an answer. The socket stays open for it until both have been closed, as http.client relies on."""
+    """Reads an answer. As http.client requires, the socket stays open until the reader is closed too."""
 
     def __init__(self, sock: _BoundedSocket, raw: socket.SocketIO) -> None:
         self._sock = sock
@@ -211,7 +212,7 @@ class _Reader(io.RawIOBase):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is of the public internet, and so is an IPv4 address that is wrapped in it."""
+    """True if an IP address is on the public internet, and so is any IPv4 address that it contains."""
     found = ipaddress.ip_address(address)
     if isinstance(found, ipaddress.IPv6Address):
         if found in _NAT64:
@@ -219,12 +220,12 @@ def is_public(address: str) -> bool:
         wrapped = found.ipv4_mapped or found.sixtofour
         if found.is_site_local or (wrapped is not None and not is_public(str(wrapped))):
             return False
-    # Python calls some reserved addresses global: IPv4 ones written as IPv6 in old ways, and NAT64's local prefix.
+    # Python calls some reserved addresses global: old forms of IPv4 in IPv6, and NAT64's local prefix.
     return found.is_global and not found.is_multicast and not found.is_reserved
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""A network without IPv4 translates these: https://www.rfc-editor.org/rfc/rfc6052"""
+"""Addresses that a network without IPv4 translates to IPv4: https://www.rfc-editor.org/rfc/rfc6052"""
 
 
 def _left_s(deadline: float) -> float:

@@ -1,4 +1,4 @@
-"""The channel that only says that it was called: for a first look, and for what need not go anywhere."""
+"""The log channel: it only logs each notification. For first steps, and for notifications that need no provider."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""E-mail through SES (API v2): plain text, and for advertising a way out in one click.
+"""E-mail through SES (API v2): plain text. Advertising carries a one-click unsubscribe link.
 
-https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html. It has no idempotency key: after an unknown
-outcome the setting `unknown_outcome` decides.
+https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_SendEmail.html. It has no idempotency key: the
+setting `unknown_outcome` decides what follows an unknown outcome.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .channel import Outcome
 from .outcomes import body_of, unfit
 
 RATE_PER_S = 1.0
-"""The sandbox's. An account's own is its MaxSendRate: https://docs.aws.amazon.com/ses/latest/dg/quotas.html"""
+"""The rate of the sandbox. An account's own rate is its MaxSendRate: https://docs.aws.amazon.com/ses/latest/dg/quotas.html"""
 
 HEADER_CHARACTERS_MAX = 995
 """https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_MessageHeader.html"""
@@ -77,7 +77,7 @@ class SesChannel:
         )
 
     def _headers(self, notification: Notification) -> list[dict[str, str]]:
-        """The id, and for advertising the way out that RFC 8058 describes."""
+        """The id, and for advertising the unsubscribe headers of RFC 8058."""
         headers = [{"Name": ID_HEADER, "Value": notification["id"]}]
         if notification["category"] == "advertising":
             if self._unsubscribe_url is None:
@@ -102,7 +102,7 @@ def _subject(notification: Notification) -> str:
 
 
 def _sender(config: object) -> str:
-    """The sender as SES takes it, in ASCII: a name in other letters is encoded."""
+    """Returns the sender in ASCII, as SES requires: a name in other letters is encoded."""
     fit = isinstance(config, str) and not re.search(r"[\x00-\x1f\x7f]", config)
     name, address = parseaddr(str(config)) if fit else ("", "")
     if not re.fullmatch(r"[!-~]+@[A-Za-z0-9.-]+", address):

@@ -1,8 +1,8 @@
-"""The Slack channel: an incoming webhook for each channel, or `chat.postMessage` with a bot token for all of them.
+"""Slack, by an incoming webhook for each Slack channel, or by `chat.postMessage` with a bot token for all of them.
 
 https://docs.slack.dev/reference/methods/chat.postMessage and
-https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks say what is sent and answered. Slack documents
-no idempotency key: after an unknown outcome the setting `unknown_outcome` decides.
+https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks describe the requests and answers. Slack
+documents no idempotency key: the setting `unknown_outcome` decides what follows an unknown outcome.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ..notification.notification import Notification
 from . import configuration
 from .channel import DELIVERED, Outcome
 from .http import Answer, PostClient
-from .outcomes import body_of, call_failed, forbidden, retry_after_s, unauthorized, unfit
+from .outcomes import answered, body_of, call_failed, forbidden, retry_after_s, unauthorized, unfit
 
 DEADLINE_S = 8.0
 RATE_PER_S = 1.0
-"""Messages to one channel: https://docs.slack.dev/apis/web-api/rate-limits"""
+"""Messages to one Slack channel: https://docs.slack.dev/apis/web-api/rate-limits"""
 
 CHARACTERS_MAX = 40_000
-"""Slack cuts off what is longer: https://docs.slack.dev/changelog/2018-truncating-really-long-messages"""
+"""Slack cuts longer texts: https://docs.slack.dev/changelog/2018-truncating-really-long-messages"""
 
 WEBHOOK_HOST = "hooks.slack.com"
 POST_MESSAGE_URL = "https://slack.com/api/chat.postMessage"
@@ -37,10 +37,10 @@ _UNAUTHORIZED = (
     *("no_permission", "not_allowed_token_type", "ekm_access_denied", "access_denied", "accesslimited"),
     *("org_login_required", "two_factor_setup_required", "enterprise_is_restricted", "team_access_not_granted"),
 )
-"""Errors of the token, whoever the message is for."""
+"""Errors of the token: they concern every message."""
 
 _FORBIDDEN = ("no_service", "no_active_hooks", "invalid_token", "action_prohibited", "no_team", "team_disabled")
-"""Errors of one incoming webhook, of several that there may be."""
+"""Errors of one incoming webhook. There may be several."""
 
 
 class SlackChannel:
@@ -108,7 +108,7 @@ def _webhooks(config: object, local: bool) -> dict[str, PostClient]:
 
 
 def _message(notification: Notification) -> dict[str, Any]:
-    """The title as the message and the body as its attachment; without a title the body is the message."""
+    """Builds the message: the title with the body as an attachment, or the body alone."""
     body = _escaped(notification, "body", body_of(notification))
     title = notification["content"].get("title")
     if title is None:
@@ -118,7 +118,7 @@ def _message(notification: Notification) -> dict[str, Any]:
 
 
 def escape(text: str) -> str:
-    """Text that Slack shows unchanged, so that nobody's text calls a whole channel (`<!channel>`).
+    """Escape a text, so that it cannot mention a whole channel (`<!channel>`).
 
     https://docs.slack.dev/messaging/formatting-message-text
     """
@@ -133,12 +133,11 @@ def _escaped(notification: Notification, name: str, text: str) -> str:
 
 
 def _outcome(answer: Answer, now: datetime) -> Outcome:
-    """What the answer means: `chat.postMessage` says 200 and the error in JSON, a webhook a status and plain text."""
+    """Reads the answer. `chat.postMessage` answers 200 with the error in JSON, a webhook a status with plain text."""
     status, said = answer.status, _said(answer)
     if status == 200 and said == "ok":
         return DELIVERED
-    shown = f"Slack answered {status} {said}".rstrip()
-    reason = f"slack_{said or status}: {shown}"
+    reason = answered("slack", "Slack", status, said)
     if status == 429 or said in ("ratelimited", "rate_limited", "message_limit_exceeded"):
         return Outcome("unavailable", reason, retry_after_s(answer.headers.get("retry-after", ""), now))
     if said in _FORBIDDEN:
@@ -148,14 +147,14 @@ def _outcome(answer: Answer, now: datetime) -> Outcome:
     if status == 503 or said in ("service_unavailable", "request_timeout"):
         return Outcome("unavailable", reason)
     if status >= 500 or said in ("fatal_error", "internal_error") or (status == 200 and not said):
-        return Outcome("unknown", reason)  # Slack's words: some aspect of the operation may have succeeded
+        return Outcome("unknown", reason)  # in Slack's words, some aspect of the operation may have succeeded
     if 300 <= status < 400:
         return Outcome("rejected", reason + "; redirects are not followed")
     return Outcome("rejected", reason)
 
 
 def _said(answer: Answer) -> str:
-    """`ok` or Slack's code for what went wrong; empty where the answer is none of Slack's."""
+    """Returns `ok` or Slack's error code; empty if the answer is not from Slack."""
     try:
         said = answer.body.decode()
         if said.startswith("{"):

@@ -2,7 +2,7 @@
 
 https://docs.aws.amazon.com/sns/latest/api/API_Publish.html and
 https://docs.aws.amazon.com/sns/latest/dg/sns-send-custom-platform-specific-payloads-mobile-devices.html. It has no
-idempotency key for endpoints: after an unknown outcome the setting `unknown_outcome` decides.
+idempotency key for endpoints: the setting `unknown_outcome` decides what follows an unknown outcome.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from .channel import Outcome
 from .outcomes import body_of, unfit
 
 RATE_PER_S = 300.0
-"""The least that any region gives an account: https://docs.aws.amazon.com/general/latest/gr/sns.html"""
+"""The lowest quota of any region: https://docs.aws.amazon.com/general/latest/gr/sns.html"""
 
 PAYLOAD_BYTES_MAX = 4096
-"""Apple's and Google's:
+"""The limit of Apple and of Google:
 https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification and
 https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type"""
 
@@ -63,7 +63,7 @@ class SnsChannel:
 
 
 def _message(notification: Notification, region: str) -> str:
-    """The payload of the platform that the endpoint is of. Raises `Unfit`."""
+    """Returns the payload for the platform of the endpoint. Raises `Unfit`."""
     endpoint = _ENDPOINT.fullmatch(notification["address"])
     if endpoint is None or endpoint[1] != region:
         raise Unfit(f"address must be the ARN of an SNS endpoint of APNS, APNS_SANDBOX or GCM in {region}")

@@ -1,8 +1,8 @@
-"""Solapi, for SMS, LMS and KakaoTalk: many messages a call, an answer for each.
+"""Solapi, for SMS, LMS and KakaoTalk. One call carries many messages, and its answer says the outcome of each.
 
-What is sent is made in `solapi_messages.py`. https://developers.solapi.com/references/messages/sendManyDetail and
-https://developers.solapi.com/references/authentication/api-key say how it is sent and answered. Solapi has no
-idempotency key: after an unknown outcome the setting `unknown_outcome` decides.
+`solapi_messages.py` makes the messages. https://developers.solapi.com/references/messages/sendManyDetail and
+https://developers.solapi.com/references/authentication/api-key describe the requests and answers. Solapi has no
+idempotency key: the setting `unknown_outcome` decides what follows an unknown outcome.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ..notification.notification import Notification
 from . import configuration
 from .channel import DELIVERED, Outcome
 from .http import Answer
-from .outcomes import call_failed, retry_after_s, unauthorized, unfit
+from .outcomes import answered, call_failed, retry_after_s, unauthorized, unfit
 from .solapi_messages import PLACE, Sender, kakao_message, sms_message
 
 DEADLINE_S = 10.0
 RATE_PER_S = 100.0
-"""Solapi documents no rate; an account's own is given as `rate_per_s`."""
+"""A default, because Solapi documents no rate. Set `rate_per_s` to the rate of the account."""
 
 BATCH_SIZE = 100
-"""A bundle's most. Solapi takes 10,000 a call."""
+"""The most that a bundle holds. Solapi takes 10,000 in a call."""
 
 SEND_URL = "https://api.solapi.com/messages/v4/send-many/detail"
 ALONE_FOR = timedelta(minutes=10)
 
-# https://docs.solapi.com/api-reference/message-status-codes: whoever the message is for.
+# Faults of the account, which concern every message: https://docs.solapi.com/api-reference/message-status-codes
 _ACCOUNT = {
     "1020": "the account or its key is not known",
     "1024": "a fault on Solapi's side",
@@ -71,7 +71,7 @@ class SolapiChannel:
 
     @property
     def batch_size(self) -> int:
-        """One, for a while after a call was refused as a whole: then the one that is at fault is refused alone."""
+        """One for a while after a call was refused as a whole: then only the notification at fault is refused."""
         return 1 if self._alone_until is not None and self._now() < self._alone_until else BATCH_SIZE
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
@@ -90,7 +90,7 @@ class SolapiChannel:
         self._http.close()
 
     def _call(self, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
-        """One call with all messages; what came of each, by its place."""
+        """Sends all messages in one call. Returns the outcome of each by its place."""
         places = [int(message["customFields"][PLACE]) for message in messages]
         # Without `allowDuplicates` a second message to the same number would be refused.
         body = to_text({"messages": messages, "allowDuplicates": True}).encode()
@@ -108,17 +108,16 @@ class SolapiChannel:
         return dict.fromkeys(places, outcome)
 
     def _authorization(self, body: bytes) -> str:
-        """The salt has to be another one for each call. It is made from the time and the body, which chance is not."""
+        """Signs a call. The salt must differ for each call; it is made from the time and the body."""
         date = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         salt = hashlib.sha256(date.encode() + body).hexdigest()[:32]
         signature = hmac.digest(self._secret, (date + salt).encode(), hashlib.sha256).hex()
         return f"HMAC-SHA256 apiKey={self._key}, date={date}, salt={salt}, signature={signature}"
 
     def _refusal(self, answer: Answer) -> Outcome:
-        """What an answer other than 200 means for all that was in the call."""
+        """Returns the outcome of every message of a call whose answer is not 200."""
         status, code = answer.status, _error_code(answer)
-        shown = f"Solapi answered {status} {code}".rstrip()
-        reason = f"solapi_{code or status}: {shown}"
+        reason = answered("solapi", "Solapi", status, code)
         if status in (401, 403):
             return unauthorized(reason)
         if status in (402, 429, 503) or code in ("NotEnoughBalance", "TooManyRequests"):
@@ -129,9 +128,9 @@ class SolapiChannel:
 
 
 def _outcomes(answer: Answer, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
-    """What an answer 200 means for each message, by its place: it lists those that were not registered.
+    """Returns the outcome of each message, by its place, of a call whose answer is 200: it lists the failed messages.
 
-    Where that cannot be read, or its numbers do not add up, nobody knows.
+    If the list cannot be read, or its numbers do not add up, the outcomes are unknown.
     """
     by_place = {int(message["customFields"][PLACE]): message for message in messages}
     try:
@@ -149,11 +148,11 @@ def _outcomes(answer: Answer, messages: Sequence[dict[str, Any]]) -> dict[int, O
     return outcomes
 
 
-_UNCLEAR = Outcome("unknown", "solapi_unclear: Solapi answered 200, and which messages it has cannot be told")
+_UNCLEAR = Outcome("unknown", "solapi_unclear: Solapi answered 200, but it is unclear which messages it has")
 
 
 def _places(failure: Mapping[str, Any], by_place: Mapping[int, Mapping[str, Any]]) -> list[int]:
-    """Which messages a listed failure may mean: the one whose custom field it repeats, else all to its number."""
+    """Returns the messages that a failure may mean: the one whose custom field it repeats, else all to its number."""
     place = (failure.get("customFields") or {}).get(PLACE)
     if place is not None:
         return [int(place)] if int(place) in by_place else []
@@ -168,7 +167,7 @@ def _refused(code: str) -> Outcome:
 
 
 def _error_code(answer: Answer) -> str:
-    """Solapi's own word for what is wrong with a call; empty where there is none."""
+    """Returns Solapi's error code for the whole call; empty if there is none."""
     try:
         code = str(json.loads(answer.body)["errorCode"])
     except (ValueError, KeyError, TypeError):

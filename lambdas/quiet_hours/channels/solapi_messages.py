@@ -1,7 +1,7 @@
-"""A notification as Solapi takes it, with the limits of its texts.
+"""Makes Solapi messages from notifications, and checks the limits of their texts.
 
-The lengths and the alphabet are those of status 1014, 1029, 1031 and 1032 in
-https://docs.solapi.com/api-reference/message-status-codes. A brand message's length is KakaoTalk's own:
+The lengths and the alphabet are those of the statuses 1014, 1029, 1031 and 1032 in
+https://docs.solapi.com/api-reference/message-status-codes. KakaoTalk limits brand messages:
 https://docs.kakaoi.ai/kakao_i_connect_message/bizmessage/api/api_reference/bm/
 """
 
@@ -24,20 +24,20 @@ CUSTOM_CHARACTERS_MAX = 100
 KOREA = "+82"
 
 PLACE, ID = "place", "notification"
-"""Custom fields: Solapi repeats them in what it says of a message, and shows them in its console."""
+"""Custom fields. Solapi repeats them in its answers, and shows them in its console."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Who sends: a registered number for `sms`, a KakaoTalk channel (`pfId`) for `kakao`. `targeting`: whom a brand
-    message may reach; I is the channel's friends, M and N are for those whom KakaoTalk has admitted."""
+    """The sender: a registered number for `sms`, a KakaoTalk channel (`pfId`) for `kakao`. `targeting`: whom a brand
+    message may reach. I is the channel's friends; M and N need KakaoTalk's approval."""
 
     id: str
     targeting: str = "I"
 
 
 def sms_message(notification: Notification, place: int, sender: Sender) -> dict[str, Any]:
-    """An SMS, or an LMS where the text is longer or has a title. Raises `Unfit`."""
+    """Makes an SMS, or an LMS if the text is longer or has a title. Raises `Unfit`."""
     text = body_of(notification)
     size_bytes = _euc_kr_bytes("body", text)
     message = _base(notification, place) | {"from": sender.id, "text": text}
@@ -53,9 +53,9 @@ def sms_message(notification: Notification, place: int, sender: Sender) -> dict[
 
 
 def kakao_message(notification: Notification, place: int, sender: Sender) -> dict[str, Any]:
-    """AlimTalk for what informs, a brand message for advertising, which AlimTalk must not carry. Raises `Unfit`.
+    """Makes a brand message for advertising, which AlimTalk must not carry, and an AlimTalk otherwise. Raises `Unfit`.
 
-    Neither falls back to SMS: that would be another channel, with other limits and another price.
+    Neither falls back to SMS, which is another channel with other limits and another price.
     """
     content = notification["content"]
     options: dict[str, Any] = {"pfId": sender.id, "disableSms": True}
@@ -88,8 +88,8 @@ def _base(notification: Notification, place: int) -> dict[str, Any]:
 
 
 def _euc_kr_bytes(name: str, text: str) -> int:
-    """The length that is paid for. Python's codec also writes syllables that KS X 1001 lacks, in eight bytes; no phone
-    network takes those."""
+    """Returns the length that is paid for. Python's codec also writes syllables that KS X 1001 lacks, in eight bytes;
+    phone networks do not take those."""
     try:
         sizes = [len(character.encode("euc_kr")) for character in text]
     except UnicodeEncodeError:

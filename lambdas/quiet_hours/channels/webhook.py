@@ -1,7 +1,8 @@
-"""The webhook channel: one POST for each notification, to the one URL that is configured.
+"""Webhooks: one POST for each notification, to one configured URL.
 
-The notification's id is the idempotency key (`webhook-id`), so that the receiver can tell a repeat: after an unknown
-outcome it is sent again. Signed as Standard Webhooks describes when the configuration has a `secret`.
+The notification's id is the idempotency key (`webhook-id`), by which the receiver recognises a repeat. So a
+notification of unknown outcome is sent again. With a `secret` in the configuration each request is signed as Standard
+Webhooks describes.
 """
 
 from __future__ import annotations
@@ -66,9 +67,9 @@ def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
         return DELIVERED
     if status == 401:
         return unauthorized(reason)
-    if status == 403:  # the receiver does not want us, or its firewall this one text
+    if status == 403:  # the receiver refuses us, or its firewall refuses this one text
         return forbidden(reason)
-    if status in (429, 503):  # nothing that is wrong with this notification alone
+    if status in (429, 503):  # this notification is not at fault
         return Outcome("unavailable", reason, retry_after_s(retry_after, now))
     if status in (408, 425) or status >= 500:
         return Outcome("retry", reason)
@@ -78,7 +79,7 @@ def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
 
 
 def _key(secret: object) -> bytes:
-    """The signing key of a Standard Webhooks secret: base64 after `whsec_`."""
+    """Returns the signing key of a Standard Webhooks secret: base64 after `whsec_`."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if isinstance(secret, str) else b""
     except ValueError:

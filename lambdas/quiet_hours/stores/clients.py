@@ -17,8 +17,12 @@ def client_config(connect_timeout_s: float = 1, read_timeout_s: float = 5, attem
     `attempts` counts the first call and its retries. All attempts together must end well before the function does, so
     that it can still hand back what it has. `options` are further arguments of botocore's `Config`.
     """
-    retries = {"total_max_attempts": attempts}
-    return Config(connect_timeout=connect_timeout_s, read_timeout=read_timeout_s, retries=retries, **options)
+    return Config(
+        connect_timeout=connect_timeout_s,
+        read_timeout=read_timeout_s,
+        retries={"total_max_attempts": attempts},
+        **options,
+    )
 
 
 def error_code(error: Exception) -> str:
