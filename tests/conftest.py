@@ -12,6 +12,7 @@ settings.load_profile("repeatable")
 STACK_FIXTURES = {"stack", "other_stack"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put all tests of the synthesised stack into one group, so that one process synthesises it once."""
     for item in items:

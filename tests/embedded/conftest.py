@@ -16,6 +16,7 @@ from tests.helpers.pipeline import Pipeline
 HERE = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark this folder's tests `embedded`, and make each file a group: processes share the work file by file."""
     for item in items:
