@@ -19,7 +19,7 @@ export MAKE_STARTED_S := $(shell date +%s)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo local local-status local-stop redrive consents-import consents-export bootstrap deploy nights \
-  bench sam-env unit test test-slow check evening openapi events lock clean
+  bench night-picture sam-env unit test test-slow check evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ nights: setup ## simulate nights with faults (SEEDS=number), or show one of them
 
 bench: setup ## measure everything in about ten minutes (QUICK=1: in two); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)
+
+night-picture: setup ## draw docs/night.svg from one simulated night
+	@python -m tools.night_picture
 
 sam-env: setup .venv-sam/.filled ## prepare `sam local invoke` against the running `make local` (docs/local.md)
 	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true $(CONTEXT)

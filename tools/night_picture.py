@@ -18,7 +18,7 @@ from random import Random
 from benchmarks.svg import FAINT, INK, PAPER, text
 from simulation.faults import Faults
 from simulation.night import Night, without_logs
-from simulation.plan import TEXT, Plan, Request, Wanted, quiet_night
+from simulation.plan import Consent, ConsentChange, Plan, Request, Wanted, quiet_night
 from simulation.queues import Msg, Queue
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,6 +28,7 @@ SEED = 21
 BIN_S = 600
 BEGIN_MINUTE, SHOWN_MINUTES = 20 * 60 + 40, 700  # 20:40 to 08:20
 NIGHT_CONSENT_SHARE = 0.1
+TEXT = "(광고) 겨울 세일, 무료수신거부 080-000-0000"
 CAMPAIGN_SIZE, BUNDLE_SIZE = 300, 20
 
 
@@ -76,6 +77,7 @@ def play(seed: int = SEED) -> Seen:
     """Plays the night and collects what is drawn. Raises `RuntimeError` if the night broke a promise."""
     seen = Seen()
     night = Night(seed, plan=draw_plan(Random(seed)), faults=lambda rng, until: Faults(rng, 0.0))
+    wait, providers = night.deployment.queues["wait"], night.deployment.providers.values()
     for request in night.plan.requests:
         seen.arrived |= {str(each.id): request.at for each in request.wanted}
 
@@ -83,10 +85,10 @@ def play(seed: int = SEED) -> Seen:
         seen.held |= {each["id"] for each in json.loads(msg.body)}
 
     def look_at_wait() -> None:
-        bodies = [msg.body for msg in night.queues["wait"].messages.values()]
+        bodies = [msg.body for msg in wait.messages.values()]
         seen.waiting.append((night.world.t, sum(len(json.loads(body)) for body in bodies)))
 
-    night.queues["wait"].seen = on_wait
+    wait.seen = on_wait
     for minute in range(SHOWN_MINUTES + 1):
         night.world.at(minute * 60.0, look_at_wait)
     with without_logs():
@@ -94,7 +96,7 @@ def play(seed: int = SEED) -> Seen:
     if result.violations:
         raise RuntimeError(f"the night broke a promise: {result.violations[0]}")
     for lane in ("delivery", "schedule"):
-        seen.sent[lane] = [call for provider in night.providers.values() for call in provider.calls[lane]]
+        seen.sent[lane] = [call for provider in providers for call in provider.calls[lane]]
     return seen
 
 
@@ -106,7 +108,7 @@ def draw_plan(rng: Random) -> Plan:
     plan.requests = sorted([*_everyday(rng), *_campaign()], key=lambda request: request.at)
     for each in plan.wanted:
         if each.category == "advertising" and rng.random() < NIGHT_CONSENT_SHARE:
-            plan.consents.append((0.0, each.recipient, {"night_consent": True, "opted_out": False}))
+            plan.consents.append(ConsentChange(0.0, each.recipient, Consent(night_consent=True)))
     return plan
 
 
