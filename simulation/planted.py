@@ -1,7 +1,7 @@
 """Deliberate mistakes, each a small patch of behaviour. They show what the simulation is able to find.
 
-Nights without a violation prove little unless the same nights find these mistakes. Each plant names the row of the
-failure catalogue that it stands for and the invariants that it breaks. It is put into the code anew for every seed.
+Nights without a violation prove little unless the same nights find these mistakes. Each plant names the
+failure that it stands for and the invariants that it breaks. It is put into the code anew for every seed.
 """
 
 from __future__ import annotations

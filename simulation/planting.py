@@ -41,14 +41,14 @@ SEEDS_MAX = 400
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A mistake. `row` names a row of the failure catalogue, and `patches` returns the changes to the code.
+    """A mistake. `failure` names what it stands for, and `patches` returns the changes to the code.
 
     `caught_by` names the invariants that the mistake breaks. Only these count, so that a plant whose own code fails is
     not taken for one that was found.
     """
 
     name: str
-    row: str
+    failure: str
     caught_by: tuple[str, ...]
     patches: Callable[[], list[Patch]]
 
@@ -69,11 +69,11 @@ class Plant:
 PLANTS: list[Plant] = []
 
 
-def plant(row: str, *caught_by: str) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
+def plant(failure: str, *caught_by: str) -> Callable[[Callable[[], list[Patch]]], Callable[[], list[Patch]]]:
     """Add a mistake to `PLANTS`, under its function's name."""
 
     def add(patches: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
-        PLANTS.append(Plant(patches.__name__, row, caught_by, patches))
+        PLANTS.append(Plant(patches.__name__, failure, caught_by, patches))
         return patches
 
     return add
