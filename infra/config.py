@@ -10,6 +10,7 @@ from constructs import Node
 
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.settings import SMS_ENCODINGS
 
 CONCURRENCY_RANGE = (2, 1000)
 """What an SQS event source takes as its MaximumConcurrency."""
@@ -31,6 +32,7 @@ class Config:
     record_held: bool
     advertising_label: bool
     sender_name: str
+    sms_encoding: str
     runbook_url: str
     local_endpoint: bool
 
@@ -47,6 +49,7 @@ class Config:
             record_held=_switch(node, "recordHeld"),
             advertising_label=_switch(node, "advertisingLabel"),
             sender_name=_name(node, "senderName"),
+            sms_encoding=_choice(node, "smsEncoding", SMS_ENCODINGS),
             runbook_url=_url(node, "runbookUrl"),
             local_endpoint=flag(node, "localEndpoint"),
         )
@@ -90,6 +93,13 @@ def _whole_number(node: Node, key: str, allowed: tuple[int, int]) -> int:
     if not re.fullmatch("[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
         raise ValueError(f"context {key} must be a whole number from {lowest} to {highest}, not {value!r}")
     return int(value)
+
+
+def _choice(node: Node, key: str, allowed: tuple[str, ...]) -> str:
+    value = str(_value(node, key))
+    if value not in allowed:
+        raise ValueError(f"context {key} must be {' or '.join(allowed)}, not {value!r}")
+    return value
 
 
 def _name(node: Node, key: str) -> str:

@@ -151,6 +151,7 @@ class PipelineStack(Stack):
             record_held=config.record_held,
             advertising_label=config.advertising_label,
             sender_name=config.sender_name,
+            sms_encoding=config.sms_encoding,
             alert_topic=alerts.topic_arn,
             runbook_url=config.runbook_url,
             dashboard_url=dashboard_url(self),

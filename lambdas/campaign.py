@@ -24,8 +24,8 @@ from botocore.exceptions import ClientError
 from .quiet_hours.errors import Invalid, UnreadableFile
 from .quiet_hours.files.rows import Row, rows
 from .quiet_hours.notification.bundle import Item, pack
+from .quiet_hours.notification.deployment import content_faults
 from .quiet_hours.notification.fields import is_id
-from .quiet_hours.notification.label import label_faults
 from .quiet_hours.notification.notification import NOTIFICATION_BYTES_MAX, accept
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import CAMPAIGN_PROGRESS, Settings
@@ -289,6 +289,6 @@ def _accept_row(row: Row, default_id: str, now: datetime, settings: Settings) ->
     notification, text = accept(row.candidate, default_id=default_id, now=now)
     if datetime.fromisoformat(notification["expires_at"]) <= now:
         raise Invalid(["expires_at: has passed already"])
-    if faults := label_faults(notification, settings):
+    if faults := content_faults(notification, settings):
         raise Invalid(faults)
     return Item(notification, text)

@@ -14,7 +14,7 @@ from botocore.config import Config
 
 from .quiet_hours.errors import Unreadable
 from .quiet_hours.notification.bundle import InvalidItem, Item, Message, dead_letter, pack, read
-from .quiet_hours.notification.label import asks_for_label, label_faults
+from .quiet_hours.notification.deployment import checks_content, content_faults
 from .quiet_hours.notification.notification import recipient_of
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
@@ -69,7 +69,7 @@ def consume(
         except Unreadable as fault:
             refused.append((dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
             continue
-        found, unlabelled = _labelled(found, settings) if asks_for_label(settings) else (found, [])
+        found, unlabelled = _labelled(found, settings) if checks_content(settings) else (found, [])
         items += found
         arrived.append((record["messageId"], found))
         for misfit in misfits + unlabelled:
@@ -115,7 +115,7 @@ def _labelled(items: Sequence[Item], settings: Settings) -> tuple[list[Item], li
     """
     fine, misfits = [], []
     for item in items:
-        if faults := label_faults(item.notification, settings):
+        if faults := content_faults(item.notification, settings):
             misfits.append(InvalidItem(item.text, item.id, faults, item.redriven))
         else:
             fine.append(item)

@@ -21,9 +21,9 @@ from .quiet_hours.api import web
 from .quiet_hours.api.status import cancel, cancel_source, look_up, requested_cancels
 from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
 from .quiet_hours.notification.bundle import Item, pack
+from .quiet_hours.notification.deployment import content_faults
 from .quiet_hours.notification.fields import ID_FAULT, is_id
 from .quiet_hours.notification.json_text import RepeatedKeys, to_text, unpack
-from .quiet_hours.notification.label import label_faults
 from .quiet_hours.notification.notification import accept, recipient_of
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
@@ -163,7 +163,7 @@ def accept_all(
             notification, text = accept(candidate, default_id=default_id, now=now)
             if datetime.fromisoformat(notification["expires_at"]) <= now:
                 raise Invalid(["expires_at: has passed already"])
-            if faults := label_faults(notification, settings):
+            if faults := content_faults(notification, settings):
                 raise Invalid(faults)
         except Invalid as invalid:
             given = candidate.get("id") if isinstance(candidate, dict) else None

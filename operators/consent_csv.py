@@ -18,7 +18,7 @@ from lambdas.quiet_hours.consents.record import Record
 from lambdas.quiet_hours.consents.statement import Statement, due_fault, instant_fault, statement
 from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import Invalid
-from lambdas.quiet_hours.notification.addresses import canonical_recipient
+from lambdas.quiet_hours.notification.addresses import canonical_recipient, stored_recipient_fault
 from lambdas.quiet_hours.notification.fields import text_check
 from local import CommandError
 
@@ -95,9 +95,8 @@ def _lines(file: BinaryIO, progress: Callable[[int], None]) -> Iterator[str]:
 
 def _row(line: int, cells: dict[str, str], now: datetime) -> Row | WrongRow:
     recipient = cells["recipient_id"]
-    errors = [f"recipient_id: {fault}"] if (fault := _recipient_fault(recipient)) else []
-    if "%" in recipient:
-        errors.append("recipient_id: must have no percent sign")
+    fault = _recipient_fault(recipient) or stored_recipient_fault(recipient)
+    errors = [f"recipient_id: {fault}"] if fault else []
     request: dict[str, Any] = {name: cells[name] for name in ("changed_at", "evidence")}
     request |= {name: _FLAGS.get(cells[name].lower(), cells[name]) for name in ("night_consent", "opted_out")}
     if cells.get("expires_at"):

@@ -28,6 +28,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from lambdas.quiet_hours.consents.record import Record, amended
 from lambdas.quiet_hours.consents.statement import due_fault
 from lambdas.quiet_hours.errors import ConsentUnavailable, StatementRefused
+from lambdas.quiet_hours.notification.addresses import lacks_its_zero
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.stores.clients import error_code
 from lambdas.quiet_hours.stores.consents import CHANGES_MAX, Change, due, read_records, write
@@ -89,10 +90,12 @@ class Registry:
 
 @dataclass
 class Imported:
-    """What came of an import so far. `line`: every row before it is done."""
+    """What came of an import so far. `line`: every row before it is done. `zero_lacking`: how many of the right rows a
+    check has found to look like phone numbers without their 0."""
 
     counts: Counter[str] = field(default_factory=Counter)
     line: int = 1
+    zero_lacking: int = 0
 
 
 def import_rows(
@@ -106,6 +109,7 @@ def import_rows(
         done.counts["wrong"] += len(wrong)
         if registry is None:
             done.counts["right"] += len(right)
+            done.zero_lacking += sum(lacks_its_zero(row.recipient_id) for row in right)
         else:
             parts = [right[start : start + CHANGES_MAX] for start in range(0, len(right), CHANGES_MAX)]
             for counts, refused in in_threads(lambda part: registry.take(part, now), parts, AT_ONCE):
@@ -231,6 +235,11 @@ def main() -> None:
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
         said = ", ".join(f"{number} {word}" for word, number in sorted(done.counts.items()))
         print(f"{said or 'no rows'}. Peak memory {peak_mb} MB.")
+        if done.zero_lacking:
+            print(
+                f"Warning: {done.zero_lacking} of the right rows look like phone numbers without their 0 or +, such as "
+                "1012345678. They count as customer numbers. Where they are phone numbers, format the column as text."
+            )
         if done.counts["wrong"] + done.counts["older"]:
             raise CommandError(f"What did not count is listed by line in {arguments.file}.rejected.csv.")
 

@@ -18,6 +18,9 @@ CAMPAIGN_UPLOADS = "campaigns/"
 CAMPAIGN_PROGRESS = "progress/"
 """Where a file's progress is kept: what is written here starts nothing."""
 
+EUC_KR, UNICODE = SMS_ENCODINGS = ("euc-kr", "unicode")
+"""What the provider of SMS carries. Solapi takes EUC-KR, AWS End User Messaging any character."""
+
 _PREFIX = "QUIET_HOURS_"
 
 
@@ -28,8 +31,8 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, which pacing divides a channel's rate by. `record_held`: the consumer notes in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must
-    also name `sender_name`, unless that is empty. `alert_topic` is an ARN; `runbook_url`
-    and `dashboard_url` are what alerts link to, each empty where there is none.
+    also name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`.
+    `alert_topic` is an ARN; `runbook_url` and `dashboard_url` are what alerts link to, each empty where there is none.
     """
 
     notification_queue_url: str
@@ -51,6 +54,7 @@ class Settings:
     record_held: bool = False
     advertising_label: bool = False
     sender_name: str = ""
+    sms_encoding: str = EUC_KR
     campaign_queue_url: str = ""
     alert_topic: str = ""
     runbook_url: str = ""
