@@ -13,6 +13,9 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from lambdas.campaign import judge
+from lambdas.consumer import consume
+from lambdas.producer import accept_all
 from lambdas.quiet_hours.consents.statement import statement
 from lambdas.quiet_hours.errors import Invalid
 from lambdas.quiet_hours.files.rows import rows
@@ -25,7 +28,9 @@ from lambdas.quiet_hours.notification.sms_encoding import not_in_euc_kr
 from lambdas.quiet_hours.rule.policies import named_policy, zone_warning
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.accepting import accepted, errors
-from tests.helpers.aws import NIGHT, notification, record
+from tests.helpers.aws import DAY, NIGHT, dynamodb, notification, record, settings, sqs, take, text_attributes
+
+__all__ = ["dynamodb", "settings", "sqs"]
 
 NO_NAMES = Settings("", "", "", "", "", "", "", "")
 LABELLING = replace(NO_NAMES, advertising_label=True, sender_name="온결")
@@ -244,6 +249,28 @@ def test_the_first_character_that_euc_kr_lacks_is_the_one_that_is_named(text: st
             return True
 
     assert not_in_euc_kr(text) == next((place for place, character in enumerate(text) if lacks(character)), None)
+
+
+def test_each_way_in_refuses_what_an_sms_cannot_carry(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    good, bad = (
+        notification(**SMS, id=id, content={"body": text}) for id, text in (("good", "결제"), ("bad", "• 결제"))
+    )
+    fault = "content: body has U+2022 at character 1, which an SMS cannot carry"
+    policy = settings.quiet_hours()
+    request = {"notifications": [good, bad]}
+    status, answer = accept_all(request, DAY, sqs, dynamodb, settings, policy, lambda: "made")
+    assert (status, [each["id"] for each in answer["accepted"]]) == (202, ["good"])
+    assert answer["rejected"] == [{"index": 1, "id": "bad", "errors": [fault]}]
+
+    _, counts = consume([record(to_text([good, bad]), sent_at=DAY)], DAY, sqs, dynamodb, settings, policy)
+    assert (counts["now"], counts["refused"]) == (1, 1)
+    (letter,) = take(sqs, settings.dead_letter_queue_url)
+    assert text_attributes(letter)["reason"] == f"invalid: {fault}"
+
+    lines = io.BytesIO(b"".join(to_text(each).encode() + b"\n" for each in (good, bad)))
+    items, rejected = judge(list(rows("a.jsonl", lines.read)[0]), "etag", DAY, settings)
+    assert [each.id for each in items] == ["good"]
+    assert json.loads(rejected[0])["errors"] == [fault]
 
 
 # --- time zones
