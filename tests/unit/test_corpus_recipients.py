@@ -362,7 +362,7 @@ def ask(monkeypatch: pytest.MonkeyPatch, dynamodb: Any, settings: Settings) -> A
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(registrar, "_client", lambda: dynamodb)
     return lambda method, path, body=None: answered(
-        registrar.handler(http(method, path, None if body is None else json.dumps(body)), None)  # type: ignore[arg-type]
+        registrar.handler(http(method, path, None if body is None else json.dumps(body)), None)
     )
 
 

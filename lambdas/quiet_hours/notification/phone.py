@@ -20,7 +20,7 @@ _NATIONAL = (
 _E164 = re.compile(rf"\+(?:82(?:{_NATIONAL})|1[2-9][0-9]{{9}}|(?!82|1)[1-9][0-9]{{6,14}})")
 
 _KOREAN = re.compile(rf"(?:(?:\+|00)820?|0)({_NATIONAL})")
-_KOREAN_MOBILE = re.compile(r"820?(10[0-9]{8}|1[16-9][0-9]{7,8})")
+_KOREAN_MOBILE = re.compile(r"820?(10[0-9]{8})")
 """A `+` that a client has decoded to a blank leaves this. Other numbers that begin with 82 may be anything."""
 _KOREAN_SPACED = re.compile(rf"820?({_NATIONAL})")
 _SPACED_COUNTRY = re.compile(r"\(?82[) .\u00b7-]")
