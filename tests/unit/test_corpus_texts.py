@@ -19,6 +19,7 @@ from lambdas.producer import accept_all
 from lambdas.quiet_hours.consents.statement import statement
 from lambdas.quiet_hours.errors import Invalid
 from lambdas.quiet_hours.files.rows import rows
+from lambdas.quiet_hours.notification import fields
 from lambdas.quiet_hours.notification.bundle import read
 from lambdas.quiet_hours.notification.cleaning import clean_json, clean_text
 from lambdas.quiet_hours.notification.deployment import checks_content, content_faults
@@ -311,3 +312,28 @@ def test_an_error_of_an_sms_never_shows_the_text() -> None:
     with pytest.raises(Invalid):
         accept(notification(content={"body": "\x00"}), default_id="n", now=NIGHT)
     assert to_text({"a": "•"}) == '{"a":"•"}'
+
+
+# --- times
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2020-11-11T24:00:00+09:00",  # taken by Python 3.14
+        "2020-11-11T24:00+09:00",
+        "2020-11-11T12:60:00+09:00",
+        "2020-11-11T12:00:60+09:00",
+        "2020-11-11T12:00:00+09:60",  # taken by Python 3.11
+        "2020-11-11T12:00:00+24:00",
+        "2020-11-11t12:00:00+09:00",
+        "2020-11-11 12:00:00+09:00",
+        "20201111T120000+0900",
+        "2020-W46-3T12:00:00+09:00",
+        "2020-11-11T12:00:00+09:00:30",
+        "2020-11-11T12:00:00.+09:00",
+    ],
+)
+def test_a_time_that_pythons_versions_read_differently_does_not_get_to_them(text: str) -> None:
+    assert not fields._TIME.fullmatch(text)
+    assert fields.time_fault(text) == "must be a time with an offset, such as 2020-11-12T12:00:00+09:00"
