@@ -11,6 +11,7 @@ from constructs import Node
 from infra.props import QuietHoursProps
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.settings import SMS_ENCODINGS
 
 CONCURRENCY_RANGE = (2, 1000)
 """The values that an SQS event source takes as its MaximumConcurrency."""
@@ -53,6 +54,7 @@ class Config:
                 record_held=_switch(node, "recordHeld"),
                 advertising_label=_switch(node, "advertisingLabel"),
                 sender_name=_name(node, "senderName"),
+                sms_encoding=_choice(node, "smsEncoding", SMS_ENCODINGS),
                 runbook_url=_url(node, "runbookUrl"),
                 local_endpoint=flag(node, "localEndpoint"),
             ),
@@ -129,6 +131,13 @@ def _whole_number(node: Node, key: str, allowed: tuple[int, int]) -> int:
     if not re.fullmatch("[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
         raise ValueError(f"context {key} must be a whole number from {lowest} to {highest}, not {value!r}")
     return int(value)
+
+
+def _choice(node: Node, key: str, allowed: tuple[str, ...]) -> str:
+    value = str(_value(node, key))
+    if value not in allowed:
+        raise ValueError(f"context {key} must be {' or '.join(allowed)}, not {value!r}")
+    return value
 
 
 def _name(node: Node, key: str) -> str:

@@ -11,6 +11,7 @@ from aws_cdk import aws_sqs as sqs
 
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.settings import EUC_KR
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,9 @@ class QuietHoursProps:
 
     sender_name: str = ""
     """The name that advertising must have in its text; empty: none is checked, and the CDK warns."""
+
+    sms_encoding: str = EUC_KR
+    """The characters that the SMS provider carries: `euc-kr` (Solapi) or `unicode` (AWS). Others are refused."""
 
     runbook_url: str = ""
     """Where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from aws_cdk import Annotations, Stack
 from aws_cdk import aws_events as events
@@ -51,6 +52,7 @@ from infra.queues import Queues, make_queues
 from infra.stores import Tables, channel_secret, index_arn, make_tables
 from infra.triggers import report_failed_triggers, start_at_end_of_quiet_hours, start_every_minute
 from infra.ways_in import feed, feed_batches, feed_from_bus, feed_from_their_queue, feed_from_topic, read_their_queue
+from lambdas.quiet_hours.rule.policies import zone_warning
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import DUE_INDEX
 from lambdas.quiet_hours.stores.held import SOURCE_INDEX
@@ -97,7 +99,7 @@ class QuietHours(Construct):
         super().__init__(scope, id_)
         self._props = props = props or QuietHoursProps()
         self._prefix = prefix = name_prefix(self)
-        self._warn_without_sender_name()
+        self._warn()
 
         # What is kept
         self.queues: Queues = make_queues(self, prefix, props.batching_window_s)
@@ -320,6 +322,7 @@ class QuietHours(Construct):
             record_held=props.record_held,
             advertising_label=props.advertising_label,
             sender_name=props.sender_name,
+            sms_encoding=props.sms_encoding,
             alert_topic=self.alert_topic.topic_arn,
             runbook_url=props.runbook_url,
             dashboard_url=dashboard_url(self, self._prefix),
@@ -329,7 +332,11 @@ class QuietHours(Construct):
             environment["AWS_ENDPOINT_URL"] = ""
         return environment
 
-    def _warn_without_sender_name(self) -> None:
-        props = self._props
-        if props.advertising_label and props.policy.name == "korea" and not props.sender_name:
+    def _warn(self) -> None:
+        """Add the warnings that synthesis shows."""
+        props, policy = self._props, self._props.policy
+        if props.advertising_label and policy.name == "korea" and not props.sender_name:
             Annotations.of(self).add_warning_v2("quiet-hours:senderName", NO_SENDER_NAME)
+        start, end = f"{policy.start:%H:%M}", f"{policy.end:%H:%M}"
+        if warning := zone_warning(policy.zone.key, start, end, datetime.now(UTC).date()):
+            Annotations.of(self).add_warning_v2("quiet-hours:timezone", warning)

@@ -12,7 +12,7 @@ import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.errors import Unreadable
-from .quiet_hours.notification.admission import check_labels
+from .quiet_hours.notification.admission import check_content
 from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letter, pack, read
 from .quiet_hours.notification.notification import recipient_of
 from .quiet_hours.redaction import redact_errors
@@ -103,9 +103,9 @@ def _read(records: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[lis
         except Unreadable as fault:
             letters.append(Letter(dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
             continue
-        labelled, unlabelled = check_labels(found, settings)
-        items += labelled
-        letters += [Letter(invalid_letter(each), record["messageId"]) for each in invalid + unlabelled]
+        accepted, refused = check_content(found, settings)
+        items += accepted
+        letters += [Letter(invalid_letter(each), record["messageId"]) for each in invalid + refused]
     return items, letters
 
 

@@ -20,7 +20,7 @@ from .quiet_hours.api import web
 from .quiet_hours.consents.record import Record, amended, renotified
 from .quiet_hours.consents.statement import due_fault, renotification, statement
 from .quiet_hours.errors import Invalid, StatementRefused, Unreadable
-from .quiet_hours.notification.addresses import canonical_recipient
+from .quiet_hours.notification.addresses import canonical_recipient, path_recipient_fault
 from .quiet_hours.notification.fields import text_check
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import Settings
@@ -109,10 +109,7 @@ def _renotify(recipient: str, body: object, now: datetime) -> Answer:
 
 def _about_one(answer: Callable[[str, datetime], Answer], suffix: str = "") -> Response[str]:
     recipient = web.path_id(api, "/consents/", suffix)
-    fault = _recipient_fault(recipient)
-    if fault is None and "%" in recipient:
-        fault = "must have no percent sign"
-    if fault:
+    if fault := _recipient_fault(recipient) or path_recipient_fault(recipient):
         return web.errors(400, f"recipient_id: {fault}")
     return _answered(lambda: answer(canonical_recipient(recipient), datetime.now(UTC)))
 

@@ -19,7 +19,7 @@ from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import Invalid, UnreadableFile
 from lambdas.quiet_hours.files.csv_rows import csv_header, csv_rows
 from lambdas.quiet_hours.files.lines import lines
-from lambdas.quiet_hours.notification.addresses import canonical_recipient
+from lambdas.quiet_hours.notification.addresses import canonical_recipient, stored_recipient_fault
 from lambdas.quiet_hours.notification.fields import text_check
 from local import CommandError
 
@@ -79,9 +79,8 @@ def _check_header(header: Sequence[str]) -> None:
 
 def _row(line: int, cells: Mapping[str, str], now: datetime) -> Row | WrongRow:
     recipient = cells["recipient_id"]
-    errors = [f"recipient_id: {fault}"] if (fault := _recipient_fault(recipient)) else []
-    if "%" in recipient:
-        errors.append("recipient_id: must have no percent sign")
+    fault = _recipient_fault(recipient) or stored_recipient_fault(recipient)
+    errors = [f"recipient_id: {fault}"] if fault else []
     renotified_at, renotify_due = cells.get("renotified_at", ""), cells.get("renotify_due", "")
     if renotified_at and (fault := instant_fault(renotified_at, now)):
         errors.append(f"renotified_at: {fault}")

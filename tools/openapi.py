@@ -22,7 +22,7 @@ FILE = ROOT / "docs" / "openapi.json"
 Schema = dict[str, Any]
 
 # Excludes what `field_checks.text_check` refuses; surrogates cannot stand in JSON's UTF-8 anyway.
-SENDABLE = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufffe\uffff]*$"
+SENDABLE = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\ufffe\uffff]*$"
 
 
 def document() -> Schema:
@@ -237,7 +237,7 @@ def _notification() -> Schema:
         "content": content | {"anyOf": [{"required": ["body"]}, {"required": ["template"]}]},
         "expires_at": _ref("Time"),
         "accepted_at": _ref("Time") | {"description": "Set by the producer; a value in the request is ignored"},
-        "source": _text(128),
+        "source": _text(128) | {"pattern": SENDABLE.replace(r"\u000c\u000e", r"\u000c-\u000e")},
         "metadata": _ANY | {"description": f"At most {notification.METADATA_BYTES_MAX} bytes as JSON"},
     }
     ordered = {name: fields[name] for name in notification._FIELDS}

@@ -18,6 +18,9 @@ CAMPAIGN_UPLOADS = "campaigns/"
 CAMPAIGN_PROGRESS = "progress/"
 """The folder for a campaign file's progress. A file that is written here starts nothing."""
 
+EUC_KR, UNICODE = SMS_ENCODINGS = ("euc-kr", "unicode")
+"""What the provider of SMS carries. Solapi takes EUC-KR, AWS End User Messaging any character."""
+
 _PREFIX = "QUIET_HOURS_"
 
 
@@ -28,7 +31,7 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
-    name `sender_name`, unless that is empty. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`;
+    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`;
     each is empty where there is none.
     """
 
@@ -51,6 +54,7 @@ class Settings:
     record_held: bool = False
     advertising_label: bool = False
     sender_name: str = ""
+    sms_encoding: str = EUC_KR
     campaign_queue_url: str = ""
     alert_topic: str = ""
     runbook_url: str = ""

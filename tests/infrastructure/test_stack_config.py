@@ -45,6 +45,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "recordHeld": False,
         "advertisingLabel": True,
         "senderName": "",
+        "smsEncoding": "euc-kr",
         "runbookUrl": "",
     }
 
@@ -71,6 +72,7 @@ def test_the_defaults_are_the_functions_own() -> None:
     assert own["policy"] == DEFAULTS["policy"]
     assert own["delivery_concurrency"] == DEFAULTS["deliveryConcurrency"]
     assert own["release_concurrency"] == DEFAULTS["releaseConcurrency"]
+    assert own["sms_encoding"] == DEFAULTS["smsEncoding"]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +152,14 @@ def test_a_switch_of_cdk_json_must_be_there_and_be_one(key: str) -> None:
     app = App(context={name: value for name, value in DEFAULTS.items() if name != key})
     with pytest.raises(ValueError, match=f"context {key} is missing"):
         Config.from_context(app.node)
+
+
+@pytest.mark.parametrize("value", ["", "EUC-KR", "utf-8"])
+def test_an_encoding_of_sms_that_no_provider_has_is_refused(value: str) -> None:
+    assert _config(smsEncoding="unicode").sms_encoding == "unicode"
+    with pytest.raises(ValueError) as raised:
+        _config(smsEncoding=value)
+    assert str(raised.value) == f"context smsEncoding must be euc-kr or unicode, not '{value}'"
 
 
 @pytest.mark.parametrize("value", ["x" * 101, "two\nlines", " 온결"])

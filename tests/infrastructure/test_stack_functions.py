@@ -80,7 +80,12 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     assert (read.delivery_concurrency, read.release_concurrency) == (2, 2)
     assert stack.name(read.consent_history_table) == "ConsentHistory"
     assert stack.name(read.held_table) == "Held"
-    assert (read.record_held, read.advertising_label, read.sender_name) == (False, True, "")
+    assert (read.record_held, read.advertising_label, read.sender_name, read.sms_encoding) == (
+        False,
+        True,
+        "",
+        "euc-kr",
+    )
     assert stack.name(read.campaign_queue_url) == "Campaign"
     assert stack.name(read.alert_topic) == "Alerts"
     assert read.runbook_url == ""

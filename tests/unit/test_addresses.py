@@ -60,13 +60,13 @@ def test_an_address_has_one_form(channel: str, typed: str, canonical: str) -> No
 REFUSED = {
     PHONE_FAULT: (
         ("kakao", "sms"),
-        "12345 1588-1234 +82 +8201 010-1234-567a +0101234567 ++821012345678 001-1-415-555-0100 ０１０１２３４５６７８"
+        "12345 1588-1234 +82 +8201 010-1234-567a +0101234567 ++821012345678 001-1-415-555-0100 010-1234-56789"
         " +1234567890123456 user@example.com",
     ),
     EMAIL_FAULT: (
         ("email",),
-        "name @example.com name@ name@localhost a@b@example.com <a@example.com> name@example..com name@.example.com"
-        " name@-a.com name@a-.com .a@example.com a..b@example.com 이름@example.com"
+        "name @example.com name@ name@localhost a@b@example.com <a@example.com>,<b@example.com> name@example..com"
+        " name@.example.com name@-a.com name@a-.com .a@example.com a..b@example.com 이름@example.com"
         f" {'a' * 65}@example.com a@{'b.' * 130}com a@{'b' * 64}.com",
     ),
     SLACK_FAULT: (("slack",), f"orders # c024be91l X024 U1 #{'a' * 81}"),

@@ -24,7 +24,7 @@ from lambdas.quiet_hours.notification.bundle import (
     read,
 )
 from lambdas.quiet_hours.notification.json_text import RepeatedKeys, to_text, unpack
-from lambdas.quiet_hours.notification.notification import NOTIFICATION_BYTES_MAX, accept
+from lambdas.quiet_hours.notification.notification import ADDED_BYTES_MAX, NOTIFICATION_BYTES_MAX, accept
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX
 from tests.helpers.aws import NIGHT, notification, record
 
@@ -234,8 +234,8 @@ def test_ten_full_bundles_fit_one_batch_call() -> None:
 
 
 def test_the_largest_notification_fits_a_bundle() -> None:
-    (message,) = pack([sized(NOTIFICATION_BYTES_MAX)])
-    assert len(message.body.encode()) == NOTIFICATION_BYTES_MAX + 2
+    (message,) = pack([sized(NOTIFICATION_BYTES_MAX + ADDED_BYTES_MAX)])
+    assert len(message.body.encode()) == NOTIFICATION_BYTES_MAX + ADDED_BYTES_MAX + 2 <= BUNDLE_BYTES_MAX
 
 
 # --- reading
@@ -416,7 +416,8 @@ def test_a_dead_letter_keeps_its_text_and_says_why() -> None:
         ("", "not JSON: Expecting value at character 0"),
         ("   ", "not JSON: Expecting value at character 3"),
         ("hello", "not JSON: Expecting value at character 0"),
-        ("\ufeff{}", "not JSON: Expecting value at character 0"),
+        ("\ufeff", "not JSON: Expecting value at character 0"),
+        ("{}\ufeff", "the body goes on after its JSON value"),
         ("{} {}", "the body goes on after its JSON value"),
         ("{}x", "the body goes on after its JSON value"),
         ("[]", "an empty array"),

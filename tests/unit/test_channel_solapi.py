@@ -85,9 +85,9 @@ def test_a_title_makes_it_an_lms_with_a_subject(solapi: Running) -> None:
     [
         ({"body": "가" * 1001}, "content.body must be at most 2000 bytes in EUC-KR"),
         ({"title": "가" * 21}, "content.title must be at most 40 bytes in EUC-KR"),
-        ({"body": "canary 🎉"}, "content.body has a character that EUC-KR lacks, such as an emoji"),
-        ({"body": "canary 뷁"}, "content.body has a character that EUC-KR lacks, such as an emoji"),
-        ({"title": "canary ½ 뷁"}, "content.title has a character that EUC-KR lacks, such as an emoji"),
+        ({"body": "canary 🎉"}, "content.body has U+1F389 at character 8, which EUC-KR lacks"),
+        ({"body": "canary 뷁"}, "content.body has U+BDC1 at character 8, which EUC-KR lacks"),
+        ({"title": "canary ½ 뷁"}, "content.title has U+BDC1 at character 10, which EUC-KR lacks"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_field_and_the_limit_and_never_sent(

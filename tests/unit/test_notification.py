@@ -12,8 +12,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from lambdas.quiet_hours.errors import Invalid
+from lambdas.quiet_hours.notification.addresses import recipient_fault
 from lambdas.quiet_hours.notification.json_text import to_text, unpack
-from lambdas.quiet_hours.notification.notification import LIFE, NOTIFICATION_BYTES_MAX, accept
+from lambdas.quiet_hours.notification.notification import ADDED_BYTES_MAX, LIFE, NOTIFICATION_BYTES_MAX, accept
 from tests.helpers.accepting import NOW, PHONE_FAULT, accepted, errors
 from tests.helpers.aws import notification
 
@@ -228,6 +229,14 @@ for _field in ("expires_at", "accepted_at"):
             "2020-11-12",
             "2020-11-12T12:00:00",
             "2020-13-12T12:00:00+09:00",
+            "2020-11-12T24:00:00+09:00",
+            "2020-11-12T24:00+09:00",
+            "2020-11-12T23:60:00+09:00",
+            "2020-11-12T23:59:60+09:00",
+            "2020-11-12T12:00:00+24:00",
+            "2020-11-12T12:00:00+09:60",
+            "2020-11-12T12:00:00,5+09:00",
+            "0000-11-12T12:00:00+09:00",
             "2020-11-12T25:00:00+09:00",
             "2020-11-12T12:00:00+99:00",
             "2020-11-12T12:00:00 Asia/Seoul",
@@ -336,7 +345,9 @@ def test_content_that_names_a_field_twice_is_refused() -> None:
     assert errors(candidate) == ["content: names a field twice"]
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x08", "\x0b", "\r", "\x1f", "\x7f", "\x9f", "\ud800", "\ufffe"])
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x08", "\x0b", "\x0c", "\x0e", "\x1f", "\x7f", "\x9f", "\ud800", "\ufffe"]
+)
 def test_characters_that_sqs_or_utf_8_cannot_carry_are_refused(character: str) -> None:
     assert errors(notification(content={"body": f"a{character}b"})) == [f"content: body {UNSENDABLE}"]
 
@@ -349,21 +360,52 @@ def test_every_other_character_is_carried(text: str) -> None:
 # --- size
 
 
-def padded(size_bytes: int) -> dict[str, Any]:
-    """A notification of Korean text that, once accepted, is exactly so large as compact JSON in UTF-8."""
+def padded(size_bytes: int, **fields: Any) -> dict[str, Any]:
+    """A notification of Korean text that is exactly so large as compact JSON in UTF-8, as it is given."""
     pages = {f"p{number}": "가" * 1_000 for number in range(10)}
-    empty = len(to_text(accepted(content={"template": "t", "variables": pages | {"x": ""}})).encode())
-    korean, rest = divmod(size_bytes - empty, 3)
-    return notification(content={"template": "t", "variables": pages | {"x": "가" * korean + "a" * rest}})
+
+    def with_text(text: str) -> dict[str, Any]:
+        return notification(**fields, content={"template": "t", "variables": pages | {"x": text}})
+
+    korean, rest = divmod(size_bytes - len(to_text(with_text("")).encode()), 3)
+    return with_text("가" * korean + "a" * rest)
 
 
-def test_korean_text_is_sized_in_utf_8_bytes() -> None:
-    fits, _ = accept(padded(NOTIFICATION_BYTES_MAX), default_id="made-1", now=NOW)
-    assert len(to_text(fits).encode()) == NOTIFICATION_BYTES_MAX == 32_768
-    assert len(to_text(fits)) < NOTIFICATION_BYTES_MAX / 2
-    assert errors(padded(NOTIFICATION_BYTES_MAX + 1)) == [
-        "notification: must be at most 32768 bytes as compact JSON in UTF-8"
-    ]
+SIZE_FAULT = "notification: must be at most 32768 bytes as compact JSON in UTF-8"
+LONGEST_GROWTH: dict[str, Any] = {"channel": "email", "address": f"{'a' * 64}@{'가힣.' * 12}kr"}
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"id": "n-1"}, LONGEST_GROWTH], ids=["bare", "with an id", "with a long domain"]
+)
+@pytest.mark.parametrize("from_a_queue", [False, True])
+def test_the_limit_is_on_what_the_sender_gave(fields: dict[str, Any], from_a_queue: bool) -> None:
+    longest_id = "x" * 128
+    given = padded(NOTIFICATION_BYTES_MAX, **fields)
+    assert len(to_text(given).encode()) == NOTIFICATION_BYTES_MAX == 32_768
+    assert len(to_text(given)) < NOTIFICATION_BYTES_MAX / 2
+    once, text = accept(given, default_id=longest_id, now=NOW, keep_accepted_at=from_a_queue)
+    assert NOTIFICATION_BYTES_MAX < len(text.encode()) < NOTIFICATION_BYTES_MAX + ADDED_BYTES_MAX
+    again, same = accept(once, default_id="unused", now=NOW, keep_accepted_at=True, text=text)
+    assert again is once
+    assert same == text
+    with pytest.raises(Invalid) as invalid:
+        accept(padded(NOTIFICATION_BYTES_MAX + 1, **fields), default_id="n", now=NOW, keep_accepted_at=from_a_queue)
+    assert invalid.value.errors == [SIZE_FAULT]
+
+
+def test_what_was_accepted_before_has_a_limit_too() -> None:
+    at = NOW.isoformat(timespec="milliseconds")
+    added = {"id": "n", "category": "critical", "accepted_at": at, "expires_at": at}
+    fits = padded(NOTIFICATION_BYTES_MAX + ADDED_BYTES_MAX, address="+821012345678", **added)
+    assert accept(fits, default_id="unused", now=NOW, keep_accepted_at=True)[0] is fits
+    for candidate, from_a_queue in (
+        (padded(NOTIFICATION_BYTES_MAX + ADDED_BYTES_MAX + 1, **added), True),
+        (padded(NOTIFICATION_BYTES_MAX + 1, **added), False),
+    ):
+        with pytest.raises(Invalid) as invalid:
+            accept(candidate, default_id="unused", now=NOW, keep_accepted_at=from_a_queue)
+        assert invalid.value.errors == [SIZE_FAULT]
 
 
 def test_metadata_is_small() -> None:
@@ -403,7 +445,7 @@ candidates = st.fixed_dictionaries(
     optional={
         "id": st.from_regex(r"\A[A-Za-z0-9._:@+=/-]{1,40}\Z"),
         "category": st.sampled_from(["advertising", "informational", "critical"]),
-        "recipient_id": texts.filter(bool),
+        "recipient_id": texts.filter(lambda text: bool(text) and not recipient_fault(text)),
         "expires_at": times,
         "accepted_at": times,
         "source": texts.filter(bool),

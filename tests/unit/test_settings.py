@@ -40,6 +40,7 @@ SETTINGS = Settings(
     record_held=True,
     advertising_label=True,
     sender_name="온결",
+    sms_encoding="unicode",
     campaign_queue_url="https://sqs/campaign",
     alert_topic="arn:topic",
     runbook_url="https://wiki.example.com/runbook",

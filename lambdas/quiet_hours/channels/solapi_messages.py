@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import Unfit
 from ..notification.notification import Notification
+from ..notification.sms_encoding import not_in_euc_kr
 from .outcomes import body_of
 
 SMS_BYTES_MAX = 90
@@ -88,15 +89,10 @@ def _base(notification: Notification, place: int) -> dict[str, Any]:
 
 
 def _euc_kr_bytes(name: str, text: str) -> int:
-    """Returns the length that is paid for. Python's codec also writes syllables that KS X 1001 lacks, in eight bytes;
-    phone networks do not take those."""
-    try:
-        sizes = [len(character.encode("euc_kr")) for character in text]
-    except UnicodeEncodeError:
-        sizes = [8]
-    if max(sizes) > 2:
-        raise Unfit(f"content.{name} has a character that EUC-KR lacks, such as an emoji")
-    return sum(sizes)
+    """Return the length that is paid for. A text that `smsEncoding` lets through at acceptance is refused here."""
+    if (place := not_in_euc_kr(text)) is not None:
+        raise Unfit(f"content.{name} has U+{ord(text[place]):04X} at character {place + 1}, which EUC-KR lacks")
+    return len(text.encode("euc_kr"))
 
 
 def _brand_text(content: dict[str, Any]) -> str:

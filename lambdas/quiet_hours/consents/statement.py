@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from ..errors import Invalid
+from ..notification.cleaning import clean_json
 from ..notification.fields import UNKNOWN_FIELDS_NAMED_MAX, shown_name, text_check, time_fault
 from ..notification.json_text import RepeatedKeys
 from .times import FIRST_DUE, LATEST_EXPIRY, OLDEST, iso
@@ -74,7 +75,7 @@ def _checked(candidate: object, fields: tuple[str, ...], now: datetime) -> dict[
         errors += [f"{name}: {fault}"] if fault else []
     if errors:
         raise Invalid(errors)
-    return candidate
+    return {name: clean_json(value) for name, value in candidate.items()}
 
 
 def _flag_fault(value: object, now: datetime) -> str | None:
@@ -82,7 +83,7 @@ def _flag_fault(value: object, now: datetime) -> str | None:
 
 
 def _evidence_fault(value: object, now: datetime) -> str | None:
-    return _words_fault(value)
+    return _words_fault(clean_json(value))
 
 
 def instant_fault(value: object, now: datetime) -> str | None:

@@ -5,6 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from .cleaning import cleaned
+from .phone import e164, is_e164
+
+PHONE_FAULT = "must be a Korean number such as 010-1234-5678 or an international one such as +14155550100"
+EMAIL_FAULT = "must be an e-mail address such as name@example.com"
+SPREADSHEET_FAULT = (
+    "is what a spreadsheet has made of a value: format the column as text, and fill it in again from its source"
+)
+
 
 def canonical_address(channel: str, address: str) -> str:
     """The canonical form of an address, so that a recipient stays the same however their address was typed.
@@ -12,63 +21,158 @@ def canonical_address(channel: str, address: str) -> str:
     Phone numbers become E.164 (a number without a country is Korean), e-mail addresses lower case; others are trimmed.
     Raises `ValueError` that says what the channel expects.
     """
-    return _ADDRESSES[channel](address.strip())
+    return _ADDRESSES[channel](address)
 
 
-_E164 = re.compile(r"\+(?:82[1-9][0-9]{7,10}|(?!82)[1-9][0-9]{6,14})")
+_NEVER_AN_ADDRESS = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
 
-_KOREAN = re.compile(r"(?:0|\+820)([1-9][0-9]{7,10})")
-
-_WRITTEN_BETWEEN = re.compile(r"[\s().-]")
-
-_MAY_BE_AN_ADDRESS = re.compile(r"[+0(]|[^@]+@")
+_WHOLE_NUMBER = re.compile(r"[0-9]{6,}(?=\.0\Z)")
+"""A customer number in a column of numbers, as some programs save it."""
 
 
 def canonical_recipient(recipient_id: str) -> str:
-    """The one key of a recipient.
+    """Return the one key of a recipient.
 
-    An id that reads as a phone number or an e-mail address becomes its canonical form; any other id stays as it is. So
+    An id that reads as a phone number or an e-mail address becomes its canonical form; any other id is only cleaned. So
     an opt-out by `010-1234-5678` counts for `+821012345678` too.
     """
-    if _MAY_BE_AN_ADDRESS.match(recipient_id):
-        for form in (_phone, _email):
-            try:
-                return form(recipient_id.strip())
-            except ValueError:
-                continue
-    return recipient_id
+    if _NEVER_AN_ADDRESS.fullmatch(recipient_id) or is_e164(recipient_id):
+        return recipient_id
+    text = cleaned(recipient_id)
+    number = _WHOLE_NUMBER.match(text)
+    return _as_address(text) or (number[0] if number else text)
+
+
+def recipient_fault(recipient_id: str) -> str | None:
+    """What keeps a recipient from being a key under which anybody looks, if anything."""
+    if _NEVER_AN_ADDRESS.fullmatch(recipient_id) or is_e164(recipient_id):
+        return None
+    text = cleaned(recipient_id)
+    if not text:
+        return "must be more than blanks"
+    if "\ufffd" in text:
+        return "has U+FFFD, which stands for bytes that were not UTF-8"
+    if _MADE_BY_A_SPREADSHEET.fullmatch(text):
+        return SPREADSHEET_FAULT
+    if _as_address(text) is None:
+        if _LIKE_A_NUMBER.match(text):
+            return f"reads as a phone number, but a phone number {PHONE_FAULT}"
+        if _LIKE_AN_EMAIL.match(text):
+            return f"reads as an e-mail address, but that {EMAIL_FAULT}"
+    return None
+
+
+def stored_recipient_fault(recipient_id: str) -> str | None:
+    """What keeps a recipient from being a key of the consent table, if anything. A percent sign would not survive a
+    path (docs/api.md)."""
+    return "must have no percent sign" if "%" in recipient_id else recipient_fault(recipient_id)
+
+
+def path_recipient_fault(recipient_id: str) -> str | None:
+    """The same for a recipient in a path, where some clients decode a `+` to a blank. A number after a blank may then
+    be a customer number or somebody's phone number in another country, and nobody can tell."""
+    if re.match(r"\s[1-9][0-9 ().-]{6}", recipient_id) and _as_address(cleaned(recipient_id)) is None:
+        return "begins with a blank and a number: write + as %2B, or leave the blank out"
+    return stored_recipient_fault(recipient_id)
+
+
+def lacks_its_zero(recipient_id: str) -> bool:
+    """Whether a recipient may be a mobile number whose 0 a spreadsheet has dropped: `1012345678`. It counts as a
+    customer number."""
+    return re.fullmatch("10-?[0-9]{4}-?[0-9]{4}|1[16-9]-?[0-9]{3,4}-?[0-9]{4}", recipient_id) is not None
+
+
+_MADE_BY_A_SPREADSHEET = re.compile(
+    r"[0-9](?:[.,][0-9]*)?E\+[0-9]{1,3}"  # 8.21012E+11: most digits are lost
+    r"|'.*|=[\"'(+0-9].*"  # marks that keep a value as text, and formulas
+    r"|#(?:N/A|REF!|NAME\?|VALUE!|NUM!|NULL!|DIV/0!|#+)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+_LIKE_A_NUMBER = re.compile(
+    r"(?:tel|sms|smsto|callto|whatsapp):[/ ]*\(?\+?[0-9][0-9 ().-]{6}"
+    r"|tel:"
+    r"|\(?\+ ?[0-9(][0-9 ().-]{6}"
+    r"|\(?01[016-9][ ).\u00b7-]+[0-9]"
+    r"|\(?0[0-9]{1,3}[ ).\u00b7-]+[0-9]{3,4}[ .\u00b7-]+[0-9]{4}",
+    re.IGNORECASE,
+)
+"""How a phone number begins, whatever comes after it."""
+
+_LIKE_AN_EMAIL = re.compile(r"mailto:|[^@]*<[^@]*@|[^@]+@[^@]*[\s,;<>?]|[^@]+@[^@]*@", re.IGNORECASE)
+
+_SCHEME = re.compile(r"(?:tel|sms|smsto|callto|whatsapp|mailto):(?://)?", re.IGNORECASE)
+
+_NAMED = re.compile("[^<>@]*<([^<>]*)>")
+"""`Kim <kim@example.com>`, as address books write it."""
+
+
+def _as_address(text: str) -> str | None:
+    """The canonical form of a cleaned text that reads as an address, None where it does not."""
+    if text.startswith("#"):
+        form = _slack
+    elif "@" in text:
+        form = _email
+    elif text[:1] in "+(0123456789" or not text.isascii() or _SCHEME.match(text) or _NAMED.fullmatch(text):
+        form = _phone
+    else:
+        return None
+    try:
+        return form(text)
+    except ValueError:
+        return None
+
+
+def _bare(address: str) -> str:
+    """An address without the name before it, and without the scheme of a link."""
+    address = cleaned(address)
+    if named := _NAMED.fullmatch(address):
+        address = cleaned(named[1])
+    if scheme := _SCHEME.match(address):
+        address = cleaned(address[scheme.end() :])
+    return address
 
 
 def _phone(address: str) -> str:
-    digits = address if _E164.fullmatch(address) else _WRITTEN_BETWEEN.sub("", address)
-    if _E164.fullmatch(digits):
-        return digits
-    if korean := _KOREAN.fullmatch(digits):
-        return "+82" + korean[1]
-    raise ValueError("must be a Korean number such as 010-1234-5678 or an international one such as +14155550100")
+    if is_e164(address):
+        return address
+    if number := e164(address) or e164(bare := _bare(address)):
+        return number
+    raise ValueError(SPREADSHEET_FAULT if _MADE_BY_A_SPREADSHEET.fullmatch(bare) else PHONE_FAULT)
 
 
-_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_LOCAL_PART = re.compile(r"(?!['=])[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+"""What begins with an apostrophe or an equals sign comes from a spreadsheet."""
 
-_DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")
 
 
 def _email(address: str) -> str:
-    fault = ValueError("must be an e-mail address such as name@example.com")
-    local, at, domain = address.rpartition("@")
-    try:
-        domain = domain.encode("idna").decode().lower()
-    except UnicodeError:
-        raise fault from None
+    local, at, domain = _bare(address).rpartition("@")
+    domain = _ascii_domain(domain.removesuffix("."))
     if not (
         at and len(local) <= 64 and len(domain) <= 253 and _LOCAL_PART.fullmatch(local) and _DOMAIN.fullmatch(domain)
     ):
-        raise fault
+        raise ValueError(SPREADSHEET_FAULT if _MADE_BY_A_SPREADSHEET.fullmatch(address) else EMAIL_FAULT)
     return f"{local.lower()}@{domain}"
 
 
+def _ascii_domain(domain: str) -> str:
+    """A domain as the name system has it. Raises `ValueError`."""
+    if domain.isascii():
+        return domain.lower()
+    import idna  # few domains need its tables, which take longer to load than everything else here
+
+    try:
+        return idna.encode(domain, uts46=True).decode()
+    except UnicodeError:
+        raise ValueError(EMAIL_FAULT) from None
+
+
 def _slack(address: str) -> str:
-    if re.fullmatch(r"#[\w.-]{1,80}", channel := address.lower()):
+    address = cleaned(address)
+    if re.fullmatch(r"#[\w.-]{1,80}", channel := cleaned(address.lower())):
         return channel
     if re.fullmatch(r"[CDGUW][A-Z0-9]{2,20}", address):
         return address
@@ -79,6 +183,7 @@ _OPAQUE = re.compile(r"[!-~]{1,512}")
 
 
 def _opaque(address: str) -> str:
+    address = address.strip()
     if _OPAQUE.fullmatch(address) and "://" not in address:
         return address
     raise ValueError("must have 1 to 512 visible ASCII characters and not be a URL: targets come from configuration")

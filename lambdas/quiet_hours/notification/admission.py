@@ -1,7 +1,7 @@
 """Admission: the one place that decides whether a notification is accepted when it arrives.
 
 What comes through the producer or in a campaign file is admitted here before it is put on a queue. What another service
-has put on the queue itself is accepted when it is read (bundle.py), and only its label is left to check.
+has put on the queue itself is accepted when it is read (bundle.py), and only its content is left to check.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime
 from ..errors import Invalid
 from ..settings import Settings
 from .bundle import InvalidItem, Item
-from .label import asks_for_label, label_faults
+from .deployment import checks_content, content_faults
 from .notification import accept
 
 
@@ -23,23 +23,23 @@ def admit(candidate: object, *, default_id: str, now: datetime, settings: Settin
     notification, text = accept(candidate, default_id=default_id, now=now)
     if datetime.fromisoformat(notification["expires_at"]) <= now:
         raise Invalid(["expires_at: has passed already"])
-    if faults := label_faults(notification, settings):
+    if faults := content_faults(notification, settings):
         raise Invalid(faults)
     return Item(notification, text, origin=origin)
 
 
-def check_labels(items: list[Item], settings: Settings) -> tuple[list[Item], list[InvalidItem]]:
-    """Separate the items that may be accepted from those whose advertising is not labelled as the policy asks.
+def check_content(items: list[Item], settings: Settings) -> tuple[list[Item], list[InvalidItem]]:
+    """Separate the items that may be accepted from those whose content this deployment refuses.
 
     A redriven item is checked too: only a message attribute says that it is one, and any sender may set that.
     """
-    if not asks_for_label(settings):
+    if not checks_content(settings):
         return items, []
-    labelled: list[Item] = []
+    accepted: list[Item] = []
     invalid: list[InvalidItem] = []
     for item in items:
-        if faults := label_faults(item.notification, settings):
+        if faults := content_faults(item.notification, settings):
             invalid.append(InvalidItem(item.text, item.id, faults, item.redriven))
         else:
-            labelled.append(item)
-    return labelled, invalid
+            accepted.append(item)
+    return accepted, invalid

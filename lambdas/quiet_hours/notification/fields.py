@@ -17,10 +17,15 @@ UTF8_BYTES_MAX = 4
 UNKNOWN_FIELDS_NAMED_MAX = 5
 Check = Callable[[object], str | None]
 """A function that returns the fault of a field's value, or None."""
+UNSENDABLE_FAULT = "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
 ID_FAULT = "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = / -"
 _ID = re.compile(r"[A-Za-z0-9._:@+=/-]{1,128}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?(Z|[+-][0-9]{2}:?[0-9]{2})")
-_UNSENDABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+# Each part within its bounds: Python's versions differ on T24:00 and on an offset of +09:60.
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+    r"(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])"
+)
+_UNSENDABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def is_id(value: object) -> bool:
@@ -38,8 +43,8 @@ def text_check(characters_max: int) -> Check:
             return "must be text"
         if not 1 <= len(value) <= characters_max:
             return f"must have 1 to {characters_max} characters"
-        if not value.isprintable() and _UNSENDABLE.search(value):  # what is printable can be sent: a fast check
-            return "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
+        if not value.isprintable() and _UNSENDABLE.search(value):  # printable text can be sent: a fast check
+            return UNSENDABLE_FAULT
         return None
 
     return check

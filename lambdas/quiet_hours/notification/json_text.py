@@ -38,6 +38,7 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
 
     Raises `Unreadable` if the body as a whole cannot be read.
     """
+    body = body.lstrip("\ufeff")  # a byte order mark says how the text was encoded, and is no part of it
     if (compact := _unpack_compact(body)) is not None:
         return compact, True
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from ..settings import Settings
+from .cleaning import clean_text
 from .notification import Notification
 
 LABEL = "(광고)"
@@ -47,7 +48,7 @@ def label_faults(notification: Notification, settings: Settings) -> list[str]:
         faults.append(f"content: {name} of advertising must begin with {LABEL}")
     if body is not None:
         texts = (body,) if title is None else (body, title)
-        if settings.sender_name and not any(settings.sender_name in text for text in texts):
+        if settings.sender_name and not any(clean_text(settings.sender_name) in text for text in texts):
             faults.append(f"content: advertising must name its sender, {settings.sender_name}")
         if not any(map(_OPT_OUT.search, texts)):
             faults.append(f"content: advertising must say how to opt out free of charge, such as {OPT_OUT_EXAMPLE}")

@@ -8,10 +8,12 @@ from typing import Any, TypedDict
 
 from ..errors import Invalid
 from ..rule.policy import CATEGORIES
-from .addresses import canonical_address, canonical_recipient
+from .addresses import canonical_address, canonical_recipient, recipient_fault
+from .cleaning import clean_json
 from .fields import (
     DEPTH_MAX,
     UNKNOWN_FIELDS_NAMED_MAX,
+    UNSENDABLE_FAULT,
     UTF8_BYTES_MAX,
     Check,
     id_fault,
@@ -30,6 +32,11 @@ CHANNELS = ("kakao", "sms", "email", "push", "slack", "webhook", "log")
 NOTIFICATION_BYTES_MAX = 32 * 1024
 METADATA_BYTES_MAX = 2 * 1024
 
+_ADDED = frozenset({"id", "category", "accepted_at", "expires_at"})
+"""Fields that acceptance gives to what lacks them."""
+
+ADDED_BYTES_MAX = 1024
+"""More than acceptance adds: those fields, and a longer form of the address. The limit is on what the sender gave."""
 
 LIFE = timedelta(days=3)
 """A notification may be sent for this time after acceptance: less than every source queue's retention."""
@@ -62,6 +69,8 @@ def accept(
     """
     if not isinstance(candidate, dict):
         raise Invalid(["notification: must be a JSON object"])
+    if (content := clean_json(candidate.get("content"))) is not candidate.get("content"):
+        candidate, text = type(candidate)({**candidate, "content": content}), None
     errors = _faults(candidate)
     address = ""
     if not errors or _has_address(candidate):
@@ -69,6 +78,9 @@ def accept(
             address = canonical_address(candidate["channel"], candidate["address"])
         except ValueError as fault:
             errors.append(f"address: {fault}")
+        else:
+            if "recipient_id" not in candidate and (unknown := recipient_fault(address)):
+                errors.append(f"address: {unknown}; give a recipient_id")
     if errors:
         raise Invalid(errors)
 
@@ -93,9 +105,16 @@ def accept(
     result: Notification = {**candidate, **changes} if changes else candidate  # type: ignore[assignment,typeddict-item]
     if changes or text is None or is_longer(text, NOTIFICATION_BYTES_MAX):  # or written with much white space
         text = to_text(result)
-        if is_longer(text, NOTIFICATION_BYTES_MAX):
+        if is_longer(text, NOTIFICATION_BYTES_MAX) and is_longer(
+            to_text(candidate), _bytes_max(candidate, first=not keep_accepted_at)
+        ):
             raise Invalid([f"notification: must be at most {NOTIFICATION_BYTES_MAX} bytes as compact JSON in UTF-8"])
     return result, text
+
+
+def _bytes_max(candidate: dict[str, Any], *, first: bool) -> int:
+    """How large this may be. What a queue brings with all the fields that acceptance adds was accepted before."""
+    return NOTIFICATION_BYTES_MAX + (0 if first or not candidate.keys() >= _ADDED else ADDED_BYTES_MAX)
 
 
 @lru_cache(maxsize=8)
@@ -109,9 +128,9 @@ def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
 
 
 def recipient_of(notification: Notification) -> str:
-    """The recipient whose consent counts: the key of the consent table."""
+    """Return the recipient whose consent counts: the key of the consent table, as the registrar makes it."""
     recipient = notification.get("recipient_id")
-    return notification["address"] if recipient is None else canonical_recipient(recipient)
+    return canonical_recipient(notification["address"] if recipient is None else recipient)
 
 
 def _faults(candidate: dict[str, Any]) -> list[str]:
@@ -148,6 +167,14 @@ def _has_address(candidate: dict[str, Any]) -> bool:
 
 
 _short_text, _address_text = text_check(128), text_check(1024)
+
+
+def _recipient(value: object) -> str | None:
+    return _short_text(value) or recipient_fault(str(value))
+
+
+def _source(value: object) -> str | None:
+    return _short_text(value) or (UNSENDABLE_FAULT if "\r" in str(value) else None)
 
 
 def _content(value: object) -> str | None:
@@ -191,10 +218,10 @@ _FIELDS: dict[str, Check] = {
     "category": one_of(CATEGORIES),
     "channel": one_of(CHANNELS),
     "address": _address_text,
-    "recipient_id": _short_text,
+    "recipient_id": _recipient,
     "content": _content,
     "expires_at": time_fault,
     "accepted_at": time_fault,
-    "source": _short_text,
+    "source": _source,
     "metadata": _metadata,
 }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+import re
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from .policy import CATEGORIES, Policy
+
+_NO_PLACE = ("localtime", "Factory", "posixrules")
+"""Files beside the zones: the machine's own zone, and that of a machine which has none set."""
 
 
 def named_policy(
@@ -28,11 +32,34 @@ def named_policy(
         held, exempt = frozenset(CATEGORIES) - {"critical"}, frozenset[str]()
     else:
         raise ValueError(f"policy must be korea or strict, not {name!r}")
+    if timezone in _NO_PLACE or timezone.startswith(("posix/", "right/")):
+        raise ValueError(
+            f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}, which differs from machine to machine"
+        )
     try:
         zone = ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}") from None
     return Policy(name, _wall_time("start", start), _wall_time("end", end), zone, held, exempt, guard, skew)
+
+
+def zone_warning(timezone: str, start: str, end: str, today: date) -> str | None:
+    """A sentence about a zone that is probably not the one meant, None where it is right.
+
+    The signs of `Etc/GMT+9` and its like are those of POSIX: it lies nine hours west of Greenwich, and Seoul is east.
+    """
+    if not re.fullmatch(r"Etc/GMT[+-](?!0\b)[0-9]{1,2}", timezone):
+        return None
+    zone = ZoneInfo(timezone)
+    offset = datetime.combine(today, time(12), zone).strftime("%z")
+    hours = " to ".join(
+        f"{datetime.combine(today, _wall_time(name, text), zone).astimezone(UTC):%H:%M}"
+        for name, text in (("start", start), ("end", end))
+    )
+    return (
+        f"timezone {timezone} is UTC{offset[:3]}:{offset[3:]}, because the signs of these names are reversed. "
+        f"Quiet hours from {start} to {end} are {hours} UTC today. A name such as Asia/Seoul says what is meant."
+    )
 
 
 def _wall_time(field: str, text: str) -> time:

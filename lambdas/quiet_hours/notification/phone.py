@@ -1,0 +1,75 @@
+"""Phone numbers: every usual way of writing one, and E.164 as the one form.
+
+Korean numbers are checked by the lengths of the national plan, so that one digit too many or too few does not make
+another number that looks right.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_NATIONAL = (
+    "10[0-9]{8}"  # mobile
+    "|1[1-9][0-9]{7,8}"  # mobile, the older prefixes
+    "|1[568][0-9]{6}"  # nationwide, such as 1588-1234
+    "|2[0-9]{7,8}|[3-6][1-9][0-9]{7,8}"  # Seoul, the other regions
+    "|30[0-9]{7,9}|50[0-9]{8,9}|[68]0[0-9]{7,8}|70[0-9]{8}"  # fax, personal, premium and free, internet
+)
+
+_E164 = re.compile(rf"\+(?:82(?:{_NATIONAL})|1[2-9][0-9]{{9}}|(?!82|1)[1-9][0-9]{{6,14}})")
+
+_KOREAN = re.compile(rf"(?:(?:\+|00)820?|0)({_NATIONAL})")
+_KOREAN_MOBILE = re.compile(r"820?(10[0-9]{8})")
+"""A `+` that a client has decoded to a blank leaves this. Other numbers that begin with 82 may be anything."""
+_KOREAN_SPACED = re.compile(rf"820?({_NATIONAL})")
+_SPACED_COUNTRY = re.compile(r"\(?82[) .\u00b7-]")
+
+_USUAL = re.compile("0(10)-?([0-9]{4})-?([0-9]{4})")
+"""How nearly every Korean writes a mobile number."""
+
+_WRITTEN = re.compile(r"\(?(?:\+ ?)?\(?[0-9][0-9 ().\u00b7-]*")
+_TRUNK_ZERO = re.compile(r"(\(?\+ ?(?!39|378)[1-9][0-9]{0,2}\)?[ .-]?)\(0\)")
+"""The `(0)` of `+44 (0)20 …` is dialled inside the country only. Italy's zero is part of the number."""
+
+_ALSO_DASHES = dict.fromkeys((0x30FC, 0xFF70), "-") | dict.fromkeys((0x30FB, 0xFF65, 0x2022, 0x2027, 0x2219), "\u00b7")
+
+
+def is_e164(text: str) -> bool:
+    """Whether a number is in its one form already."""
+    return _E164.fullmatch(text) is not None
+
+
+def e164(written: str) -> str | None:
+    """The one form of a cleaned number, None where it is none."""
+    if usual := _USUAL.fullmatch(written):
+        return "+82" + "".join(usual.groups())
+    if not written.isascii():
+        written = "".join(
+            str(unicodedata.decimal(letter)) if letter.isdecimal() else letter
+            for letter in written.translate(_ALSO_DASHES)
+        )
+    written = written.rstrip(".")
+    if re.fullmatch(r"\+?[0-9]+\.0", written):  # a column of numbers, as some programs save it
+        written = written[:-2]
+    if not _WRITTEN.fullmatch(written):
+        return None
+    last_group = len(written) - len(written.rstrip("0123456789"))
+    if national := _korean(written):
+        # A Korean number ends in a group of four digits. Another length is a wrong digit, a range or an extension.
+        return f"+82{national}" if last_group == 4 or last_group >= 7 else None
+    number = _digits(_TRUNK_ZERO.sub(r"\1", written))
+    is_foreign = number.startswith("+") and not number.startswith("+82") and last_group >= 2
+    return number if is_foreign and _E164.fullmatch(number) and "(0)" not in _TRUNK_ZERO.sub("", written) else None
+
+
+def _korean(written: str) -> str | None:
+    number = _digits(written)
+    found = _KOREAN.fullmatch(number) or _KOREAN_MOBILE.fullmatch(number)
+    if not found and _SPACED_COUNTRY.match(written):
+        found = _KOREAN_SPACED.fullmatch(number)
+    return found[1] if found else None
+
+
+def _digits(written: str) -> str:
+    return ("+" if "+" in written else "") + re.sub("[^0-9]", "", written)
