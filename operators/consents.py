@@ -103,8 +103,8 @@ class ConsentTables:
 
 @dataclass
 class Imported:
-    """The progress of an import. `line`: every row before it is done. `zero_lacking`: the number of right rows that look
-    like phone numbers without their 0, as a check counts them."""
+    """The progress of an import. `line`: every row before it is done. `zero_lacking`: right rows that look like phone
+    numbers without their 0, as a check counts them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     line: int = 1

@@ -31,8 +31,8 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
-    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`;
-    each is empty where there is none.
+    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `alert_topic` is an ARN.
+    Alerts link to `runbook_url` and `dashboard_url`; each is empty where there is none.
     """
 
     notification_queue_url: str
