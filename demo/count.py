@@ -62,7 +62,7 @@ def count(seen: Evidence) -> dict[str, int]:
 
 
 def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
-    """Returns what each provider got, by its own book: distinct ids, and `duplicates` as in `count`."""
+    """Return what each provider got, by its own book: distinct ids, and `duplicates` as in `count`."""
     found: dict[str, dict[str, int]] = {}
     for provider in sorted({arrival.provider for arrival in seen.arrivals}):
         arrivals = [arrival for arrival in seen.arrivals if arrival.provider == provider]
@@ -87,7 +87,7 @@ def endings(seen: Evidence) -> dict[str, set[str]]:
 
 
 def problems(figures: Mapping[str, int], seen: Evidence) -> list[str]:
-    """Returns a sentence for each thing that went wrong; none if all went well."""
+    """Return a sentence for each thing that went wrong; none if all went well."""
     found = [f"{name} is {figures[name]}, not 0" for name in ("early", "lost", "duplicates") if figures[name]]
     total = sum(figures[name] for name in ENDINGS)
     if figures["accepted"] != total:
@@ -106,7 +106,7 @@ def problems(figures: Mapping[str, int], seen: Evidence) -> list[str]:
 
 
 def release_times_s(seen: Evidence) -> tuple[float, float] | None:
-    """Returns how long after quiet hours the first and the last held notification arrived, or None if none did."""
+    """Return how long after quiet hours the first and the last held notification arrived, or None if none did."""
     _, end = seen.quiet
     after_s = [(arrival.at - end).total_seconds() for arrival in seen.arrivals if arrival.id in seen.held]
     return (min(after_s), max(after_s)) if after_s else None

@@ -181,12 +181,12 @@ def _consents(random: Random) -> Iterator[dict[str, Any]]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Reads the objects of a JSON Lines file."""
+    """Read the objects of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def text(objects: list[dict[str, Any]]) -> str:
-    """Writes objects as the text of a JSON Lines file."""
+    """Write objects as the text of a JSON Lines file."""
     return "".join(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n" for each in objects)
 
 

@@ -81,7 +81,7 @@ class Clock:
 
 
 def main() -> None:
-    """Runs the demo. Exits with status 1 if something went wrong in it; raises `CommandError` if it cannot run."""
+    """Run the demo. Exits with status 1 if something went wrong in it; raises `CommandError` if it cannot run."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "demo.lock").open("w") as lock:
         try:
@@ -109,7 +109,7 @@ def _evening(channels: str) -> Evening:
 
 
 def _run(evening: Evening, view: View, clock: Clock) -> Evidence:
-    """Starts everything, deploys, plays the evening, and ends everything again."""
+    """Start everything, deploys, plays the evening, and ends everything again."""
     module = "fakes.server" if evening.every_channel else "fakes.receiver"
     provider = Provider(FOLDER / "received.jsonl", module=module)
     embedded = None
@@ -159,7 +159,7 @@ def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
 def _configure(
     endpoint: str, outputs: dict[str, str], configured: dict[str, Any], consents: list[dict[str, Any]]
 ) -> None:
-    """Writes the channel secret, which says where the providers are, and the consents."""
+    """Write the channel secret, which says where the providers are, and the consents."""
     client(endpoint, "secretsmanager").put_secret_value(
         SecretId=outputs["ChannelSecretName"], SecretString=json.dumps(configured)
     )
@@ -190,7 +190,7 @@ class Watch:
     view: View
 
     def look(self) -> None:
-        """Looks at the deployment, and shows a new picture."""
+        """Look at the deployment, and shows a new picture."""
         self.observer.look()
         seen = self.evidence({})
         self.view.show(
@@ -236,7 +236,7 @@ class Watch:
 
 
 def _play(player: Player, watch: Watch, clock: Clock) -> Evidence:
-    """Plays the evening and watches it until everything has ended, or for `ENDED_WITHIN_S` at most."""
+    """Play the evening and watches it until everything has ended, or for `ENDED_WITHIN_S` at most."""
     failures = []
 
     def play() -> None:

@@ -45,7 +45,7 @@ class Receiver(ThreadingHTTPServer):
             self._rules = rules
 
     def rule_for(self, notification_id: str) -> dict[str, Any]:
-        """Returns the rule that matches, and counts its use; an empty rule if none matches."""
+        """Return the rule that matches, and counts its use; an empty rule if none matches."""
         with self._lock:
             for rule in self._rules:
                 if notification_id.endswith(rule.get("id_ends", "")) and rule.get("times", 1) > 0:
@@ -57,7 +57,7 @@ class Receiver(ThreadingHTTPServer):
     def write_down(
         self, notification_id: str, at: datetime, status: int, body: bytes, provider: str = "webhook"
     ) -> None:
-        """Writes one line at once, because readers follow the file."""
+        """Write one line at once, because readers follow the file."""
         line = {"provider": provider, "id": notification_id, "at": at.isoformat(timespec="microseconds")}
         text = json.dumps(line | {"status": status, "body": body.decode(errors="replace")}, ensure_ascii=False)
         with self._lock:

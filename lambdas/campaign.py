@@ -40,11 +40,11 @@ ROWS_A_BATCH, BATCH_BYTES = 1_000, 4 * 1024 * 1024
 """Ten full bundles of short notifications, which are one call; fewer rows where they are long."""
 
 ROW_SHOWN_CHARACTERS = 3 * NOTIFICATION_BYTES_MAX
-"""How much of a rejected row is shown. A longer row is no notification, even if every letter of two bytes or more is
-written as an escape of six characters."""
+"""The number of characters of a rejected row that are shown. A longer row is no notification, even if every letter of
+two bytes or more is written as an escape of six characters."""
 
 PART_BYTES = 8 * 1024 * 1024
-"""How many bytes of rejected rows are kept in memory. S3 takes parts of an upload from 5 MiB on."""
+"""The bytes of rejected rows that are kept in memory. S3 takes parts of an upload from 5 MiB on."""
 
 SAVE_EVERY_ROWS = 100_000
 STOP_BEFORE_S = 30

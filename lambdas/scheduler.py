@@ -113,7 +113,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Drainer:
-    """Moves messages from wait to schedule, in one thread or several. The first call that fails stops all of them:
+    """Move messages from wait to schedule, in one thread or several. The first call that fails stops all of them:
     `stopped_by` holds the error codes."""
 
     sqs: SQSClient
@@ -212,7 +212,7 @@ def _attributes(message: Any) -> dict[str, str]:
 
 
 def _notifications(body: str) -> int:
-    """How many notifications a body holds, for the report. A body that cannot be read is moved too, and counts as
+    """Count the notifications in a body, for the report. A body that cannot be read is moved too, and counts as
     one."""
     try:
         parsed = json.loads(body)

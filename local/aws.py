@@ -38,7 +38,7 @@ def child_environment(endpoint: str) -> dict[str, str]:
 
 
 def shell_environment(endpoint: str) -> dict[str, str]:
-    """Returns the variables that point any AWS SDK or CLI at the embedded AWS."""
+    """Return the variables that point any AWS SDK or CLI at the embedded AWS."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ENDPOINT_URL_S3": endpoint,
@@ -74,7 +74,7 @@ def client(endpoint: str, service: str, of_function: Config | None = None) -> An
 
 
 def peek(endpoint: str, queue_url: str) -> list[dict[str, Any]]:
-    """Returns every message on a queue, visible or in flight, without receiving any.
+    """Return every message on a queue, visible or in flight, without receiving any.
 
     Only the embedded AWS can do this. No receive count changes, and no consumer notices. Messages have `MessageId`,
     `Body`, `ReceiveCount`, `IsVisible`, `MessageAttributes`.

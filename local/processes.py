@@ -19,7 +19,7 @@ _GONE_WITHIN_S = 10
 def start_tethered(
     python: Path | str, module: Sequence[str], *, env: Mapping[str, str], log: Path, stdout: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Starts `python -m module` so that it ends with this process, however this one ends. Its standard error goes to
+    """Start `python -m module` so that it ends with this process, however this one ends. Its standard error goes to
     `log`, and its standard output too unless `stdout` is given."""
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -41,7 +41,7 @@ def run(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path, tim
 
 @contextlib.contextmanager
 def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a child in a block. Its whole group ends with the block, also after an exception or an interrupt."""
+    """Run a child in a block. Its whole group ends with the block, also after an exception or an interrupt."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -79,7 +79,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """Returns the end of a log, indented, for an error message."""
+    """Return the end of a log, indented, for an error message."""
     text = log.read_text(errors="replace").rstrip().splitlines()[-lines:]
     return "\n".join(f"  {line}" for line in text)
 

@@ -35,7 +35,7 @@ def sam_environment(settings: Settings, endpoint: str) -> dict[str, dict[str, st
 
 
 def main() -> None:
-    """Writes the file. Raises `CommandError` unless `make local` runs."""
+    """Write the file. Raises `CommandError` unless `make local` runs."""
     background = server.running_in_background()
     if background is None or not OUTPUTS.exists():
         raise CommandError("Nothing is running: `make local` starts it.")

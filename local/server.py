@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def check_port_is_free(port: int) -> None:
-    """Raises `CommandError` if somebody listens on the port."""
+    """Raise `CommandError` if somebody listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection in TIME_WAIT does not matter
         try:
@@ -65,7 +65,7 @@ class Server:
 
 
 def start(port: int, directory: Path) -> Server:
-    """Starts an empty embedded AWS that ends with this process. Empties `directory` first. Raises `CommandError`."""
+    """Start an empty embedded AWS that ends with this process. Empties `directory` first. Raises `CommandError`."""
     env, log = _prepare(port, directory)
     process = processes.start_tethered(_PYTHON, ["ministack"], env=env, log=log)
     server = Server(f"http://127.0.0.1:{port}", process)
@@ -117,7 +117,7 @@ class Background(NamedTuple):
 
 
 def running_in_background() -> Background | None:
-    """Returns what `start_in_background` has started, or None if nothing runs."""
+    """Return what `start_in_background` has started, or None if nothing runs."""
     try:
         with _LOCK.open() as lock:
             try:
@@ -155,7 +155,7 @@ def _prepare(port: int, directory: Path) -> tuple[dict[str, str], Path]:
 
 
 def _environment(port: int, scratch: Path) -> dict[str, str]:
-    """Takes only PATH from the caller's environment, because ministack passes its environment on to the functions."""
+    """Take only PATH from the caller's environment, because ministack passes its environment on to the functions."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",

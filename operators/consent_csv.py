@@ -107,7 +107,7 @@ def _request(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_rows(file: Any, records: Iterable[Record]) -> int:
-    """Writes the header and the records, and returns how many. The result can be imported again."""
+    """Write the header and the records, and returns how many. The result can be imported again."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS + OPTIONAL_COLUMNS)
     number = 0

@@ -146,7 +146,7 @@ def _windows(rows: Iterable[Row | WrongRow]) -> Iterator[list[Row | WrongRow]]:
 def import_file(
     path: Path, tables: ConsentTables | None, now: datetime, from_line: int, progress: Progress
 ) -> Imported:
-    """Imports a file, and lists by line beside it what is wrong. Raises `CommandError`, which says where to go on."""
+    """Import a file, and lists by line beside it what is wrong. Raises `CommandError`, which says where to go on."""
     done = Imported(line=from_line)
     rejected = path.with_name(path.name + ".rejected.csv")
     try:
@@ -240,7 +240,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs the command. Raises `CommandError`, which says what went wrong."""
+    """Run the command. Raises `CommandError`, which says what went wrong."""
     arguments, now = _arguments(), datetime.now(UTC)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

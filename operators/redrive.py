@@ -77,7 +77,7 @@ def _may_go(message: dict[str, Any], ledger: Ledger | None) -> bool:
 
 
 def _send(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sends one by one, because a dead letter may be as large as a whole batch. Returns the messages that SQS took."""
+    """Send one by one, because a dead letter may be as large as a whole batch. Returns the messages that SQS took."""
     taken = []
     for message in messages:
         try:

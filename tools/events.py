@@ -96,7 +96,7 @@ def events() -> dict[str, Any]:
 
 
 def file_text(event: object) -> str:
-    """Returns the text of an event's file."""
+    """Return the text of an event's file."""
     return json.dumps(event, ensure_ascii=False, indent=2) + "\n"
 
 
@@ -107,7 +107,7 @@ def accepted(*candidates: dict[str, Any]) -> list[Item]:
 
 
 def sqs_event(queue: str, messages: Iterable[Message], sent_at: datetime) -> dict[str, Any]:
-    """Returns the event of an event source mapping: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
+    """Return the event of an event source mapping: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
     return {"Records": [_sqs_record(queue, message, sent_at) for message in messages]}
 
 
@@ -135,7 +135,7 @@ def _sqs_record(queue: str, message: Message, sent_at: datetime) -> dict[str, An
 
 
 def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVENING, **fields: Any) -> dict[str, Any]:
-    """Returns an event as EventBridge delivers it. `fields` replace the usual ones."""
+    """Return an event as EventBridge delivers it. `fields` replace the usual ones."""
     return {
         "version": "0",
         "id": _id(f"{detail_type} {source} {at.isoformat()}"),
@@ -178,7 +178,7 @@ def _upload(key: str) -> dict[str, Any]:
 
 
 def _alarm() -> dict[str, Any]:
-    """Returns the message of an alarm."""
+    """Return the message of an alarm."""
     name = f"{STACK}-DeadLetterNotEmpty"
     return {
         "AlarmName": name,
@@ -215,7 +215,7 @@ def _sns_event(message: str) -> dict[str, Any]:
 
 
 def _end_of_quiet_hours() -> dict[str, Any]:
-    """Returns the event of an EventBridge Scheduler schedule without input; its `detail` is text."""
+    """Return the event of an EventBridge Scheduler schedule without input; its `detail` is text."""
     schedule = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{STACK}-EndOfQuietHours"
     return bus_event("Scheduled Event", "aws.scheduler", "{}", MORNING, resources=[schedule])
 
@@ -226,7 +226,7 @@ def _every_minute() -> dict[str, Any]:
 
 
 def url_event(method: str, path: str, body: str = "") -> dict[str, Any]:
-    """Returns a signed request to a Function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
+    """Return a signed request to a Function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
     url_id = "abcdefghijklmnopqrstuvwxyz012345"
     host = f"{url_id}.lambda-url.{REGION}.on.aws"
     return {
@@ -283,7 +283,7 @@ def _id(of: str) -> str:
 
 
 def main() -> None:
-    """Writes every file, and removes those that are no longer made."""
+    """Write every file, and removes those that are no longer made."""
     EVENTS.mkdir(exist_ok=True)
     made = {EVENTS / f"{name}.json": file_text(event) for name, event in events().items()}
     for path in set(EVENTS.glob("*.json")) - made.keys():

@@ -335,12 +335,12 @@ def _served_by(function: str, paths: Schema) -> Schema:
 
 
 def text() -> str:
-    """Returns the text of the file."""
+    """Return the text of the file."""
     return json.dumps(document(), ensure_ascii=True, indent=1) + "\n"
 
 
 def main() -> None:
-    """Writes the file."""
+    """Write the file."""
     FILE.write_text(text(), encoding="utf-8")
     print(FILE.relative_to(ROOT))
 

@@ -1,4 +1,4 @@
-"""What every handler does about its log: each line carries the request id, and no error shows anybody's data.
+"""Logs of the handlers: each line carries the request id, and no error shows anybody's data.
 
 Lambda prints an exception that a handler raises, and its text may show what somebody sent.
 """

@@ -18,7 +18,7 @@ def call_failed(fault: CallFailed, provider: str, deadline_s: float) -> Outcome:
 
 
 def answered(code_prefix: str, provider: str, status: int, word: str) -> str:
-    """Returns the reason for an answer that is an error. `word`: the provider's own code for it, empty if none."""
+    """Return the reason for an answer that is an error. `word`: the provider's own code for it, empty if none."""
     return f"{code_prefix}_{word or status}: " + f"{provider} answered {status} {word}".rstrip()
 
 
@@ -29,7 +29,7 @@ def unauthorized(reason: str, check: str = "its credentials in the channel secre
 
 
 def forbidden(reason: str, check: str = "its credentials in the channel secret") -> Outcome:
-    """Returns the outcome for a missing permission, which perhaps only this notification needs. Arguments as above."""
+    """Return the outcome for a missing permission, which perhaps only this notification needs. Arguments as above."""
     return Outcome("forbidden", f"{reason}; check {check}")
 
 
@@ -39,7 +39,7 @@ def unfit(fault: Unfit) -> Outcome:
 
 
 def body_of(notification: Notification) -> str:
-    """Returns the text to send. Raises `Unfit` if there is only a template."""
+    """Return the text to send. Raises `Unfit` if there is only a template."""
     body: str | None = notification["content"].get("body")
     if body is None:
         raise Unfit(f"content.body is required: {notification['channel']} has no templates")
@@ -47,7 +47,7 @@ def body_of(notification: Notification) -> str:
 
 
 def retry_after_s(retry_after: str, now: datetime) -> float | None:
-    """Returns how many seconds a Retry-After header asks to wait. It is a number of seconds or a date."""
+    """Return how many seconds a Retry-After header asks to wait. It is a number of seconds or a date."""
     if retry_after.isdecimal():
         return float(retry_after)
     try:

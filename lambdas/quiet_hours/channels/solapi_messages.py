@@ -53,7 +53,7 @@ def sms_message(notification: Notification, place: int, sender: Sender) -> dict[
 
 
 def kakao_message(notification: Notification, place: int, sender: Sender) -> dict[str, Any]:
-    """Makes a brand message for advertising, which AlimTalk must not carry, and an AlimTalk otherwise. Raises `Unfit`.
+    """Make a brand message for advertising, which AlimTalk must not carry, and an AlimTalk otherwise. Raises `Unfit`.
 
     Neither falls back to SMS, which is another channel with other limits and another price.
     """
@@ -88,7 +88,7 @@ def _base(notification: Notification, place: int) -> dict[str, Any]:
 
 
 def _euc_kr_bytes(name: str, text: str) -> int:
-    """Returns the length that is paid for. Python's codec also writes syllables that KS X 1001 lacks, in eight bytes;
+    """Return the length that is paid for. Python's codec also writes syllables that KS X 1001 lacks, in eight bytes;
     phone networks do not take those."""
     try:
         sizes = [len(character.encode("euc_kr")) for character in text]

@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 REST_S = 30
-"""How long a channel is left alone that refuses everything, unless it says itself how long."""
+"""The time that a channel rests when it refuses everything and does not say itself how long."""
 
 SPLIT_PARTS = 10
 
 
 class Delivered(NamedTuple):
-    """Whether the record may be acknowledged, and how many items went which way."""
+    """The result for one record: whether it may be acknowledged, and how many items went which way."""
 
     settled: bool
     counts: Counter[str]

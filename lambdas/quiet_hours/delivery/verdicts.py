@@ -25,7 +25,8 @@ Place = Literal["delivered", "ended", "dead_letter", "wait", "lane"]
 
 
 class Settlement(NamedTuple):
-    """Where an item goes, the entry that the ledger is to have of it, and the delay before its lane shows it again."""
+    """The place where an item goes, the entry that the ledger is to have of it, and the delay before its lane shows it
+    again."""
 
     place: Place
     entry: Entry

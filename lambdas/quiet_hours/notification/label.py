@@ -26,7 +26,7 @@ _OPT_OUT = re.compile(
 
 
 def asks_for_label(settings: Settings) -> bool:
-    """Whether advertising has to carry a label in this deployment."""
+    """Say whether advertising must carry a label in this deployment."""
     return settings.advertising_label and settings.policy == "korea"
 
 

@@ -25,7 +25,7 @@ ROUNDS_MAX = 3
 SOURCE_INDEX = "BySource"
 
 KEEP = timedelta(days=1)
-"""How long a record outlives the notification's own expiry, after which there is nothing left to ask or cancel."""
+"""The time that a record outlives the notification's own expiry, after which there is nothing left to ask or cancel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,5 +217,5 @@ class Ledger:
 
 
 def _is_undone(found: Entry, redriven: str | None) -> bool:
-    """Whether a redrive undoes this very ending."""
+    """Say whether a redrive undoes this very ending."""
     return found.state == "dead_lettered" and redriven == found.ended_at
