@@ -37,7 +37,7 @@ class Evidence:
 
 
 def count(seen: Evidence) -> dict[str, int]:
-    """Returns the figures of build/demo.json. Each is a number of distinct ids; only `duplicates` counts answers."""
+    """Return the figures of build/demo.json. Each is a number of distinct ids; only `duplicates` counts answers."""
     accepted = set(seen.sent.accepted)
     arrived = Counter(arrival.id for arrival in seen.arrivals if arrival.accepted)
     ended = endings(seen)
@@ -78,7 +78,7 @@ def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
 
 
 def endings(seen: Evidence) -> dict[str, set[str]]:
-    """Returns the accepted ids by their ending: deliveries from the receiver's book, the others from the system."""
+    """Return the accepted ids by their ending: deliveries from the receiver's book, the others from the system."""
     accepted = set(seen.sent.accepted)
     by_state = {name: {id for id, state in seen.ledger.items() if state == name} for name in ENDINGS}
     by_state["delivered"] = {arrival.id for arrival in seen.arrivals if arrival.accepted}

@@ -36,7 +36,7 @@ Line = dict[str, Any]
 
 
 def make() -> tuple[list[Line], list[dict[str, Any]]]:
-    """Returns the lines in the order of their times, and the consents. They are the same at every call."""
+    """Return the lines in the order of their times, and the consents. They are the same at every call."""
     random = Random(SEED)
     lines = [
         *_purchases(random),

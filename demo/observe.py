@@ -23,7 +23,7 @@ class Observer:
         self.dead_letters: list[dict[str, Any]] = []
 
     def look(self) -> None:
-        """Read the depth of every queue, and notes which notifications are held.
+        """Read the depth of every queue, and note which notifications are held.
 
         A notification is held if it was seen on wait or on schedule. In the demo, everything on schedule comes from
         wait. No look misses it: nothing leaves wait within quiet hours, and a bundle stays on schedule for as long as

@@ -110,7 +110,7 @@ def _timeline(quiet: tuple[datetime, datetime], now: datetime) -> Text:
 
 
 def picture(scene: Scene, now: datetime) -> RenderableType:
-    """Draws a scene."""
+    """Draw a scene."""
     queues = Table.grid(padding=(0, 2))
     most = max(8, *(depth.total for depth in scene.depths.values()))
     for name, depth in scene.depths.items():

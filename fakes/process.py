@@ -69,7 +69,7 @@ class Provider:
         self.port = int(said)
 
     def stop(self) -> None:
-        """Ends it: from now on connections are refused."""
+        """End it: from now on connections are refused."""
         if self._process is not None:
             processes.end_group(self._process)
             self._process = None

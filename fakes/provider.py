@@ -19,7 +19,7 @@ class Request:
     at: datetime
 
     def json(self) -> Any:
-        """Parses the body as JSON. Raises `ValueError`."""
+        """Parse the body as JSON. Raises `ValueError`."""
         return json.loads(self.body)
 
 
@@ -46,7 +46,7 @@ class Fake(Protocol):
         """Return the ids of the notifications in a request, as far as it can be read."""
 
     def answer(self, request: Request, unwanted: Collection[str]) -> Reply:
-        """Answers as documented: first authentication, then faults of the request, then success. `unwanted`: ids to
+        """Answer as documented: first authentication, then faults of the request, then success. `unwanted`: ids to
         refuse for good, in the provider's own way."""
 
     def fault(self, status: int) -> Reply:

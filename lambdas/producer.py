@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 NOTIFICATIONS_MAX = 10_000
-"""With more in one request the answer could outgrow the 6 MB that Lambda returns: accepted, but nobody would know."""
+"""The answer to a larger request could exceed the 6 MB that Lambda returns. Nobody would know what was accepted."""
 
 logger = Logger()
 api = LambdaFunctionUrlResolver()

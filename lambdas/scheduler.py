@@ -90,8 +90,8 @@ def _lateness(answer: dict[str, Any], now: datetime, policy: Policy) -> dict[str
 
 
 def _alert(codes: list[str], answer: dict[str, Any], now: datetime, settings: Settings) -> None:
-    """Publish an alert at once on the topic of the alarms. Raises where the topic does not take it: an alarm sees
-    that."""
+    """Publish an alert at once on the topic of the alarms. Raises if the topic does not take it, which sets
+    off an alarm."""
     global _alerted_at
     if _alerted_at is None or now - _alerted_at >= ALERT_EVERY:
         _sns().publish(TopicArn=settings.alert_topic, Message=release_stopped(codes, answer, now))

@@ -34,7 +34,7 @@ def start_tethered(
 
 
 def run(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path, timeout_s: float) -> None:
-    """Runs a command with its output in `log`. Raises `CommandError` with the log's last lines if it fails."""
+    """Run a command with its output in `log`. Raises `CommandError` with the log's last lines if it fails."""
     with running(command, env=env, log=log) as process:
         finish(process, log=log, timeout_s=timeout_s)
 
@@ -59,7 +59,7 @@ def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path)
 
 
 def finish(process: subprocess.Popen[bytes], *, log: Path, timeout_s: float) -> None:
-    """Waits for a child of `running`. Raises `CommandError` with the log's last lines if it fails or takes too long."""
+    """Wait for a child of `running`. Raises `CommandError` with the log's last lines if it fails or takes too long."""
     name = " ".join(str(part) for part in process.args[:2]).replace(f"{ROOT}/", "")  # type: ignore[index]
     try:
         status = process.wait(timeout_s)
@@ -70,7 +70,7 @@ def finish(process: subprocess.Popen[bytes], *, log: Path, timeout_s: float) -> 
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kills a child and its whole group. None of them has anything to save, so none is asked first."""
+    """Kill a child and its whole group. None of them has anything to save, so none is asked first."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(_GONE_WITHIN_S)
@@ -85,7 +85,7 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def stop_on_signals() -> None:
-    """Turns SIGINT, SIGTERM and SIGHUP into an exception, so that everything is cleaned up."""
+    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that everything is cleaned up."""
 
     def interrupt(number: int, _frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

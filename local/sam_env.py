@@ -24,7 +24,7 @@ HOST = "host.docker.internal"
 
 
 def sam_environment(settings: Settings, endpoint: str) -> dict[str, dict[str, str]]:
-    """Returns what `sam local invoke --env-vars` reads. `endpoint` is the embedded AWS as the function reaches it."""
+    """Return what `sam local invoke --env-vars` reads. `endpoint` is the embedded AWS as the function reaches it."""
     there = urlsplit(endpoint)
     queue_urls = {
         field.name: urlsplit(getattr(settings, field.name))._replace(scheme=there.scheme, netloc=there.netloc).geturl()

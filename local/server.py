@@ -60,7 +60,7 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """Ends it and every function that it runs."""
+        """End it and every function that it runs."""
         processes.end_group(self.process)
 
 
@@ -78,7 +78,7 @@ def start(port: int, directory: Path) -> Server:
 
 
 def start_in_background(port: int) -> str:
-    """Starts the embedded AWS of `make local`, which outlives this process, and returns its endpoint.
+    """Start the embedded AWS of `make local`, which outlives this process, and return its endpoint.
 
     It locks a file that names its process for as long as it lives: a stale file, or a process id that the system has
     given to another process since, is never mistaken for it. Raises `CommandError`.
@@ -131,7 +131,7 @@ def running_in_background() -> Background | None:
 
 
 def stop_in_background() -> int | None:
-    """Ends what `start_in_background` has started. Returns the port that it had, or None if nothing ran."""
+    """End what `start_in_background` has started. Returns the port that it had, or None if nothing ran."""
     background = running_in_background()
     if background is None:
         return None

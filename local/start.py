@@ -32,7 +32,7 @@ make local-stop       ends it
 
 
 def main() -> None:
-    """Starts the embedded AWS unless it runs, deploys the stack to it, and says what to try next."""
+    """Start the embedded AWS unless it runs, deploy the stack to it, and say what to try next."""
     began = time.monotonic()
     background = server.running_in_background()
     if background:

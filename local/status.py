@@ -33,7 +33,7 @@ def depth(sqs: Any, queue_url: str) -> Depth:
 
 
 def print_status(endpoint: str, outputs: dict[str, str]) -> None:
-    """Prints the depths as a table."""
+    """Print the depths as a table."""
     sqs = client(endpoint, "sqs")
     print(f"{'queue':14}{'visible':>9}{'in flight':>11}{'delayed':>9}   (messages; a bundle is one)")
     for name in QUEUES:

@@ -48,7 +48,7 @@ class WrongRow:
 
 
 def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row | WrongRow]:
-    """Yields every row of a file, right or wrong, in constant memory.
+    """Yield every row of a file, right or wrong, in constant memory.
 
     Raises `CommandError` if the file as a whole cannot be read, or if its header is another one.
     """
@@ -107,7 +107,7 @@ def _request(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_rows(file: Any, records: Iterable[Record]) -> int:
-    """Write the header and the records, and returns how many. The result can be imported again."""
+    """Write the header and the records, and return the number of records. The result can be imported again."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS + OPTIONAL_COLUMNS)
     number = 0

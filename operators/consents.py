@@ -64,7 +64,7 @@ class ConsentTables:
     zone: tzinfo
 
     def apply(self, rows: Sequence[Row], now: datetime) -> Applied:
-        """Applies up to `CHANGES_MAX` rows of different recipients. Tries again while DynamoDB is busy, and while
+        """Apply up to `CHANGES_MAX` rows of different recipients. Tries again while DynamoDB is busy, and while
         others change the same consents. Raises what the client raises in the end, or `CommandError`."""
         for attempt in range(TRIES):
             if attempt:
@@ -111,8 +111,8 @@ class Imported:
 def import_rows(
     rows: Iterable[Row | WrongRow], tables: ConsentTables | None, now: datetime, done: Imported
 ) -> Iterator[WrongRow]:
-    """Applies rows, many at once, but in the order of the file for each recipient. Keeps `done` up to date, and yields
-    the rows that are not applied. Without tables it only checks them."""
+    """Apply rows, many at once, but in the order of the file for each recipient. Keep `done` up to date, and yield
+    the rows that are not applied. Without tables, only check them."""
     for window in _windows(rows):
         right = [row for row in window if isinstance(row, Row)]
         wrong = [row for row in window if isinstance(row, WrongRow)]
@@ -129,7 +129,7 @@ def import_rows(
 
 
 def _windows(rows: Iterable[Row | WrongRow]) -> Iterator[list[Row | WrongRow]]:
-    """Groups rows that can be applied at once: no recipient twice."""
+    """Group rows that can be applied at once: no recipient twice."""
     window: list[Row | WrongRow] = []
     recipients: set[str] = set()
     for row in rows:
@@ -146,7 +146,7 @@ def _windows(rows: Iterable[Row | WrongRow]) -> Iterator[list[Row | WrongRow]]:
 def import_file(
     path: Path, tables: ConsentTables | None, now: datetime, from_line: int, progress: Progress
 ) -> Imported:
-    """Import a file, and lists by line beside it what is wrong. Raises `CommandError`, which says where to go on."""
+    """Import a file, and list its faults in a file beside it. Raises `CommandError`, which says where to go on."""
     done = Imported(line=from_line)
     rejected = path.with_name(path.name + ".rejected.csv")
     try:
@@ -186,7 +186,7 @@ def _with_progress(
 
 
 def records(dynamodb: Any, table: str) -> Iterator[Record]:
-    """Yields every record of the table, page by page."""
+    """Yield every record of the table, page by page."""
     for page in dynamodb.get_paginator("scan").paginate(TableName=table):
         yield from map(Record.from_item, page["Items"])
 

@@ -72,7 +72,7 @@ UNREADABLE = '{"channel": "log", "address": "user-42", "content": {"body": "ì—¬ê
 
 
 def events() -> dict[str, Any]:
-    """Returns every event by the name of its file: the function, then the kind of event."""
+    """Return every event by the name of its file: the function, then the kind of event."""
     request = {"notifications": [ORDER_PAID, NIGHT_SALE, NO_CATEGORY, UNKNOWN_CHANNEL]}
     bundle = pack(accepted(ORDER_PAID, NIGHT_SALE))
     plain = Message(to_text(NO_CATEGORY), attributes={"trace-id": "1-67891233-abcdef012345678912345678"})
@@ -101,7 +101,7 @@ def file_text(event: object) -> str:
 
 
 def accepted(*candidates: dict[str, Any]) -> list[Item]:
-    """Returns notifications as the producer puts them on a queue."""
+    """Return notifications as the producer puts them on a queue."""
     notifications = [accept(candidate, default_id=_id(to_text(candidate)), now=EVENING)[0] for candidate in candidates]
     return [Item(notification, to_text(notification)) for notification in notifications]
 
@@ -151,7 +151,7 @@ def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVEN
 
 
 def _upload(key: str) -> dict[str, Any]:
-    """Returns an event notification of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
+    """Return an event notification of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
     bucket = f"{STACK.lower()}-campaigns-{ACCOUNT}-{REGION}"
     uploaded = {"key": quote_plus(key, safe="/"), "size": 84, "eTag": "d41d8cd98f00b204e9800998ecf8427e"}
     record = {
@@ -195,7 +195,7 @@ def _alarm() -> dict[str, Any]:
 
 
 def _sns_event(message: str) -> dict[str, Any]:
-    """Returns the event with which SNS invokes a function: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
+    """Return the event with which SNS invokes a function: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-Alerts"
     record = {
         "EventVersion": "1.0",
@@ -278,12 +278,12 @@ def url_event(method: str, path: str, body: str = "") -> dict[str, Any]:
 
 
 def _id(of: str) -> str:
-    """Returns an id in the form of AWS's, always the same one for the same input."""
+    """Return an id in the form of AWS's, always the same one for the same input."""
     return str(uuid5(NAMESPACE_URL, of))
 
 
 def main() -> None:
-    """Write every file, and removes those that are no longer made."""
+    """Write every file, and remove those that are no longer made."""
     EVENTS.mkdir(exist_ok=True)
     made = {EVENTS / f"{name}.json": file_text(event) for name, event in events().items()}
     for path in set(EVENTS.glob("*.json")) - made.keys():

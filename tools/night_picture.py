@@ -1,6 +1,6 @@
 """The picture of a night in the README: one simulated night over the production handlers, drawn.
 
-python -m tools.night_picture        writes docs/night.svg
+python -m tools.night_picture        writes docs/night.svg (`make night-picture`)
 
 Nothing in the picture is drawn by hand. The simulation plays one night without faults, always from the same seed; the
 bars are counts of what its queues and providers saw.
@@ -74,7 +74,7 @@ class Seen:
 
 
 def play(seed: int = SEED) -> Seen:
-    """Play the night and collects what is drawn. Raises `RuntimeError` if the night broke a promise."""
+    """Play the night and collect what is drawn. Raises `RuntimeError` if the night broke a promise."""
     seen = Seen()
     night = Night(seed, plan=draw_plan(Random(seed)), faults=lambda rng, until: Faults(rng, 0.0))
     wait, providers = night.deployment.queues["wait"], night.deployment.providers.values()

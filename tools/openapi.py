@@ -26,7 +26,7 @@ SENDABLE = r"^[^\u0000-\u0008\u000b-\u001f\u007f-\u009f\ufffe\uffff]*$"
 
 
 def document() -> Schema:
-    """Returns the whole document."""
+    """Return the whole document."""
     return {
         "openapi": "3.1.0",
         "info": {

@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 STEP_S = 0.0005
-"""About the CPU time of one call. While one item is taken in every step, a further thread could add nothing."""
+"""About the CPU time of one call. As long as each step takes up an item, another thread would add nothing."""
 
 
 class SideBySide(Protocol):

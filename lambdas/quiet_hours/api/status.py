@@ -94,7 +94,7 @@ def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Setti
 
 
 def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] | None]:
-    """The notifications that a request cancels: some ids, or a source and where to go on. Raises `Invalid`."""
+    """The notifications that a request cancels: some ids, or a source and where to continue. Raises `Invalid`."""
     if not isinstance(request, dict) or isinstance(request, RepeatedKeys):
         raise Invalid(['request: must be {"ids": [...]} or {"source": "..."} as a JSON object'])
     if request.keys() == {"ids"}:

@@ -30,7 +30,7 @@ def required(config: Config, channel: str, name: str) -> str:
 
 
 def optional(config: Config, channel: str, name: str) -> str | None:
-    """Returns a setting of visible ASCII characters, or None if it is not set. Raises `Misconfigured`."""
+    """Return a setting of visible ASCII characters, or None if it is not set. Raises `Misconfigured`."""
     value = config.get(name)
     if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[!-~]{1,2048}", value)):
         raise Misconfigured(f"{channel}.{name} must be text of visible ASCII characters")
@@ -46,7 +46,7 @@ def rate_per_s(config: Config, channel: str, default: float) -> float:
 
 
 def can_resend(config: Config, channel: str) -> bool:
-    """Returns the rule for unknown outcomes at a provider without an idempotency key: true sends again, at the risk of
+    """Return the rule for unknown outcomes at a provider without an idempotency key: true sends again, at the risk of
     delivering twice; false dead-letters, at the risk of not delivering. Raises `Misconfigured`."""
     rule = config.get("unknown_outcome", "dead_letter")
     if rule not in ("resend", "dead_letter"):
@@ -65,7 +65,7 @@ def post_client(
 
 
 def endpoint(config: Config, channel: str, url: str, deadline_s: float) -> PostClient:
-    """Returns a client of the provider's own `url`, or of the same path at a fake on this machine if `endpoint_url` is
+    """Return a client of the provider's own `url`, or of the same path at a fake on this machine if `endpoint_url` is
     set. Raises `Misconfigured`."""
     fake = local_endpoint(config, channel)
     host, _, path = url.removeprefix("https://").partition("/")

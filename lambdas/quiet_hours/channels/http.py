@@ -100,7 +100,7 @@ class PostClient:
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)
 
     def close(self) -> None:
-        """Closes every thread's connection."""
+        """Close every thread's connection."""
         while self._connections:
             self._connections.pop().close()
         self._local = threading.local()
@@ -130,7 +130,7 @@ class _Connection(http.client.HTTPConnection):
         self._unsent.append(data)
 
     def flush(self) -> None:
-        """Sends the request."""
+        """Send the request."""
         request, self._unsent = b"".join(self._unsent), []
         self.sock.sendall(request)
 
@@ -139,7 +139,7 @@ class _Connection(http.client.HTTPConnection):
         super().close()
 
     def ready(self) -> None:
-        """Connects, unless the last connection is still open."""
+        """Connect, unless the last connection is still open."""
         if self.sock is not None and select.select([self.sock], [], [], 0)[0]:
             self.close()  # readable before a request: the provider has hung up
         if self.sock is None:

@@ -11,7 +11,7 @@ from .channel import Outcome
 
 
 def call_failed(fault: CallFailed, provider: str, deadline_s: float) -> Outcome:
-    """Returns the outcome of a call that failed."""
+    """Return the outcome of a call that failed."""
     if isinstance(fault, NotSent):
         return Outcome("unavailable", f"not_connected: no connection to {provider} ({fault})")
     return Outcome("unknown", f"no_answer: {provider} did not answer within {deadline_s:g} s ({fault})")
@@ -23,7 +23,7 @@ def answered(code_prefix: str, provider: str, status: int, word: str) -> str:
 
 
 def unauthorized(reason: str, check: str = "its credentials in the channel secret") -> Outcome:
-    """Returns the outcome for refused credentials, which may be right in a minute. `reason`: a code, then the answer.
+    """Return the outcome for refused credentials, which may be right in a minute. `reason`: a code, then the answer.
     `check`: what an operator should look at."""
     return Outcome("unauthorized", f"{reason}; check {check}")
 
@@ -34,7 +34,7 @@ def forbidden(reason: str, check: str = "its credentials in the channel secret")
 
 
 def unfit(fault: Unfit) -> Outcome:
-    """Returns the outcome of a notification that the channel cannot carry."""
+    """Return the outcome of a notification that the channel cannot carry."""
     return Outcome("rejected", f"unfit: {fault}")
 
 

@@ -108,7 +108,7 @@ class SolapiChannel:
         return dict.fromkeys(places, outcome)
 
     def _authorization(self, body: bytes) -> str:
-        """Signs a call. The salt must differ for each call; it is made from the time and the body."""
+        """Sign a call. The salt must differ for each call; it is made from the time and the body."""
         date = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         salt = hashlib.sha256(date.encode() + body).hexdigest()[:32]
         signature = hmac.digest(self._secret, (date + salt).encode(), hashlib.sha256).hex()
@@ -128,7 +128,7 @@ class SolapiChannel:
 
 
 def _outcomes(answer: Answer, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
-    """Returns the outcome of each message, by its place, of a call whose answer is 200: it lists the failed messages.
+    """Return the outcome of each message, by its place, of a call whose answer is 200: it lists the failed messages.
 
     If the list cannot be read, or its numbers do not add up, the outcomes are unknown.
     """

@@ -37,7 +37,7 @@ class Sender:
 
 
 def sms_message(notification: Notification, place: int, sender: Sender) -> dict[str, Any]:
-    """Makes an SMS, or an LMS if the text is longer or has a title. Raises `Unfit`."""
+    """Make an SMS, or an LMS if the text is longer or has a title. Raises `Unfit`."""
     text = body_of(notification)
     size_bytes = _euc_kr_bytes("body", text)
     message = _base(notification, place) | {"from": sender.id, "text": text}

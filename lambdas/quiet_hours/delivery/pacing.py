@@ -29,7 +29,7 @@ def interval_s(channel: Channel, at_once: int) -> float:
 
 
 def batch_size(channel: Channel, interval_s: float) -> int:
-    """Return how many notifications a call takes. Of a paced channel: at most what may go in `CALL_S`, or one."""
+    """Return how many notifications a call takes: on a paced channel at most as many as `CALL_S` allows, or one."""
     if interval_s == 0:
         return channel.batch_size
     return max(1, min(channel.batch_size, floor(CALL_S / interval_s + 1e-9)))

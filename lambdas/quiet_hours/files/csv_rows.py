@@ -34,7 +34,7 @@ class CsvRow(NamedTuple):
 
 
 def csv_header(source: Iterator[Line]) -> list[str]:
-    """Reads the first line: the names of the columns, or none if the line is not CSV.
+    """Read the first line: the names of the columns, or none if the line is not CSV.
 
     Raises `UnreadableFile` if there is no line, or if it cannot be decoded.
     """
@@ -47,7 +47,7 @@ def csv_header(source: Iterator[Line]) -> list[str]:
 
 
 def csv_rows(source: Iterator[Line], columns: int) -> Iterator[CsvRow]:
-    """Yields the rows of the lines. A line without any value, blank or of commas only, is not a row."""
+    """Yield the rows of the lines. A line without any value, blank or of commas only, is not a row."""
     ahead: deque[Line] = deque()  # lines that were read in a vain search for the end of a quotation
     while (first := _next_line(ahead, source)) is not None:
         row = _row_from(first, ahead, source)

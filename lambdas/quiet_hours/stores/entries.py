@@ -62,8 +62,10 @@ class Entry:
 
 
 def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sending: bool = False) -> Entry:
-    """The entry once its notification has ended in `state`. `sending`: a provider may have it all the same, and a
-    redrive must not forget that."""
+    """Return the entry of a notification that has ended in `state`.
+
+    `sending`: a provider may have it all the same, and a redrive must not forget that.
+    """
     ended_at = now.isoformat(timespec="milliseconds")
     return Entry(entry.id, state, attempts=entry.attempts, sending=sending, ended_at=ended_at, reason=reason)
 
@@ -71,8 +73,10 @@ def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sendi
 def released(
     entry: Entry, attempts: int | None = None, not_before: datetime | None = None, *, sending: bool = False
 ) -> Entry:
-    """The claim once it is given back, with so many attempts and not to be claimed before that instant. `sending`: a
-    provider may have it all the same."""
+    """Return the entry of a claim that is given back: its attempts so far, and when it may be claimed again.
+
+    `sending`: a provider may have it all the same.
+    """
     lease_until_ms = 0 if not_before is None else epoch_ms(not_before)
     return Entry(entry.id, "claimed", "", lease_until_ms, entry.attempts if attempts is None else attempts, sending)
 
