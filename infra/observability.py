@@ -124,7 +124,7 @@ def _queue_rules(queues: Mapping[str, sqs.Queue], policy: Policy) -> list[_Rule]
     dead_letters = queues["DeadLetter"].metric_approximate_number_of_messages_visible(period=_MINUTE, statistic="max")
     return [
         _Rule("DeadLetterNotEmpty", dead_letters, 1, "A notification could not be sent: see its reason."),
-        _Rule("HeldTooLong", age_s("Wait"), _night_s(policy) + HELD_TOO_LONG_S, "Something was held for over a night."),
+        _Rule("HeldTooLong", age_s("Wait"), _night_s(policy) + HELD_TOO_LONG_S, "It has waited longer than a night."),
         _Rule("DeliveryLate", age_s("Delivery"), DELIVERY_AGE_MAX_S, "The day's lane does not keep up."),
     ]
 
@@ -159,7 +159,7 @@ def _log_rules(scope: Construct, prefix: str, functions: Mapping[str, lambda_.Fu
 
     late_s = logged("ReleaseLate", "Scheduler", "release", "late_s")
     stopped = logged("StoppedByGuard", "Worker", "bundle", "held")
-    stopped_means = "What had been cleared came to the worker when quiet hours had begun, and was held again."
+    stopped_means = "The worker got a notification after quiet hours had begun, and held it."
     rules = [
         _Rule("ReleaseLate", late_s, RELEASE_LATE_S, "Held notifications are still not released.", minutes=2, of=3),
         _Rule("StoppedByGuard", stopped, 1, stopped_means),

@@ -127,7 +127,7 @@ class Ledger:
     def _settle(self, entries: Iterable[Entry], now: datetime) -> None:
         refused = self._put([owned(entry, self._owner) for entry in entries], now)
         if None in refused.values():
-            raise LedgerUnavailable("another transaction was at work on some entries all the time")
+            raise LedgerUnavailable("other transactions kept writing some of the entries")
 
     def delivered(self, entries: Iterable[Entry], now: datetime) -> None:
         """Record deliveries, in batches and without condition. Raises what the client raises, and `LedgerUnavailable`
