@@ -1,6 +1,6 @@
 """The worker with a bundle by day: endings, retries, dead letters, and what goes back where.
 
-R12 and R13, in today's form: a worker an invocation, which acknowledges what it has processed.
+Shows R12 and R13, in today's form: one worker for each invocation, which acknowledges what it has processed.
 """
 
 from __future__ import annotations

@@ -204,7 +204,7 @@ WRONG = {
     "invalid_single": ({}, {"invalid-1": "invalid"}),
     "invalid_in_bundle": ({"fine-1"}, {"invalid-2": "invalid"}),
 }
-"""The messages that are not right: what of them is sent, and what goes to dead-letter why."""
+"""The invalid messages: which of their items are sent, which go to dead-letter, and for what reason."""
 
 
 def test_every_message_on_every_lane_ends_as_it_should(
