@@ -98,7 +98,7 @@ def _shown(text: str) -> str:
 
 
 def _slack_url(secret: str) -> str | None:
-    """The URL to post alerts to, or None where none is set. Raises `AlertFailed` when the secret cannot be read."""
+    """The URL to post alerts to, or None if none is set. Raises `AlertFailed` when the secret cannot be read."""
     try:
         found: Any = _secrets().get(secret, max_age=SECRET_AGE_S, transform="json")
         return None if "alerts" not in found else str(found["alerts"]["slack_url"])

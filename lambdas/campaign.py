@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 REJECTED, REPORT = ".rejected.jsonl", ".report.json"
 
 ROWS_A_BATCH, BATCH_BYTES = 1_000, 4 * 1024 * 1024
-"""Ten full bundles of short notifications, which are one call; fewer rows where they are long."""
+"""Ten full bundles of short notifications, which are one call; fewer rows if they are long."""
 
 ROW_SHOWN_CHARACTERS = 3 * NOTIFICATION_BYTES_MAX
 """The number of characters of a rejected row that are shown. A longer row is no notification, even if every letter of

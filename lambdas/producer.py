@@ -213,7 +213,7 @@ def _candidates(request: object) -> list[Any] | str:
 def _forecast(
     items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
 ) -> list[dict[str, Any]]:
-    """The rule's decision on each item now. Where the consent table does not answer, it decides without consent."""
+    """The rule's decision on each item now. If the consent table does not answer, it decides without consent."""
     asks = [recipient_of(item.notification) for item in items if may_be_held(item.notification, policy)]
     consents: dict[str, Consent] = {}
     if quiet_until(now, policy) is not None:

@@ -1,8 +1,8 @@
 """Consents as CSV: one row for each recipient, checked as a request to the registrar is.
 
 Columns: `recipient_id`, `night_consent` and `opted_out` (true or false), `changed_at` (a time with an offset), and
-`evidence`; `expires_at` where a night consent has an end; `renotified_at` and `renotify_due` where an earlier system
-has kept them. UTF-8, with a header.
+`evidence`. `expires_at` is there if a night consent has an end, and `renotified_at` and `renotify_due` if an earlier
+system has kept them. The file is UTF-8 with a header.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Imports, exports and lists consents: `python -m operators.consents import FILE | export FILE | due --before DATE`.
 
 By default it works on what `make local` runs; with OUTPUTS=(a CDK outputs file) it works in the account of the
-environment's credentials. An import may be run again, or go on where it was stopped: it does not write again what is
-already stored, and an older statement never undoes a newer one.
+environment's credentials. An import may be run again, or continue from the line at which it was stopped. It does
+not write again what is already stored, and an older statement never undoes a newer one.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Consents:
     zone: tzinfo
 
     def copy_back(self, restored_table: str) -> Counter[str]:
-        """Put back every record of a restored table, except where the table in use has a newer record, or one
+        """Put back every record of a restored table, unless the table in use has a newer record, or one
         without a date that grants less."""
         counts: Counter[str] = Counter()
         for items in _parts(_scan(self.dynamodb, restored_table), BATCH_KEYS_MAX):

@@ -29,7 +29,7 @@ class Settings:
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
     name `sender_name`, unless that is empty. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`;
-    each is empty where there is none.
+    each is empty if there is none.
     """
 
     notification_queue_url: str

@@ -313,7 +313,7 @@ class Delivery:
                 self.resting[name] = max(until, self.resting.get(name, until))
 
     def _rest_s(self, name: str, now: datetime) -> float:
-        """For how long a channel is still left alone; 0 or less where it is not."""
+        """For how long a channel is still left alone; 0 or less if it is not."""
         return (self.resting[name] - now).total_seconds() if name in self.resting else 0
 
     def _invocations_at_once(self, lane: str) -> int:

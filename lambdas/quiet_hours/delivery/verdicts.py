@@ -19,7 +19,7 @@ FIRST_RETRY_S = 15
 MAY_HAVE_IT = "; an earlier call had no answer, so that the provider may have it"
 
 Verdict = Outcome | Hold | Drop | None
-"""The result of an item's turn: the provider's outcome, or the rule's decision; None where nothing was tried."""
+"""The result of an item's turn: the provider's outcome, or the rule's decision; None if nothing was tried."""
 
 Place = Literal["delivered", "ended", "dead_letter", "wait", "lane"]
 

@@ -1,4 +1,4 @@
-"""The held table, where `recordHeld` is on: one item for each notification that the consumer has put on wait.
+"""The held table, used if `recordHeld` is on: one item for each notification that the consumer has put on wait.
 
 The record is for people who ask or cancel. Nothing that sends depends on it. It costs two write units for each
 notification, one for the item and one for the index by source. It is written after wait has taken the message, so a

@@ -148,7 +148,7 @@ class Ledger:
         return self.cancel_all([id], now)[id]
 
     def cancel_all(self, ids: Iterable[str], now: datetime) -> dict[str, str]:
-        """Cancel many ids, each by itself. Where this raises, some may be cancelled: call it again."""
+        """Cancel many ids, each by itself. If this raises, some may be cancelled: call it again."""
         cancelled = {id: ended(Entry(id, "claimed"), "cancelled", now) for id in ids}
         waiting = {id: absent(entry) for id, entry in cancelled.items()}
         states: dict[str, str] = {}
