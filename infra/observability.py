@@ -159,7 +159,7 @@ def _log_rules(scope: Construct, prefix: str, functions: Mapping[str, lambda_.Fu
 
     late_s = logged("ReleaseLate", "Scheduler", "release", "late_s")
     stopped = logged("StoppedByGuard", "Worker", "bundle", "held")
-    stopped_means = "The worker got a notification after quiet hours had begun, and held it."
+    stopped_means = "What had been cleared came to the worker when quiet hours had begun, and was held again."
     rules = [
         _Rule("ReleaseLate", late_s, RELEASE_LATE_S, "Held notifications are still not released.", minutes=2, of=3),
         _Rule("StoppedByGuard", stopped, 1, stopped_means),

@@ -18,7 +18,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 class Line(NamedTuple):
     """One line. `end`: the offset in bytes at which the next line begins. `data`: the bytes without the line feed; cut
-    if the line is longer than `LINE_BYTES_MAX`."""
+    where the line is longer than `LINE_BYTES_MAX`."""
 
     number: int
     end: int

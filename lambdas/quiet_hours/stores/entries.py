@@ -73,10 +73,8 @@ def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sendi
 def released(
     entry: Entry, attempts: int | None = None, not_before: datetime | None = None, *, sending: bool = False
 ) -> Entry:
-    """Return the entry of a claim that is given back: its attempts so far, and when it may be claimed again.
-
-    `sending`: a provider may have it all the same.
-    """
+    """The claim once it is given back, with so many attempts and not to be claimed before that instant. `sending`: a
+    provider may have it all the same."""
     lease_until_ms = 0 if not_before is None else epoch_ms(not_before)
     return Entry(entry.id, "claimed", "", lease_until_ms, entry.attempts if attempts is None else attempts, sending)
 
