@@ -1,8 +1,8 @@
 """Consents as CSV: one row for each recipient, checked as a request to the registrar is.
 
 Columns: `recipient_id`, `night_consent` and `opted_out` (true or false), `changed_at` (a time with an offset), and
-`evidence`. `expires_at` is there if a night consent has an end, and `renotified_at` and `renotify_due` if an earlier
-system has kept them. The file is UTF-8 with a header.
+`evidence`; `expires_at` where a night consent has an end; `renotified_at` and `renotify_due` where an earlier system
+has kept them. UTF-8, with a header.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class WrongRow:
 
 
 def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row | WrongRow]:
-    """Yield every row of a file, right or wrong, in constant memory.
+    """Yields every row of a file, right or wrong, in constant memory.
 
     Raises `CommandError` if the file as a whole cannot be read, or if its header is another one.
     """
@@ -107,7 +107,7 @@ def _request(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_rows(file: Any, records: Iterable[Record]) -> int:
-    """Write the header and the records, and return the number of records. The result can be imported again."""
+    """Writes the header and the records, and returns how many. The result can be imported again."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS + OPTIONAL_COLUMNS)
     number = 0

@@ -66,7 +66,7 @@ class Service:
         self._client.meta.events.register("before-send", self._carry)
 
     def call(self, operation: str, unavailable: Sequence[str], **parameters: Any) -> Outcome:
-        """Call the service once. `unavailable`: the error codes for which no notification is at fault."""
+        """Calls the service once. `unavailable`: the error codes for which no notification is at fault."""
         try:
             answer = getattr(self._client, operation)(**parameters)
         except CallFailed as fault:
@@ -131,5 +131,5 @@ def _bytes(body: object) -> bytes:
 
 
 def _word(value: object) -> str:
-    """Return an error's code if it is one word. Anything else may be somebody's data."""
+    """Returns an error's code if it is one word. Anything else may be somebody's data."""
     return value if isinstance(value, str) and re.fullmatch("[A-Za-z0-9_.]{1,64}", value) else ""

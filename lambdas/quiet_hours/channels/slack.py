@@ -108,7 +108,7 @@ def _webhooks(config: object, local: bool) -> dict[str, PostClient]:
 
 
 def _message(notification: Notification) -> dict[str, Any]:
-    """Build the message: the title with the body as an attachment, or the body alone."""
+    """Builds the message: the title with the body as an attachment, or the body alone."""
     body = _escaped(notification, "body", body_of(notification))
     title = notification["content"].get("title")
     if title is None:
@@ -133,7 +133,7 @@ def _escaped(notification: Notification, name: str, text: str) -> str:
 
 
 def _outcome(answer: Answer, now: datetime) -> Outcome:
-    """Read the answer. `chat.postMessage` answers 200 with the error in JSON, a webhook a status with plain text."""
+    """Reads the answer. `chat.postMessage` answers 200 with the error in JSON, a webhook a status with plain text."""
     status, said = answer.status, _said(answer)
     if status == 200 and said == "ok":
         return DELIVERED
@@ -154,7 +154,7 @@ def _outcome(answer: Answer, now: datetime) -> Outcome:
 
 
 def _said(answer: Answer) -> str:
-    """Return `ok` or Slack's error code; empty if the answer is not from Slack."""
+    """Returns `ok` or Slack's error code; empty if the answer is not from Slack."""
     try:
         said = answer.body.decode()
         if said.startswith("{"):

@@ -34,7 +34,7 @@ class CsvRow(NamedTuple):
 
 
 def csv_header(source: Iterator[Line]) -> list[str]:
-    """Read the first line: the names of the columns, or none if the line is not CSV.
+    """Reads the first line: the names of the columns, or none if the line is not CSV.
 
     Raises `UnreadableFile` if there is no line, or if it cannot be decoded.
     """
@@ -47,7 +47,7 @@ def csv_header(source: Iterator[Line]) -> list[str]:
 
 
 def csv_rows(source: Iterator[Line], columns: int) -> Iterator[CsvRow]:
-    """Yield the rows of the lines. A line without any value, blank or of commas only, is not a row."""
+    """Yields the rows of the lines. A line without any value, blank or of commas only, is not a row."""
     ahead: deque[Line] = deque()  # lines that were read in a vain search for the end of a quotation
     while (first := _next_line(ahead, source)) is not None:
         row = _row_from(first, ahead, source)
@@ -59,7 +59,7 @@ def csv_rows(source: Iterator[Line], columns: int) -> Iterator[CsvRow]:
 
 
 def _row_from(first: Line, ahead: deque[Line], source: Iterator[Line]) -> CsvRow:
-    """Read the row that begins on the line `first`, with whatever number of fields."""
+    """Reads the row that begins on the line `first`, with whatever number of fields."""
     text, fault = decoded(first.data)
     fields = None if fault else _fields(text)
     if fields is None and fault is None:
@@ -82,7 +82,7 @@ def _opens_or_closes(line: Line) -> bool:
 
 
 def _longer_row(first: Line, ahead: deque[Line], source: Iterator[Line]) -> CsvRow | None:
-    """Read on to the end of the quotation that `first` opens: the row, or None with every line read put back."""
+    """Reads on to the end of the quotation that `first` opens: the row, or None with every line read put back."""
     taken = [first]
     while len(taken) < ROW_LINES_MAX and (more := _next_line(ahead, source)) is not None:
         taken.append(more)
@@ -93,7 +93,7 @@ def _longer_row(first: Line, ahead: deque[Line], source: Iterator[Line]) -> CsvR
 
 
 def _joined(parts: Sequence[Line]) -> CsvRow | None:
-    """Parse several lines as one row. None if they are not one."""
+    """Parses several lines as one row. None if they are not one."""
     texts = [decoded(part.data) for part in parts]
     text = "\n".join(each.text for each in texts)
     if any(each.fault for each in texts) or len(text) > LINE_BYTES_MAX:

@@ -39,7 +39,7 @@ class Row(NamedTuple):
 def rows(
     name: str, read: Callable[[int], bytes], *, offset: int = 0, line: int = 1, columns: Sequence[str] | None = None
 ) -> tuple[Iterator[Row], list[str]]:
-    """Return the rows of the file `name` from `offset` on, where `line` begins, and the columns if it is CSV.
+    """Returns the rows of the file `name` from `offset` on, where `line` begins, and the columns if it is CSV.
 
     `read(n)` returns up to n bytes from there on, and none at the end. `columns` are those of an earlier part of the
     same file. Raises `UnreadableFile`.
@@ -103,7 +103,7 @@ def _path(column: str) -> tuple[str, ...]:
 
 
 def _candidate(paths: Sequence[tuple[str, ...]], fields: Sequence[str]) -> dict[str, Any]:
-    """Build the candidate notification of a row. An empty field sets nothing."""
+    """Builds the candidate notification of a row. An empty field sets nothing."""
     candidate: dict[str, Any] = {}
     for path, value in zip(paths, fields, strict=True):
         if value:
