@@ -37,7 +37,7 @@ class Evidence:
 
 
 def count(seen: Evidence) -> dict[str, int]:
-    """Returns the figures of build/demo.json. Each is a number of distinct ids; only `duplicates` counts answers."""
+    """Return the figures of build/demo.json. Each is a number of distinct ids; only `duplicates` counts answers."""
     accepted = set(seen.sent.accepted)
     arrived = Counter(arrival.id for arrival in seen.arrivals if arrival.accepted)
     ended = endings(seen)
@@ -62,7 +62,7 @@ def count(seen: Evidence) -> dict[str, int]:
 
 
 def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
-    """Returns what each provider got, by its own book: distinct ids, and `duplicates` as in `count`."""
+    """Return what each provider got, by its own book: distinct ids, and `duplicates` as in `count`."""
     found: dict[str, dict[str, int]] = {}
     for provider in sorted({arrival.provider for arrival in seen.arrivals}):
         arrivals = [arrival for arrival in seen.arrivals if arrival.provider == provider]
@@ -78,7 +78,7 @@ def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
 
 
 def endings(seen: Evidence) -> dict[str, set[str]]:
-    """Returns the accepted ids by their ending: deliveries from the receiver's book, the others from the system."""
+    """Return the accepted ids by their ending: deliveries from the receiver's book, the others from the system."""
     accepted = set(seen.sent.accepted)
     by_state = {name: {id for id, state in seen.ledger.items() if state == name} for name in ENDINGS}
     by_state["delivered"] = {arrival.id for arrival in seen.arrivals if arrival.accepted}
@@ -87,7 +87,7 @@ def endings(seen: Evidence) -> dict[str, set[str]]:
 
 
 def problems(figures: Mapping[str, int], seen: Evidence) -> list[str]:
-    """Returns a sentence for each thing that went wrong; none if all went well."""
+    """Return a sentence for each thing that went wrong; none if all went well."""
     found = [f"{name} is {figures[name]}, not 0" for name in ("early", "lost", "duplicates") if figures[name]]
     total = sum(figures[name] for name in ENDINGS)
     if figures["accepted"] != total:
@@ -106,7 +106,7 @@ def problems(figures: Mapping[str, int], seen: Evidence) -> list[str]:
 
 
 def release_times_s(seen: Evidence) -> tuple[float, float] | None:
-    """Returns how long after quiet hours the first and the last held notification arrived, or None if none did."""
+    """Return how long after quiet hours the first and the last held notification arrived, or None if none did."""
     _, end = seen.quiet
     after_s = [(arrival.at - end).total_seconds() for arrival in seen.arrivals if arrival.id in seen.held]
     return (min(after_s), max(after_s)) if after_s else None

@@ -36,7 +36,7 @@ Line = dict[str, Any]
 
 
 def make() -> tuple[list[Line], list[dict[str, Any]]]:
-    """Returns the lines in the order of their times, and the consents. They are the same at every call."""
+    """Return the lines in the order of their times, and the consents. They are the same at every call."""
     random = Random(SEED)
     lines = [
         *_purchases(random),
@@ -181,12 +181,12 @@ def _consents(random: Random) -> Iterator[dict[str, Any]]:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Reads the objects of a JSON Lines file."""
+    """Read the objects of a JSON Lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def text(objects: list[dict[str, Any]]) -> str:
-    """Writes objects as the text of a JSON Lines file."""
+    """Write objects as the text of a JSON Lines file."""
     return "".join(json.dumps(each, ensure_ascii=False, separators=(",", ":")) + "\n" for each in objects)
 
 

@@ -19,7 +19,7 @@ DEVICES = "arn:aws:sns:us-east-1:000000000000:endpoint/GCM/shop/00000000-0000-40
 
 
 def by_every_channel(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the lines of an evening with the notifications spread over the channels."""
+    """Return the lines of an evening with the notifications spread over the channels."""
     return [
         line | {"notification": _spread(line["notification"])} if "notification" in line else line for line in lines
     ]

@@ -23,7 +23,7 @@ class Observer:
         self.dead_letters: list[dict[str, Any]] = []
 
     def look(self) -> None:
-        """Reads the depth of every queue, and notes which notifications are held.
+        """Read the depth of every queue, and note which notifications are held.
 
         A notification is held if it was seen on wait or on schedule. In the demo, everything on schedule comes from
         wait. No look misses it: nothing leaves wait within quiet hours, and a bundle stays on schedule for as long as
@@ -39,7 +39,7 @@ class Observer:
         return not any(depth.total for name, depth in self.depths.items() if name != "DeadLetter")
 
     def ledger(self) -> dict[str, str]:
-        """Returns the state of every id in the ledger."""
+        """Return the state of every id in the ledger."""
         pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self._outputs["LedgerTableName"],
             ProjectionExpression="#id, #state",
@@ -60,7 +60,7 @@ class Observer:
 
 
 def dead_letter_ids(letters: list[dict[str, Any]], bodies: dict[str, str]) -> set[str]:
-    """Returns the ids on dead-letter. An unreadable letter has no id of its own: `bodies` maps its body to one."""
+    """Return the ids on dead-letter. An unreadable letter has no id of its own: `bodies` maps its body to one."""
     return {
         letter["MessageAttributes"].get("notification_id", {}).get("StringValue") or bodies.get(letter["Body"], "")
         for letter in letters

@@ -50,7 +50,7 @@ class Sent:
 
 
 class Player:
-    """Plays one evening on one deployment. `start`: the start of quiet hours, from which the lines' times count."""
+    """Play one evening on one deployment. `start`: the start of quiet hours, from which the lines' times count."""
 
     def __init__(
         self, lines: Sequence[dict[str, Any]], start: datetime, endpoint: str, outputs: dict[str, str]
@@ -65,7 +65,7 @@ class Player:
         self._sqs, self._lambda, self._events = (client(endpoint, name) for name in ("sqs", "lambda", "events"))
 
     def play(self) -> None:
-        """Sends every line; late ones at once. Raises what the first failed request raised."""
+        """Send every line; late ones at once. Raises what the first failed request raised."""
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             calls = []
             for lines in self._requests:
@@ -77,7 +77,7 @@ class Player:
                 call.result()
 
     def stop(self) -> None:
-        """Stops sending."""
+        """Stop sending."""
         self._stopped.set()
 
     def _send(self, lines: list[dict[str, Any]]) -> None:

@@ -81,7 +81,7 @@ class Clock:
 
 
 def main() -> None:
-    """Runs the demo. Exits with status 1 if something went wrong in it; raises `CommandError` if it cannot run."""
+    """Run the demo. Exits with status 1 if something went wrong in it; raises `CommandError` if it cannot run."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "demo.lock").open("w") as lock:
         try:
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def _evening(channels: str) -> Evening:
-    """Reads the input. `channels`: the environment's CHANNELS."""
+    """Read the input. `channels`: the environment's CHANNELS."""
     if channels not in ("", "all"):
         raise CommandError("CHANNELS must be all, or not be given: then everything goes by webhook.")
     lines, consents = read(EVENING), read(CONSENTS)
@@ -109,7 +109,7 @@ def _evening(channels: str) -> Evening:
 
 
 def _run(evening: Evening, view: View, clock: Clock) -> Evidence:
-    """Starts everything, deploys, plays the evening, and ends everything again."""
+    """Start everything, deploy, play the evening, and end everything again."""
     module = "fakes.server" if evening.every_channel else "fakes.receiver"
     provider = Provider(FOLDER / "received.jsonl", module=module)
     embedded = None
@@ -138,7 +138,7 @@ def _run(evening: Evening, view: View, clock: Clock) -> Evidence:
 
 
 def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
-    """Deploys with quiet hours that begin soon, in whole minutes, as a schedule requires. Returns the outputs and the
+    """Deploy with quiet hours that begin soon, in whole minutes, as a schedule requires. Returns the outputs and the
     quiet hours."""
     lead_s: float = DEPLOYMENT_S + BEFORE_NIGHT_S
     for _ in range(3):
@@ -159,7 +159,7 @@ def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
 def _configure(
     endpoint: str, outputs: dict[str, str], configured: dict[str, Any], consents: list[dict[str, Any]]
 ) -> None:
-    """Writes the channel secret, which says where the providers are, and the consents."""
+    """Write the channel secret, which says where the providers are, and the consents."""
     client(endpoint, "secretsmanager").put_secret_value(
         SecretId=outputs["ChannelSecretName"], SecretString=json.dumps(configured)
     )
@@ -190,7 +190,7 @@ class Watch:
     view: View
 
     def look(self) -> None:
-        """Looks at the deployment, and shows a new picture."""
+        """Look at the deployment, and show a new picture."""
         self.observer.look()
         seen = self.evidence({})
         self.view.show(
@@ -208,7 +208,7 @@ class Watch:
         )
 
     def evidence(self, ledger: dict[str, str]) -> Evidence:
-        """Gathers the evidence. `ledger`: the state of every id, if it has been read."""
+        """Gather the evidence. `ledger`: the state of every id, if it has been read."""
         return Evidence(
             sent=self.sent,
             quiet=self.quiet,
@@ -236,7 +236,7 @@ class Watch:
 
 
 def _play(player: Player, watch: Watch, clock: Clock) -> Evidence:
-    """Plays the evening and watches it until everything has ended, or for `ENDED_WITHIN_S` at most."""
+    """Play the evening and watch it until everything has ended, or for `ENDED_WITHIN_S` at most."""
     failures = []
 
     def play() -> None:
@@ -268,7 +268,7 @@ def _play(player: Player, watch: Watch, clock: Clock) -> Evidence:
 
 
 def _report(seen: Evidence, evening: Evening, view: View, clock: Clock) -> bool:
-    """Counts, prints and writes the result. Returns true if everything is as it must be."""
+    """Count, print and write the result. Returns true if everything is as it must be."""
     figures = count(seen)
     channels = by_provider(seen) if evening.every_channel else {}
     RESULT.write_text(json.dumps(figures | ({"channels": channels} if channels else {}), indent=2) + "\n")

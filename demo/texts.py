@@ -19,7 +19,7 @@ _WORDS = {
 
 
 def fill(random: Random, template: dict[str, Any]) -> dict[str, str]:
-    """Returns a notification's content: one of the template's bodies with its places filled."""
+    """Return a notification's content: one of the template's bodies with its places filled."""
     values: dict[str, Any] = {name: random.choice(words) for name, words in _WORDS.items()}
     price = random.randrange(19, 390) * 1000 + 900
     values |= {

@@ -61,7 +61,7 @@ class Scene:
 
 
 class View:
-    """Shows scenes: `with View() as view: view.show(scene)`, as often as needed."""
+    """Show scenes: `with View() as view: view.show(scene)`, as often as needed."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -94,7 +94,7 @@ class View:
 
 
 def _timeline(quiet: tuple[datetime, datetime], now: datetime) -> Text:
-    """Draws the time from a while before quiet hours to a while after them; the past is bright."""
+    """Draw the time from a while before quiet hours to a while after them; the past is bright."""
     start, end = quiet
     first = start - timedelta(seconds=_AROUND_S)
     per_cell = (end - start + timedelta(seconds=2 * _AROUND_S)) / _LINE
@@ -110,7 +110,7 @@ def _timeline(quiet: tuple[datetime, datetime], now: datetime) -> Text:
 
 
 def picture(scene: Scene, now: datetime) -> RenderableType:
-    """Draws a scene."""
+    """Draw a scene."""
     queues = Table.grid(padding=(0, 2))
     most = max(8, *(depth.total for depth in scene.depths.values()))
     for name, depth in scene.depths.items():
@@ -164,7 +164,7 @@ _MEANINGS = (
 
 
 def table(figures: dict[str, int]) -> Table:
-    """Draws the final count."""
+    """Draw the final count."""
     result = Table(title="Counted at the receiver, against what was sent", title_justify="left", show_header=False)
     result.add_column(justify="left")
     result.add_column(justify="right")
@@ -180,7 +180,7 @@ def table(figures: dict[str, int]) -> Table:
 
 
 def providers_table(channels: Mapping[str, Mapping[str, int]], served: Mapping[str, str]) -> Table:
-    """Draws the count of each fake provider. `served`: the channel of each."""
+    """Draw the count of each fake provider. `served`: the channel of each."""
     result = Table(title="Counted at each provider", title_justify="left")
     for name in ("provider", "channel"):
         result.add_column(name)

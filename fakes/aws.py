@@ -31,7 +31,7 @@ OPTED_OUT = "DESTINATION_PHONE_NUMBER_OPTED_OUT"
 
 
 def wrong_signature(request: Request) -> str | None:
-    """Signs the received request again. Returns the error code if its signature is wrong."""
+    """Sign the received request again. Returns the error code if its signature is wrong."""
     found = _AUTHORIZATION.fullmatch(request.headers.get("authorization", ""))
     if found is None:
         return "MissingAuthenticationToken"

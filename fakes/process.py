@@ -54,7 +54,7 @@ class Provider:
         return f"{self.host_url}/notifications"
 
     def start(self) -> None:
-        """Starts it without rules. Raises `CommandError` if it does not start."""
+        """Start it without rules. Raises `CommandError` if it does not start."""
         self.book.parent.mkdir(parents=True, exist_ok=True)
         env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         log = self.book.with_suffix(".log")
@@ -69,13 +69,13 @@ class Provider:
         self.port = int(said)
 
     def stop(self) -> None:
-        """Ends it: from now on connections are refused."""
+        """End it: from now on connections are refused."""
         if self._process is not None:
             processes.end_group(self._process)
             self._process = None
 
     def answer(self, *rules: dict[str, Any]) -> None:
-        """Sets the rules of the answers, as `fakes.receiver` describes them. Without any it answers 200."""
+        """Set the rules of the answers, as `fakes.receiver` describes them. Without any it answers 200."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/rules", method="PUT", data=json.dumps(rules).encode()
@@ -83,7 +83,7 @@ class Provider:
         opener.open(request, timeout=10).close()
 
     def arrivals(self) -> list[Arrival]:
-        """Returns everything that has arrived so far, in the order of the answers."""
+        """Return everything that has arrived so far, in the order of the answers."""
         if self.book.exists():
             with self.book.open("rb") as book:
                 book.seek(self._read_bytes)

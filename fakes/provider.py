@@ -19,7 +19,7 @@ class Request:
     at: datetime
 
     def json(self) -> Any:
-        """Parses the body as JSON. Raises `ValueError`."""
+        """Parse the body as JSON. Raises `ValueError`."""
         return json.loads(self.body)
 
 
@@ -43,17 +43,17 @@ class Fake(Protocol):
         """True if the request is for this provider."""
 
     def ids(self, request: Request) -> list[str]:
-        """Returns the ids of the notifications in a request, as far as it can be read."""
+        """Return the ids of the notifications in a request, as far as it can be read."""
 
     def answer(self, request: Request, unwanted: Collection[str]) -> Reply:
-        """Answers as documented: first authentication, then faults of the request, then success. `unwanted`: ids to
+        """Answer as documented: first authentication, then faults of the request, then success. `unwanted`: ids to
         refuse for good, in the provider's own way."""
 
     def fault(self, status: int) -> Reply:
-        """Returns the documented answer of this status."""
+        """Return the documented answer of this status."""
 
 
 def as_json(status: int, value: object, headers: Mapping[str, str] | None = None, **ids: Collection[str]) -> Reply:
-    """Makes a reply in JSON."""
+    """Make a reply in JSON."""
     body = json.dumps(value, ensure_ascii=False).encode()
     return Reply(status, body, {"Content-Type": "application/json; charset=utf-8", **(headers or {})}, **ids)

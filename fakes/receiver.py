@@ -40,12 +40,12 @@ class Receiver(ThreadingHTTPServer):
         self._rules: list[dict[str, Any]] = []
 
     def set_rules(self, rules: list[dict[str, Any]]) -> None:
-        """Replaces all rules."""
+        """Replace all rules."""
         with self._lock:
             self._rules = rules
 
     def rule_for(self, notification_id: str) -> dict[str, Any]:
-        """Returns the rule that matches, and counts its use; an empty rule if none matches."""
+        """Return the rule that matches, and count its use; an empty rule if none matches."""
         with self._lock:
             for rule in self._rules:
                 if notification_id.endswith(rule.get("id_ends", "")) and rule.get("times", 1) > 0:
@@ -57,7 +57,7 @@ class Receiver(ThreadingHTTPServer):
     def write_down(
         self, notification_id: str, at: datetime, status: int, body: bytes, provider: str = "webhook"
     ) -> None:
-        """Writes one line at once, because readers follow the file."""
+        """Write one line at once, because readers follow the file."""
         line = {"provider": provider, "id": notification_id, "at": at.isoformat(timespec="microseconds")}
         text = json.dumps(line | {"status": status, "body": body.decode(errors="replace")}, ensure_ascii=False)
         with self._lock:
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serve(make: Callable[[int, TextIO], Receiver]) -> None:
-    """Serves, as the command line says, until the process ends."""
+    """Serve, as the command line says, until the process ends."""
     path, port = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     with path.open("a", encoding="utf-8") as book, make(port, book) as receiver:
         print(receiver.server_address[1], flush=True)

@@ -21,7 +21,7 @@ PROVIDERS = {
 
 
 def secret(url: str) -> dict[str, Any]:
-    """Returns the secret with all fakes at `url`."""
+    """Return the secret with all fakes at `url`."""
     common = {"endpoint_url": url, "rate_per_s": RATE_PER_S}
     return {
         "kakao": {"api_key": solapi.API_KEY, "api_secret": solapi.API_SECRET, "pf_id": solapi.PF_ID} | common,

@@ -30,7 +30,7 @@ class Fakes(Receiver):
         self.fakes: Sequence[Fake] = (Solapi(), EndUserMessaging(), Ses(), Sns(), Slack(), Webhook())
 
     def answer(self, request: Request) -> tuple[Reply, bool]:
-        """Writes its decision into the book. Returns the answer when it is due, and true if the answer must be lost."""
+        """Write its decision into the book. Returns the answer when it is due, and true if the answer must be lost."""
         fake = next((fake for fake in self.fakes if fake.is_for(request)), None)
         if fake is None:
             return Reply(404), False

@@ -78,7 +78,7 @@ class Solapi:
 
 
 def _code(message: dict[str, Any], unwanted: Collection[str]) -> str:
-    """Returns the status of one message; 2000 is success."""
+    """Return the status of one message; 2000 is success."""
     custom, kind, text = message.get("customFields", {}), message.get("type"), message.get("text", "")
     options = message.get("kakaoOptions")
     if not message["to"].isdigit() or (not text and not options):

@@ -1,1 +1,1 @@
-"""The stack: what AWS is asked for, and who may do what to it."""
+"""The infrastructure: the construct `QuietHours` with its parts, and the stack that places it."""

@@ -45,7 +45,7 @@ def _belongs(path: Path) -> bool:
 
 
 def _dependencies(requirements: Path, builds: Path) -> Path:
-    """Install the requirements, apart from the sources: an edit of ours then asks nothing of the package index."""
+    """Install the requirements apart from the sources, so that an edit of our code downloads nothing."""
 
     def install(into: Path) -> None:
         name, command = _installer()

@@ -24,7 +24,7 @@ PREFIX_CHARACTERS_MAX = 25
 def campaign_bucket(scope: Construct, queue: sqs.Queue) -> s3.Bucket:
     """Make the bucket, private. It stays when the stack goes, like everything that holds notifications."""
     stack = Stack.of(scope)
-    # By name: the bucket refers to the queue, and the queue's policy must let this bucket in before it is made.
+    # The name is given, because the queue's policy must let this bucket in before it is made.
     name = f"{name_prefix(scope, PREFIX_CHARACTERS_MAX).lower()}-campaigns-{stack.account}-{stack.region}"
     bucket = s3.Bucket(
         scope,
@@ -96,8 +96,8 @@ def acknowledge_objects(bucket: s3.Bucket, function: lambda_.Function) -> None:
 def read_and_report(bucket: s3.Bucket) -> list[iam.PolicyStatement]:
     """Allow what the campaign function does with the bucket's objects.
 
-    It lists because S3 answers "forbidden" for an object that does not exist to those who may not list: the function
-    could not tell that there is no progress yet.
+    The function may list the bucket. Otherwise S3 would answer "forbidden" instead of "not found" for an object that
+    does not exist, and the function could not tell that there is no progress yet.
     """
     uploads, progress = (bucket.arn_for_objects(f"{prefix}*") for prefix in (CAMPAIGN_UPLOADS, CAMPAIGN_PROGRESS))
     return [

@@ -38,7 +38,7 @@ nothing: at 07:59 a notification held at 21:00 is eleven hours old, as it should
 
 NO_RUN_MIN = 5
 UNAVAILABLE_MIN = 3
-"""A provider that refuses for half a minute costs half a minute, and nobody's sleep."""
+"""A shorter refusal only costs its own time: nobody needs to be woken for it."""
 
 
 def alert_topic(scope: Construct, email: str) -> sns.Topic:
@@ -64,7 +64,7 @@ def send_alerts_to(alerter: lambda_.Function, topic: sns.Topic) -> None:
 
 
 def dashboard_url(scope: Construct, prefix: str) -> str:
-    """Return the dashboard's address. By its name: a reference would close a circle, because it shows the functions."""
+    """Return the dashboard's address, made from its name: a reference would be circular, as it shows the functions."""
     region = Stack.of(scope).region
     return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#dashboards/dashboard/{prefix}"
 
@@ -124,7 +124,7 @@ def _queue_rules(queues: Mapping[str, sqs.Queue], policy: Policy) -> list[_Rule]
     dead_letters = queues["DeadLetter"].metric_approximate_number_of_messages_visible(period=_MINUTE, statistic="max")
     return [
         _Rule("DeadLetterNotEmpty", dead_letters, 1, "A notification could not be sent: see its reason."),
-        _Rule("HeldTooLong", age_s("Wait"), _night_s(policy) + HELD_TOO_LONG_S, "Something was held for over a night."),
+        _Rule("HeldTooLong", age_s("Wait"), _night_s(policy) + HELD_TOO_LONG_S, "It has waited longer than a night."),
         _Rule("DeliveryLate", age_s("Delivery"), DELIVERY_AGE_MAX_S, "The day's lane does not keep up."),
     ]
 

@@ -1,4 +1,4 @@
-"""What a deployment of Quiet Hours decides: the properties of the construct."""
+"""The properties of the construct: everything that a deployment of Quiet Hours decides."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class QuietHoursProps:
     """When quiet hours are, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`."""
 
     consumer_concurrency: int = 2
-    """How many consumers run at once for each queue that feeds them; 2 to 1,000."""
+    """The number of consumers that run at once for each queue that feeds them; 2 to 1,000."""
 
     delivery_concurrency: int = 2
-    """How many workers the day's lane has; 2 to 1,000."""
+    """The number of workers of the day's lane; 2 to 1,000."""
 
     release_concurrency: int = 2
-    """How many workers the morning's lane has; 2 to 1,000."""
+    """The number of workers of the morning's lane; 2 to 1,000."""
 
     batching_window_s: int = 0
-    """How long the consumer may wait for a fuller batch; 0 to 300. A password code waits for as long, too."""
+    """The seconds that the consumer may wait for a fuller batch; 0 to 300. A password code waits as long, too."""
 
     alert_email: str = ""
-    """Who gets an e-mail when an alarm goes off; empty: nobody."""
+    """The address that gets an e-mail when an alarm goes off; empty: nobody."""
 
     record_held: bool = False
     """Record what is held, for questions and for cancelling by source. It costs two writes for each notification."""
@@ -65,7 +65,7 @@ class QuietHoursProps:
     """The characters that the SMS provider carries: `euc-kr` (Solapi) or `unicode` (AWS). Others are refused."""
 
     runbook_url: str = ""
-    """Where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
+    """The place where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
 
     local_endpoint: bool = False
     """Declare `AWS_ENDPOINT_URL` for every function: `sam local invoke` can set only what is declared."""

@@ -80,7 +80,7 @@ def make_queues(scope: Construct, prefix: str, window_s: int) -> Queues:
 
 def _dead_letter_queue(scope: Construct, prefix: str, sources: Sequence[str]) -> sqs.Queue:
     """Make the queue for everything that could not be sent. Only the queues named `sources` may redrive to it."""
-    # By name: a reference would close a circle, because each source refers to this queue.
+    # The names are given: references would be circular, because each source refers to this queue.
     source_queues = [
         sqs.Queue.from_queue_arn(
             scope, f"{name}ByName", Stack.of(scope).format_arn(service="sqs", resource=f"{prefix}-{name}")

@@ -156,7 +156,7 @@ class QuietHours(Construct):
         }
 
     def _feed_functions(self) -> None:
-        """Nothing is fed from Wait: the scheduler drains it when the policy says so."""
+        """Connect the queues to the functions. Wait feeds none: the scheduler drains it when the policy allows."""
         props, queues, functions = self._props, self.queues, self.functions
         concurrency, window_s = props.consumer_concurrency, props.batching_window_s
         feed_batches(self, queues.notification, functions.consumer, concurrency=concurrency, window_s=window_s)

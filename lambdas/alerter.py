@@ -1,6 +1,6 @@
 """The alerter: posts to Slack what comes on the alert topic.
 
-It raises its own failures, so that Lambda tries again and an alarm sees them, which also sends e-mail.
+It raises its own failures: Lambda then tries again, and an alarm goes off, which also sends e-mail.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TEXT_CHARACTERS_MAX = 1_000
 """Slack takes more, but a person who is woken by an alert reads less."""
 
 REPEAT_AFTER = timedelta(minutes=15)
-"""Each process of Lambda's posts a failure that is reported every minute once in this time. It posts every alarm."""
+"""A failure that is reported every minute is posted once in this time, by each process. Every alarm is posted."""
 
 logger = Logger()
 _posted_at: dict[tuple[str, str], datetime] = {}
@@ -98,7 +98,7 @@ def _shown(text: str) -> str:
 
 
 def _slack_url(secret: str) -> str | None:
-    """The URL to post alerts to, or None where none is set. Raises `AlertFailed` when the secret cannot be read."""
+    """The URL to post alerts to, or None if none is set. Raises `AlertFailed` when the secret cannot be read."""
     try:
         found: Any = _secrets().get(secret, max_age=SECRET_AGE_S, transform="json")
         return None if "alerts" not in found else str(found["alerts"]["slack_url"])

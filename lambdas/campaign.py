@@ -37,19 +37,19 @@ if TYPE_CHECKING:
 REJECTED, REPORT = ".rejected.jsonl", ".report.json"
 
 ROWS_A_BATCH, BATCH_BYTES = 1_000, 4 * 1024 * 1024
-"""Ten full bundles of short notifications, which are one call; fewer rows where they are long."""
+"""Ten full bundles of short notifications, which are one call; fewer rows if they are long."""
 
 ROW_SHOWN_CHARACTERS = 3 * NOTIFICATION_BYTES_MAX
-"""How much of a rejected row is shown. A longer row is no notification, even if every letter of two bytes or more is
-written as an escape of six characters."""
+"""The number of characters of a rejected row that are shown. A longer row is no notification, even if every letter of
+two bytes or more is written as an escape of six characters."""
 
 PART_BYTES = 8 * 1024 * 1024
-"""How many bytes of rejected rows are kept in memory. S3 takes parts of an upload from 5 MiB on."""
+"""The bytes of rejected rows that are kept in memory. S3 takes parts of an upload from 5 MiB on."""
 
 SAVE_EVERY_ROWS = 100_000
 STOP_BEFORE_S = 30
 AGAIN_AT_ONCE_S, AGAIN_LATER_S = 0, 600
-"""In how many seconds to go on; later where S3 or SQS fails. The file's 150 receives then cover a day of outage."""
+"""The delay before the next run. After a failure of S3 or SQS it is longer: 150 receives then cover a day of outage."""
 
 GONE = ("NoSuchKey", "404", "PreconditionFailed", "412")
 
@@ -121,8 +121,8 @@ class Campaign:
     def go_on(self, now: Callable[[], datetime], remaining_s: Callable[[], float]) -> int | None:
         """Accept rows until the file ends, time runs short or a call fails.
 
-        Returns None at the file's end, else in how many seconds to go on. Raises what S3 raises where the progress
-        cannot be read or written.
+        Returns None at the file's end, else the delay in seconds before the next run. Raises what S3 raises if the
+        progress cannot be read or written.
         """
         if self._is_reported():
             return None
@@ -271,7 +271,7 @@ def _batch(found: Iterator[Row], offset: int) -> list[Row]:
 
 
 def judge(batch: Sequence[Row], etag: str, now: datetime, settings: Settings) -> tuple[list[Item], list[str]]:
-    """The items of the rows that are accepted, and a line of JSON for each other row that says why it is not."""
+    """Return the items of the accepted rows, and for each other row a line of JSON with the reason."""
     items: list[Item] = []
     rejected: list[str] = []
     for row in batch:

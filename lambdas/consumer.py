@@ -94,7 +94,7 @@ def consume(
 
 
 def _read(records: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[list[Item], list[Letter]]:
-    """The notifications in the records, and a dead letter for everything that is none."""
+    """Return the notifications in the records, and a dead letter for everything else."""
     items: list[Item] = []
     letters: list[Letter] = []
     for record in records:
@@ -131,6 +131,6 @@ def _judge(
 
 
 def _send(items: Sequence[Item], queue_url: str, sqs: SQSClient) -> set[str]:
-    """Put items on a queue. Returns the ids of the messages that those came in which the queue did not take."""
+    """Put items on a queue. Returns the ids of the messages that hold an item which the queue did not take."""
     messages = pack(items)
     return {str(item.origin) for index in send(sqs, queue_url, messages) for item in messages[index].items}

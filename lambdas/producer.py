@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 NOTIFICATIONS_MAX = 10_000
-"""With more in one request the answer could outgrow the 6 MB that Lambda returns: accepted, but nobody would know."""
+"""The answer to a larger request could exceed the 6 MB that Lambda returns. Nobody would know what was accepted."""
 
 logger = Logger()
 api = LambdaFunctionUrlResolver()
@@ -213,7 +213,7 @@ def _candidates(request: object) -> list[Any] | str:
 def _forecast(
     items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
 ) -> list[dict[str, Any]]:
-    """The rule's decision on each item now. Where the consent table does not answer, it decides without consent."""
+    """The rule's decision on each item now. If the consent table does not answer, it decides without consent."""
     asks = [recipient_of(item.notification) for item in items if may_be_held(item.notification, policy)]
     consents: dict[str, Consent] = {}
     if quiet_until(now, policy) is not None:

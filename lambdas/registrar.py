@@ -139,7 +139,7 @@ def change(
     dynamodb: DynamoDBClient,
     settings: Settings,
 ) -> Answer:
-    """Read the record, decide, and write it with its history. Start again where somebody else was faster.
+    """Read the record, decide, and write it with its history. Start again if somebody else was faster.
 
     Raises what `decided` and the client raise.
     """
@@ -153,7 +153,7 @@ def change(
 
 
 def consent_of(recipient: str, now: datetime, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
-    """Answer the record and its newest changes: 200, or 404 where there is no record, which means no night consent."""
+    """Answer the record and its newest changes: 200, or 404 if there is no record, which means no night consent."""
     record = read_record(dynamodb, settings.consent_table, recipient)
     if record is None:
         return 404, {"errors": ["recipient_id: has no record, and so no night consent"]}

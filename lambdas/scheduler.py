@@ -90,8 +90,8 @@ def _lateness(answer: dict[str, Any], now: datetime, policy: Policy) -> dict[str
 
 
 def _alert(codes: list[str], answer: dict[str, Any], now: datetime, settings: Settings) -> None:
-    """Publish an alert at once on the topic of the alarms. Raises where the topic does not take it: an alarm sees
-    that."""
+    """Publish an alert at once on the topic of the alarms. Raises if the topic does not take it, which sets
+    off an alarm."""
     global _alerted_at
     if _alerted_at is None or now - _alerted_at >= ALERT_EVERY:
         _sns().publish(TopicArn=settings.alert_topic, Message=release_stopped(codes, answer, now))
@@ -113,7 +113,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Drainer:
-    """Moves messages from wait to schedule, in one thread or several. The first call that fails stops all of them:
+    """Move messages from wait to schedule, in one thread or several. The first call that fails stops all of them:
     `stopped_by` holds the error codes."""
 
     sqs: SQSClient
@@ -212,7 +212,7 @@ def _attributes(message: Any) -> dict[str, str]:
 
 
 def _notifications(body: str) -> int:
-    """How many notifications a body holds, for the report. A body that cannot be read is moved too, and counts as
+    """Count the notifications in a body, for the report. A body that cannot be read is moved too, and counts as
     one."""
     try:
         parsed = json.loads(body)

@@ -38,8 +38,8 @@ _served: dict[str, datetime] = {}
 _channels: dict[str, tuple[Any, Channel]] = {}
 
 CONFIG = client_config(connect_timeout_s=2, parameter_validation=False)
-"""To validate a transaction of a hundred puts against its model costs more than to send it. DynamoDB validates it too,
-and does nothing of what it refuses (docs/decisions/0005-what-the-worker-costs.md)."""
+"""botocore takes more CPU to validate a transaction of a hundred puts than to send it. DynamoDB validates it too, and
+does nothing of what it refuses (docs/decisions/0005-what-the-worker-costs.md)."""
 
 
 @cache
@@ -70,7 +70,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             served=_served,
         )
         settled, counts = delivery.deliver(record)
-        # Metrics are made of these counts, and of the sum of what providers did not take now, whatever they said.
+        # Metrics are made of these counts, and of `unavailable`: everything that a provider did not take now.
         refusals = [name for name in counts if name.startswith(("unavailable: ", "unauthorized: ", "forbidden: "))]
         unavailable = sum(counts[name] for name in refusals)
         shown = {"lane": delivery.lane(record), "settled": settled, "unavailable": unavailable, **counts}

@@ -23,7 +23,7 @@ _NOWHERE = (None, None, os.devnull, None)
 
 
 def child_environment(endpoint: str) -> dict[str, str]:
-    """Returns the caller's environment for a child such as the CDK CLI, which then cannot reach a real account."""
+    """Return the caller's environment for a child such as the CDK CLI, which then cannot reach a real account."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY", ""), "127.0.0.1", "localhost"]))
     return (
@@ -38,7 +38,7 @@ def child_environment(endpoint: str) -> dict[str, str]:
 
 
 def shell_environment(endpoint: str) -> dict[str, str]:
-    """Returns the variables that point any AWS SDK or CLI at the embedded AWS."""
+    """Return the variables that point any AWS SDK or CLI at the embedded AWS."""
     return {
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ENDPOINT_URL_S3": endpoint,
@@ -54,7 +54,7 @@ def shell_environment(endpoint: str) -> dict[str, str]:
 
 @cache
 def client(endpoint: str, service: str, of_function: Config | None = None) -> Any:
-    """Returns a boto3 client of the embedded AWS, whatever the environment says. Clients are shared between threads.
+    """Return a boto3 client of the embedded AWS, whatever the environment says. Clients are shared between threads.
 
     `of_function` is the configuration that a function gives to its own client.
     """
@@ -74,7 +74,7 @@ def client(endpoint: str, service: str, of_function: Config | None = None) -> An
 
 
 def peek(endpoint: str, queue_url: str) -> list[dict[str, Any]]:
-    """Returns every message on a queue, visible or in flight, without receiving any.
+    """Return every message on a queue, visible or in flight, without receiving any.
 
     Only the embedded AWS can do this. No receive count changes, and no consumer notices. Messages have `MessageId`,
     `Body`, `ReceiveCount`, `IsVisible`, `MessageAttributes`.

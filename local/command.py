@@ -10,7 +10,7 @@ from .processes import stop_on_signals
 
 
 def run_command(main: Callable[[], object]) -> None:
-    """Runs a command's `main`. A `CommandError` ends the process with its sentence and no traceback."""
+    """Run a command's `main`. A `CommandError` ends the process with its sentence and no traceback."""
     stop_on_signals()
     try:
         main()

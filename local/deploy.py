@@ -70,6 +70,6 @@ def read_outputs(path: Path) -> dict[str, str]:
 
 
 def deployed_settings(lambda_client: Any, function_name: str) -> Settings:
-    """Returns the settings that a function was deployed with; the names of queues and tables are resolved."""
+    """Return the settings that a function was deployed with; the names of queues and tables are resolved."""
     function = lambda_client.get_function_configuration(FunctionName=function_name)
     return Settings.from_env(function["Environment"]["Variables"])

@@ -19,7 +19,7 @@ _GONE_WITHIN_S = 10
 def start_tethered(
     python: Path | str, module: Sequence[str], *, env: Mapping[str, str], log: Path, stdout: int | None = None
 ) -> subprocess.Popen[bytes]:
-    """Starts `python -m module` so that it ends with this process, however this one ends. Its standard error goes to
+    """Start `python -m module` so that it ends with this process, however this one ends. Its standard error goes to
     `log`, and its standard output too unless `stdout` is given."""
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -34,14 +34,14 @@ def start_tethered(
 
 
 def run(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path, timeout_s: float) -> None:
-    """Runs a command with its output in `log`. Raises `CommandError` with the log's last lines if it fails."""
+    """Run a command with its output in `log`. Raises `CommandError` with the log's last lines if it fails."""
     with running(command, env=env, log=log) as process:
         finish(process, log=log, timeout_s=timeout_s)
 
 
 @contextlib.contextmanager
 def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a child in a block. Its whole group ends with the block, also after an exception or an interrupt."""
+    """Run a child in a block. Its whole group ends with the block, also after an exception or an interrupt."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -59,7 +59,7 @@ def running(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path)
 
 
 def finish(process: subprocess.Popen[bytes], *, log: Path, timeout_s: float) -> None:
-    """Waits for a child of `running`. Raises `CommandError` with the log's last lines if it fails or takes too long."""
+    """Wait for a child of `running`. Raises `CommandError` with the log's last lines if it fails or takes too long."""
     name = " ".join(str(part) for part in process.args[:2]).replace(f"{ROOT}/", "")  # type: ignore[index]
     try:
         status = process.wait(timeout_s)
@@ -70,7 +70,7 @@ def finish(process: subprocess.Popen[bytes], *, log: Path, timeout_s: float) -> 
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kills a child and its whole group. None of them has anything to save, so none is asked first."""
+    """Kill a child and its whole group. None of them has anything to save, so none is asked first."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS answers EPERM for a group of zombies
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(_GONE_WITHIN_S)
@@ -79,13 +79,13 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def tail(log: Path, lines: int = 15) -> str:
-    """Returns the end of a log, indented, for an error message."""
+    """Return the end of a log, indented, for an error message."""
     text = log.read_text(errors="replace").rstrip().splitlines()[-lines:]
     return "\n".join(f"  {line}" for line in text)
 
 
 def stop_on_signals() -> None:
-    """Turns SIGINT, SIGTERM and SIGHUP into an exception, so that everything is cleaned up."""
+    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that everything is cleaned up."""
 
     def interrupt(number: int, _frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -24,7 +24,7 @@ HOST = "host.docker.internal"
 
 
 def sam_environment(settings: Settings, endpoint: str) -> dict[str, dict[str, str]]:
-    """Returns what `sam local invoke --env-vars` reads. `endpoint` is the embedded AWS as the function reaches it."""
+    """Return what `sam local invoke --env-vars` reads. `endpoint` is the embedded AWS as the function reaches it."""
     there = urlsplit(endpoint)
     queue_urls = {
         field.name: urlsplit(getattr(settings, field.name))._replace(scheme=there.scheme, netloc=there.netloc).geturl()
@@ -35,7 +35,7 @@ def sam_environment(settings: Settings, endpoint: str) -> dict[str, dict[str, st
 
 
 def main() -> None:
-    """Writes the file. Raises `CommandError` unless `make local` runs."""
+    """Write the file. Raises `CommandError` unless `make local` runs."""
     background = server.running_in_background()
     if background is None or not OUTPUTS.exists():
         raise CommandError("Nothing is running: `make local` starts it.")

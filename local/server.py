@@ -40,7 +40,7 @@ def free_port() -> int:
 
 
 def check_port_is_free(port: int) -> None:
-    """Raises `CommandError` if somebody listens on the port."""
+    """Raise `CommandError` if somebody listens on the port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection in TIME_WAIT does not matter
         try:
@@ -60,12 +60,12 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def stop(self) -> None:
-        """Ends it and every function that it runs."""
+        """End it and every function that it runs."""
         processes.end_group(self.process)
 
 
 def start(port: int, directory: Path) -> Server:
-    """Starts an empty embedded AWS that ends with this process. Empties `directory` first. Raises `CommandError`."""
+    """Start an empty embedded AWS that ends with this process. Empties `directory` first. Raises `CommandError`."""
     env, log = _prepare(port, directory)
     process = processes.start_tethered(_PYTHON, ["ministack"], env=env, log=log)
     server = Server(f"http://127.0.0.1:{port}", process)
@@ -78,7 +78,7 @@ def start(port: int, directory: Path) -> Server:
 
 
 def start_in_background(port: int) -> str:
-    """Starts the embedded AWS of `make local`, which outlives this process, and returns its endpoint.
+    """Start the embedded AWS of `make local`, which outlives this process, and return its endpoint.
 
     It locks a file that names its process for as long as it lives: a stale file, or a process id that the system has
     given to another process since, is never mistaken for it. Raises `CommandError`.
@@ -117,7 +117,7 @@ class Background(NamedTuple):
 
 
 def running_in_background() -> Background | None:
-    """Returns what `start_in_background` has started, or None if nothing runs."""
+    """Return what `start_in_background` has started, or None if nothing runs."""
     try:
         with _LOCK.open() as lock:
             try:
@@ -131,7 +131,7 @@ def running_in_background() -> Background | None:
 
 
 def stop_in_background() -> int | None:
-    """Ends what `start_in_background` has started. Returns the port that it had, or None if nothing ran."""
+    """End what `start_in_background` has started. Returns the port that it had, or None if nothing ran."""
     background = running_in_background()
     if background is None:
         return None
@@ -155,7 +155,7 @@ def _prepare(port: int, directory: Path) -> tuple[dict[str, str], Path]:
 
 
 def _environment(port: int, scratch: Path) -> dict[str, str]:
-    """Takes only PATH from the caller's environment, because ministack passes its environment on to the functions."""
+    """Take only PATH from the caller's environment, because ministack passes its environment on to the functions."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",

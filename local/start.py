@@ -32,7 +32,7 @@ make local-stop       ends it
 
 
 def main() -> None:
-    """Starts the embedded AWS unless it runs, deploys the stack to it, and says what to try next."""
+    """Start the embedded AWS unless it runs, deploy the stack to it, and say what to try next."""
     began = time.monotonic()
     background = server.running_in_background()
     if background:
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def requested_port() -> int | None:
-    """Returns the environment's PORT, if any. Raises `CommandError` if it is not a port."""
+    """Return the environment's PORT, if any. Raises `CommandError` if it is not a port."""
     port = os.environ.get("PORT", "")
     if not port:
         return None
@@ -69,7 +69,7 @@ def requested_port() -> int | None:
 
 
 def context() -> list[str]:
-    """Returns the environment's CONTEXT as arguments for the CDK."""
+    """Return the environment's CONTEXT as arguments for the CDK."""
     return shlex.split(os.environ.get("CONTEXT", ""))
 
 

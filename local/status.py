@@ -25,7 +25,7 @@ class Depth(NamedTuple):
 
 
 def depth(sqs: Any, queue_url: str) -> Depth:
-    """Returns a queue's depth as SQS reports it. On AWS it is approximate."""
+    """Return a queue's depth as SQS reports it. On AWS it is approximate."""
     suffixes = ("", "NotVisible", "Delayed")
     names = [f"ApproximateNumberOfMessages{suffix}" for suffix in suffixes]
     attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=names)["Attributes"]
@@ -33,7 +33,7 @@ def depth(sqs: Any, queue_url: str) -> Depth:
 
 
 def print_status(endpoint: str, outputs: dict[str, str]) -> None:
-    """Prints the depths as a table."""
+    """Print the depths as a table."""
     sqs = client(endpoint, "sqs")
     print(f"{'queue':14}{'visible':>9}{'in flight':>11}{'delayed':>9}   (messages; a bundle is one)")
     for name in QUEUES:
@@ -42,7 +42,7 @@ def print_status(endpoint: str, outputs: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Shows the queues of `make local`. Raises `CommandError` if it does not run."""
+    """Show the queues of `make local`. Raises `CommandError` if it does not run."""
     background = server.running_in_background()
     if background is None:
         raise CommandError("Nothing is running: `make local` starts it.")

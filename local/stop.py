@@ -9,7 +9,7 @@ from .start import ENVIRONMENT
 
 
 def main() -> None:
-    """Ends the embedded AWS, and removes the files that point at it."""
+    """End the embedded AWS, and remove the files that point at it."""
     port = server.stop_in_background()
     for path in (OUTPUTS, ENVIRONMENT):
         path.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Imports, exports and lists consents: `python -m operators.consents import FILE | export FILE | due --before DATE`.
 
 By default it works on what `make local` runs; with OUTPUTS=(a CDK outputs file) it works in the account of the
-environment's credentials. An import may be run again, or go on where it was stopped: it does not write again what is
-already stored, and an older statement never undoes a newer one.
+environment's credentials. An import may be run again, or continue from the line at which it was stopped. It does
+not write again what is already stored, and an older statement never undoes a newer one.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ConsentTables:
     zone: tzinfo
 
     def apply(self, rows: Sequence[Row], now: datetime) -> Applied:
-        """Applies up to `CHANGES_MAX` rows of different recipients. Tries again while DynamoDB is busy, and while
+        """Apply up to `CHANGES_MAX` rows of different recipients. Tries again while DynamoDB is busy, and while
         others change the same consents. Raises what the client raises in the end, or `CommandError`."""
         for attempt in range(TRIES):
             if attempt:
@@ -114,8 +114,8 @@ class Imported:
 def import_rows(
     rows: Iterable[Row | WrongRow], tables: ConsentTables | None, now: datetime, done: Imported
 ) -> Iterator[WrongRow]:
-    """Applies rows, many at once, but in the order of the file for each recipient. Keeps `done` up to date, and yields
-    the rows that are not applied. Without tables it only checks them."""
+    """Apply rows, many at once, but in the order of the file for each recipient. Keep `done` up to date, and yield
+    the rows that are not applied. Without tables, only check them."""
     for window in _windows(rows):
         right = [row for row in window if isinstance(row, Row)]
         wrong = [row for row in window if isinstance(row, WrongRow)]
@@ -133,7 +133,7 @@ def import_rows(
 
 
 def _windows(rows: Iterable[Row | WrongRow]) -> Iterator[list[Row | WrongRow]]:
-    """Groups rows that can be applied at once: no recipient twice."""
+    """Group rows that can be applied at once: no recipient twice."""
     window: list[Row | WrongRow] = []
     recipients: set[str] = set()
     for row in rows:
@@ -150,7 +150,7 @@ def _windows(rows: Iterable[Row | WrongRow]) -> Iterator[list[Row | WrongRow]]:
 def import_file(
     path: Path, tables: ConsentTables | None, now: datetime, from_line: int, progress: Progress
 ) -> Imported:
-    """Imports a file, and lists by line beside it what is wrong. Raises `CommandError`, which says where to go on."""
+    """Import a file, and list its faults in a file beside it. Raises `CommandError`, which says where to go on."""
     done = Imported(line=from_line)
     rejected = path.with_name(path.name + ".rejected.csv")
     try:
@@ -190,7 +190,7 @@ def _with_progress(
 
 
 def records(dynamodb: Any, table: str) -> Iterator[Record]:
-    """Yields every record of the table, page by page."""
+    """Yield every record of the table, page by page."""
     for page in dynamodb.get_paginator("scan").paginate(TableName=table):
         yield from map(Record.from_item, page["Items"])
 
@@ -244,7 +244,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Runs the command. Raises `CommandError`, which says what went wrong."""
+    """Run the command. Raises `CommandError`, which says what went wrong."""
     arguments, now = _arguments(), datetime.now(UTC)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -35,7 +35,7 @@ class Redriven(NamedTuple):
 
 
 def redrive(sqs: Any, outputs: dict[str, str], ledger: Ledger | None, messages_max: int = MESSAGES_MAX) -> Redriven:
-    """Moves every message that is on dead-letter now. With a `ledger`, unknown outcomes are reopened first.
+    """Move every message that is on dead-letter now. With a `ledger`, unknown outcomes are reopened first.
 
     A message that comes back to dead-letter meanwhile stays: its fault is still there.
     """
@@ -77,7 +77,7 @@ def _may_go(message: dict[str, Any], ledger: Ledger | None) -> bool:
 
 
 def _send(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sends one by one, because a dead letter may be as large as a whole batch. Returns the messages that SQS took."""
+    """Send one by one, because a dead letter may be as large as a whole batch. Returns the messages that SQS took."""
     taken = []
     for message in messages:
         try:
@@ -105,7 +105,7 @@ def _delete(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """Redrives the deployment that the environment names. Raises `CommandError` if there is none."""
+    """Redrive the deployment that the environment names. Raises `CommandError` if there is none."""
     client, outputs = target()
     sqs, dynamodb = client("sqs"), client("dynamodb")
     resend = os.environ.get("RESEND_UNKNOWN") == "1"

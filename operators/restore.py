@@ -1,10 +1,11 @@
-"""Put back what a table has lost, out of a table that was restored from a point in time (docs/restore.md).
+"""Puts back what a table has lost, from a copy that was restored to a point in time (docs/restore.md).
 
     python -m operators.restore consents --since TIME [--from TABLE]
     python -m operators.restore ledger [--from TABLE] [--delivered FILE]
 
-TIME is the instant that the restored table stands at, or somewhat earlier. By default on what `make local` runs; with
-OUTPUTS=(a CDK outputs file) in the account that the environment's credentials are for. Every command may be run again.
+TIME is the instant to which the table was restored, or somewhat earlier. By default a command works on what `make
+local` runs; with OUTPUTS=(a CDK outputs file) it works in the account of the environment's credentials. Every command
+may be run again.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Item = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Consents:
-    """The consent table in use, its history, and the zone whose calendar dates are counted by."""
+    """The consent table in use, and its history. `zone`: the time zone of their calendar dates."""
 
     dynamodb: Any
     table: str
@@ -46,7 +47,7 @@ class Consents:
     zone: tzinfo
 
     def copy_back(self, restored_table: str) -> Counter[str]:
-        """Put back every record of a restored table, except where the table in use has a newer record, or one
+        """Put back every record of a restored table, unless the table in use has a newer record, or one
         without a date that grants less."""
         counts: Counter[str] = Counter()
         for items in _parts(_scan(self.dynamodb, restored_table), BATCH_KEYS_MAX):
@@ -66,7 +67,7 @@ class Consents:
 
     def replay(self, since: datetime, now: datetime) -> Counter[str]:
         """Apply what the history has recorded since an instant to records that are older. Nothing older undoes
-        anything newer, and nothing grants more than a record that nobody knows the date of."""
+        anything newer. Nothing grants more than a record without a date does."""
         counts: Counter[str] = Counter()
         for entries in _parts(self._entries(since), BATCH_KEYS_MAX):
             by_recipient: defaultdict[str, list[Item]] = defaultdict(list)
@@ -94,7 +95,7 @@ class Consents:
         )
 
     def _after(self, recipient: str, record: Record | None, entries: Sequence[Item], now: datetime) -> Record | None:
-        """The record once the entries of its history count, by the rules that statements count by."""
+        """Return the record with the entries of its history applied, by the rules for statements."""
         for entry in entries:
             at = datetime.fromisoformat(entry["changed_at"]["S"])
             try:
@@ -111,8 +112,10 @@ class Consents:
 
 
 def _goes_back(item: Item, present: Record | None) -> bool:
-    """Tell if a restored record replaces what stands: never what is newer, and where the dates do not tell, never what
-    grants less."""
+    """True if a restored record may replace the one in use.
+
+    It never replaces a newer record. If the dates do not tell which is newer, it never replaces one that grants less.
+    """
     restored = Record.from_item(item)
     if present is None:
         return True
@@ -152,7 +155,7 @@ class LedgerTable:
         return counts
 
     def delivered(self, ids: Iterable[str], now: datetime) -> Counter[str]:
-        """Record as delivered what a provider says it has sent and the ledger does not know."""
+        """Record as delivered the ids that a provider says it has sent and that the ledger does not have."""
         counts: Counter[str] = Counter()
         for id in ids:
             taken = self._put(ended(Entry(id, "claimed"), "delivered", now, "recorded by an operator").to_item(now))
@@ -211,7 +214,7 @@ def _report(what: str, counts: Counter[str]) -> None:
 
 
 def main() -> None:
-    """Do what the command line says. Raises `CommandError` with what went wrong."""
+    """Run the command. Raises `CommandError`, which says what went wrong."""
     arguments, now = _arguments(), datetime.now(UTC)
     client, outputs = target()
     dynamodb = client("dynamodb")

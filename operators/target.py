@@ -23,7 +23,7 @@ class Target(NamedTuple):
 
 
 def target() -> Target:
-    """Returns the deployment of the CDK outputs file that OUTPUTS= names, or what `make local` runs.
+    """Return the deployment of the CDK outputs file that OUTPUTS= names, or what `make local` runs.
 
     Raises `CommandError` if there is neither.
     """

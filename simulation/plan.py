@@ -30,7 +30,7 @@ NIGHTS = (
 class Wanted:
     """One notification as its sender means it. `number` travels in its metadata, whatever id it gets.
 
-    `expires` is None where the sender leaves the expiry to the producer. `id` is None where the sender gives none.
+    `expires` is None if the sender leaves the expiry to the producer. `id` is None if the sender gives none.
     """
 
     number: int

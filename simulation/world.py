@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 STOP_ASKED_EVERY_S = 47.0
-"""Not a minute: what happens once a minute would be under way at each of these moments."""
+"""Longer or shorter than a minute: otherwise the minute's work would be under way at each of these moments."""
 
 
 class Span(NamedTuple):

@@ -1,1 +1,1 @@
-"""Generators of files in the repository: the OpenAPI document and the sample events."""
+"""Generators of files in the repository: the OpenAPI document, the sample events and the picture of a night."""

@@ -72,7 +72,7 @@ UNREADABLE = '{"channel": "log", "address": "user-42", "content": {"body": "ì—¬ê
 
 
 def events() -> dict[str, Any]:
-    """Returns every event by the name of its file: the function, then the kind of event."""
+    """Return every event by the name of its file: the function, then the kind of event."""
     request = {"notifications": [ORDER_PAID, NIGHT_SALE, NO_CATEGORY, UNKNOWN_CHANNEL]}
     bundle = pack(accepted(ORDER_PAID, NIGHT_SALE))
     plain = Message(to_text(NO_CATEGORY), attributes={"trace-id": "1-67891233-abcdef012345678912345678"})
@@ -96,18 +96,18 @@ def events() -> dict[str, Any]:
 
 
 def file_text(event: object) -> str:
-    """Returns the text of an event's file."""
+    """Return the text of an event's file."""
     return json.dumps(event, ensure_ascii=False, indent=2) + "\n"
 
 
 def accepted(*candidates: dict[str, Any]) -> list[Item]:
-    """Returns notifications as the producer puts them on a queue."""
+    """Return notifications as the producer puts them on a queue."""
     notifications = [accept(candidate, default_id=_id(to_text(candidate)), now=EVENING)[0] for candidate in candidates]
     return [Item(notification, to_text(notification)) for notification in notifications]
 
 
 def sqs_event(queue: str, messages: Iterable[Message], sent_at: datetime) -> dict[str, Any]:
-    """Returns the event of an event source mapping: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
+    """Return the event of an event source mapping: https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html"""
     return {"Records": [_sqs_record(queue, message, sent_at) for message in messages]}
 
 
@@ -135,7 +135,7 @@ def _sqs_record(queue: str, message: Message, sent_at: datetime) -> dict[str, An
 
 
 def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVENING, **fields: Any) -> dict[str, Any]:
-    """Returns an event as EventBridge delivers it. `fields` replace the usual ones."""
+    """Return an event as EventBridge delivers it. `fields` replace the usual ones."""
     return {
         "version": "0",
         "id": _id(f"{detail_type} {source} {at.isoformat()}"),
@@ -151,7 +151,7 @@ def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVEN
 
 
 def _upload(key: str) -> dict[str, Any]:
-    """Returns an event notification of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
+    """Return an event notification of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
     bucket = f"{STACK.lower()}-campaigns-{ACCOUNT}-{REGION}"
     uploaded = {"key": quote_plus(key, safe="/"), "size": 84, "eTag": "d41d8cd98f00b204e9800998ecf8427e"}
     record = {
@@ -178,7 +178,7 @@ def _upload(key: str) -> dict[str, Any]:
 
 
 def _alarm() -> dict[str, Any]:
-    """Returns the message of an alarm."""
+    """Return the message of an alarm."""
     name = f"{STACK}-DeadLetterNotEmpty"
     return {
         "AlarmName": name,
@@ -195,7 +195,7 @@ def _alarm() -> dict[str, Any]:
 
 
 def _sns_event(message: str) -> dict[str, Any]:
-    """Returns the event with which SNS invokes a function: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
+    """Return the event with which SNS invokes a function: https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html"""
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:{STACK}-Alerts"
     record = {
         "EventVersion": "1.0",
@@ -215,7 +215,7 @@ def _sns_event(message: str) -> dict[str, Any]:
 
 
 def _end_of_quiet_hours() -> dict[str, Any]:
-    """Returns the event of an EventBridge Scheduler schedule without input; its `detail` is text."""
+    """Return the event of an EventBridge Scheduler schedule without input; its `detail` is text."""
     schedule = f"arn:aws:scheduler:{REGION}:{ACCOUNT}:schedule/default/{STACK}-EndOfQuietHours"
     return bus_event("Scheduled Event", "aws.scheduler", "{}", MORNING, resources=[schedule])
 
@@ -226,7 +226,7 @@ def _every_minute() -> dict[str, Any]:
 
 
 def url_event(method: str, path: str, body: str = "") -> dict[str, Any]:
-    """Returns a signed request to a Function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
+    """Return a signed request to a Function URL: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html"""
     url_id = "abcdefghijklmnopqrstuvwxyz012345"
     host = f"{url_id}.lambda-url.{REGION}.on.aws"
     return {
@@ -278,12 +278,12 @@ def url_event(method: str, path: str, body: str = "") -> dict[str, Any]:
 
 
 def _id(of: str) -> str:
-    """Returns an id in the form of AWS's, always the same one for the same input."""
+    """Return an id in the form of AWS's, always the same one for the same input."""
     return str(uuid5(NAMESPACE_URL, of))
 
 
 def main() -> None:
-    """Writes every file, and removes those that are no longer made."""
+    """Write every file, and remove those that are no longer made."""
     EVENTS.mkdir(exist_ok=True)
     made = {EVENTS / f"{name}.json": file_text(event) for name, event in events().items()}
     for path in set(EVENTS.glob("*.json")) - made.keys():

@@ -1,6 +1,6 @@
 """The picture of a night in the README: one simulated night over the production handlers, drawn.
 
-python -m tools.night_picture        writes docs/night.svg
+python -m tools.night_picture        writes docs/night.svg (`make night-picture`)
 
 Nothing in the picture is drawn by hand. The simulation plays one night without faults, always from the same seed; the
 bars are counts of what its queues and providers saw.
@@ -65,7 +65,7 @@ CAMPAIGN_MINUTE = 22 * 60 + 5
 
 @dataclass
 class Seen:
-    """What the queues and the providers saw. Times are seconds since 20:40."""
+    """The events that the queues and the providers saw. Times are seconds since 20:40."""
 
     arrived: dict[str, float] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
@@ -74,7 +74,7 @@ class Seen:
 
 
 def play(seed: int = SEED) -> Seen:
-    """Plays the night and collects what is drawn. Raises `RuntimeError` if the night broke a promise."""
+    """Play the night and collect what is drawn. Raises `RuntimeError` if the night broke a promise."""
     seen = Seen()
     night = Night(seed, plan=draw_plan(Random(seed)), faults=lambda rng, until: Faults(rng, 0.0))
     wait, providers = night.deployment.queues["wait"], night.deployment.providers.values()
@@ -200,7 +200,7 @@ def _top_of(waiting: Sequence[tuple[float, int]]) -> int:
 
 
 def _x(minute: float) -> float:
-    """Where a minute of the clock stands; 24:00 is 1440, and the morning goes on from there."""
+    """Return the place of a minute of the clock; 24:00 is 1440, and the morning goes on from there."""
     return LEFT + (minute - BEGIN_MINUTE) / SHOWN_MINUTES * (RIGHT - LEFT)
 
 
@@ -274,7 +274,7 @@ def _clock() -> list[str]:
 
 
 def main() -> None:
-    """Writes the picture."""
+    """Write the picture."""
     FILE.write_text(draw(play()), encoding="utf-8")
     print(f"Written: {FILE.relative_to(ROOT)}.")
 

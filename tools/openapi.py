@@ -26,7 +26,7 @@ SENDABLE = r"^[^\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\ufffe\uffff]
 
 
 def document() -> Schema:
-    """Returns the whole document."""
+    """Return the whole document."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -335,12 +335,12 @@ def _served_by(function: str, paths: Schema) -> Schema:
 
 
 def text() -> str:
-    """Returns the text of the file."""
+    """Return the text of the file."""
     return json.dumps(document(), ensure_ascii=True, indent=1) + "\n"
 
 
 def main() -> None:
-    """Writes the file."""
+    """Write the file."""
     FILE.write_text(text(), encoding="utf-8")
     print(FILE.relative_to(ROOT))
 

@@ -1,4 +1,4 @@
-"""What every handler does about its log: each line carries the request id, and no error shows anybody's data.
+"""Logs of the handlers: each line carries the request id, and no error shows anybody's data.
 
 Lambda prints an exception that a handler raises, and its text may show what somebody sent.
 """
@@ -21,7 +21,7 @@ Handler = Callable[[Any, Any], R]
 
 
 def redact_errors(logger: Logger, message: str = "failed") -> Callable[[Handler[R]], Handler[R]]:
-    """Make a handler raise `HandlerFailed` in place of any error, and log `message` with where in the code it was.
+    """Make a handler raise `HandlerFailed` in place of any error, and log `message` with the place in the code.
 
     `AlertFailed` stays: its text is our own. While the handler runs, each line that `logger` writes carries
     `function_request_id`, under the name that Powertools gives it. A caller that is not Lambda may give no request id.

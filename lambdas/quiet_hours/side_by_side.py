@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 STEP_S = 0.0005
-"""About the CPU time of one call. While one item is taken in every step, a further thread could add nothing."""
+"""About the CPU time of one call. As long as each step takes up an item, another thread would add nothing."""
 
 
 class SideBySide(Protocol):
@@ -25,7 +25,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], at_once: int) -> 
     """`SideBySide` with threads. It leaves no thread behind, which a frozen Lambda process would resume at night.
 
     One thread begins. Whenever no item was taken for `STEP_S`, the number of threads doubles, up to `at_once`. So slow
-    calls get many threads. Where calls return at once, more threads would only fight for the interpreter and cost twice
+    calls get many threads. If calls return at once, more threads would only fight for the interpreter and cost twice
     the CPU.
     """
     if len(items) <= 1 or at_once <= 1:

@@ -67,7 +67,7 @@ Forms = dict[str, Any]
 
 @pytest.fixture(params=VERSIONS)
 def stored(request: pytest.FixtureRequest) -> Callable[[str], Forms]:
-    """What one version wrote, by the name of the file."""
+    """The forms that one version wrote, by the name of the file."""
 
     def read(name: str) -> Forms:
         found: Forms = json.loads((FORMS / request.param / f"{name}.json").read_text(encoding="utf-8"))
@@ -204,7 +204,7 @@ WRONG = {
     "invalid_single": ({}, {"invalid-1": "invalid"}),
     "invalid_in_bundle": ({"fine-1"}, {"invalid-2": "invalid"}),
 }
-"""The messages that are not right: what of them is sent, and what goes to dead-letter why."""
+"""The invalid messages: which of their items are sent, which go to dead-letter, and for what reason."""
 
 
 def test_every_message_on_every_lane_ends_as_it_should(
@@ -373,7 +373,7 @@ STATUS = {
     "dead_lettered_sending": "dead_lettered",
     "reopened": "dead_lettered",
 }
-"""What the API answers where it is not the name of the stored entry."""
+"""The state that the API answers where it is not the name of the stored entry."""
 
 
 def test_the_api_knows_every_state_of_the_ledger(

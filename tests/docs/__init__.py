@@ -1,1 +1,1 @@
-"""What the documents say, held against the code."""
+"""Tests that hold the documents against the code."""

@@ -26,7 +26,7 @@ def rows(page: str, first_column: str) -> Iterator[list[str]]:
 
 
 def code(text: str) -> Iterator[str]:
-    """What a page shows as code: each span, and each line of a block."""
+    """Return the parts of a page that are code: each span, and each line of a block."""
     fenced = re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE)
     for block in fenced:
         yield from block.splitlines()[1:-1]

@@ -45,7 +45,7 @@ __all__ = ["dynamodb", "settings", "sqs"]
 MORNING = datetime.fromisoformat("2020-11-12T08:00:10+09:00")
 PER = 1000
 SINGLES = 100
-"""What is done for each notification alone is the same again and again: a hundred show it."""
+"""The work for a notification alone is always the same: a hundred of them show it."""
 
 CONSUMED: dict[Way, tuple[int, int]] = {
     "bulk": (PER, 10),
@@ -53,7 +53,7 @@ CONSUMED: dict[Way, tuple[int, int]] = {
     "burst": (SINGLES, 10),
     "trickle": (SINGLES, 1),
 }
-"""How many notifications the consumer gets in all, and how many messages at a time."""
+"""The number of notifications that the consumer gets in all, and of messages that it gets at a time."""
 
 
 class Journey:
@@ -173,7 +173,8 @@ def empty_receive(call: Call) -> bool:
 
 
 def poller_units(events: Sequence[Sequence[dict[str, Any]]]) -> int:
-    """What Lambda's pollers are billed at least for these events: a receive and a delete for ten messages or fewer."""
+    """Return what Lambda's pollers are billed at least for these events: a receive and a delete for ten messages or
+    fewer."""
     units = 0
     for event in events:
         for start in range(0, len(event), 10):

@@ -1,4 +1,4 @@
-"""What the documentation names exists: links and their anchors, make commands, modules, files."""
+"""Everything that the documentation names exists: links and their anchors, make commands, modules, files."""
 
 from __future__ import annotations
 

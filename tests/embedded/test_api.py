@@ -1,4 +1,4 @@
-"""Both Function URLs on the embedded AWS: a notification that is held is explained and taken back, a consent counts."""
+"""Both Function URLs on the embedded AWS: a held notification is queried and cancelled, and a consent counts."""
 
 from __future__ import annotations
 

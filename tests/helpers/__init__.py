@@ -1,1 +1,1 @@
-"""What tests share: worlds in memory, peers, records of calls."""
+"""Shared by the tests: worlds in memory, peers, records of calls."""

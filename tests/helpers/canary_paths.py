@@ -297,7 +297,7 @@ TIMES = {"accepted_at": -1, "expires_at": 1}
 
 
 def raises(*args: Any, **kwargs: Any) -> Any:
-    """Raises an error whose text shows every argument: a bug in the code."""
+    """Raise an error whose text shows every argument: a bug in the code."""
     raise ValueError(f"cannot handle {PHONE} {EMAIL} {TEXT} {args} {kwargs}")
 
 

@@ -41,7 +41,7 @@ _MADE = re.compile(
     """,
     re.VERBOSE,
 )
-"""What clocks, counters and generators of ids make."""
+"""Everything that clocks, counters and generators of ids make."""
 
 _BY_LOGGING = logging.makeLogRecord({}).__dict__.keys() - {"msg", "args", "exc_info", "exc_text"}
 
@@ -63,7 +63,8 @@ def shows(canary: str, text: str) -> bool:
 
 
 def logged(records: Iterable[logging.LogRecord]) -> str:
-    """What log records say, a line each, without the fields that `logging` adds: clocks, threads and processes."""
+    """Return the text of log records, a line each, without the fields that `logging` adds: clocks, threads and
+    processes."""
     said = [{name: value for name, value in vars(each).items() if name not in _BY_LOGGING} for each in records]
     return "\n".join(json.dumps(each, ensure_ascii=False, default=str) for each in said)
 

@@ -24,7 +24,7 @@ NewLedger = Callable[..., Ledger]
 
 @pytest.fixture
 def ledger(dynamodb: Any) -> NewLedger:
-    """Makes the ledger of an invocation. It takes faults in the form of `Faulty`."""
+    """Make the ledger of an invocation. It takes faults in the form of `Faulty`."""
     create_table(dynamodb, "ledger", *TABLES["ledger"])
     return lambda owner="worker-1", **faults: Ledger(Faulty(dynamodb, **faults), "ledger", owner, LEASE)
 

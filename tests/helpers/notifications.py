@@ -1,4 +1,5 @@
-"""What the tests send: a piece of advertising, which quiet hours hold, and word of an order, which they do not."""
+"""Notifications that the tests send: an advertisement, which quiet hours hold, and an order message, which they do
+not."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ BY_SENDERS: dict[str, dict[str, Any]] = {
     },
     "s3_test_event": {"queue": "campaign", "body": {"Service": "Amazon S3", "Event": "s3:TestEvent"}},
 }
-"""What senders and S3 put on a queue; the others are written by our code."""
+"""The bodies that senders and S3 put on a queue. Our code writes all others."""
 
 BY_HAND: Forms = {
     "by_hand_night_consent": {"recipient_id": {"S": "by-hand-1"}, "night_consent": {"BOOL": True}},
@@ -163,7 +163,7 @@ FROM_OTHERS: Forms = {
         "responsePayload": {"errorType": "Sandbox.Timedout"},
     },
 }
-"""What CloudWatch and Lambda put on the alert topic."""
+"""The messages that CloudWatch and Lambda put on the alert topic."""
 
 
 @dataclass
@@ -244,7 +244,7 @@ def named(names: Sequence[str], forms: Sequence[Any]) -> Forms:
 
 
 def messages() -> Forms:
-    """What stands on the queues, in the order of a notification's way."""
+    """Record the messages on the queues, in the order of a notification's way."""
     with deployment() as at_producer:
         forms = BY_SENDERS | {"producer_bundle": _by_producer(at_producer)}
     with deployment() as at_consumer:
@@ -462,7 +462,7 @@ def held() -> Forms:
 
 
 def campaigns() -> Forms:
-    """What a campaign leaves in the bucket: the file that it reads, by what stands beside it."""
+    """Record the objects that a campaign leaves in the bucket: the file that it reads, by what stands beside it."""
     forms: Forms = {}
     with deployment() as at, patch.object(campaign, "ROWS_A_BATCH", 3):
         _drop(at, CSV_KEY, CSV_WITH_FAULTS).go_on(lambda: NIGHT, lambda: 0.0)
@@ -494,7 +494,7 @@ def _with_fixed_upload(text: str) -> str:
 
 
 def alerts() -> Forms:
-    """What comes on the alert topic."""
+    """Record the messages on the alert topic."""
     answer = {"released": 12, "messages": 2, "remaining": True}
     return FROM_OTHERS | {"release_stopped": json.loads(release_stopped(["AccessDenied"], answer, MORNING))}
 

@@ -82,8 +82,9 @@ class Deployed:
         return properties
 
     def name(self, reference: Any) -> str:
-        """What a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`, `Held/index/BySource`, …; an ARN
-        of this account in any region that is put together is shown as `sns:endpoint/*`."""
+        """Name the thing that a reference points at: `Wait`, `Worker`, `ChannelSecret`, `Worker log`,
+        `Held/index/BySource`, …; an ARN of this account in any region that is put together is shown as
+        `sns:endpoint/*`."""
         if parts := reference.get("Fn::Join"):
             text = "".join(part if isinstance(part, str) else str(part.get("Ref")) for part in parts[1])
             if ours := re.fullmatch(r"arn:AWS::Partition:([a-z-]+):\*:AWS::AccountId:([a-z/*-]+)", text):

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 
 def http(method: str, path: str, body: str | bytes | None = None, query: str = "") -> dict[str, Any]:
-    """What a Function URL sends (payload format 2.0)."""
+    """Make the event that a Function URL sends (payload format 2.0)."""
     event: dict[str, Any] = {
         "version": "2.0",
         "routeKey": "$default",

@@ -239,7 +239,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Runtime:
-    """Starts functions: `with runtime("worker", settings) as worker`."""
+    """Start functions: `with runtime("worker", settings) as worker`."""
 
     emulator: Path
     libraries: Path

@@ -74,7 +74,7 @@ def test_the_consumer_may_read_their_queue_and_nothing_more(shop: Deployed) -> N
 
 
 def test_their_queue_stays_invisible_for_six_timeouts_of_the_consumer(shop: Deployed) -> None:
-    """As the property's description says."""
+    """The property's description says so."""
     (orders,) = (
         each
         for each in shop.all("AWS::SQS::Queue").values()

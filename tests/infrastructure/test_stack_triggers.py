@@ -1,4 +1,4 @@
-"""What starts the functions and what tells people, as CloudFormation would be told to make them."""
+"""Triggers, alarms and alerts, as the template describes them to CloudFormation."""
 
 import json
 import re
@@ -182,7 +182,8 @@ LOGGED = {
     "LedgerUnavailable": ("Worker", "bundle", "ledger_unavailable", (1, 3, 5)),
     "ConsentUnavailable": ("Worker", "bundle", "consent_unavailable", (1, 3, 5)),
 }
-"""What is read from log lines: the function, the line's message, the field, and (threshold, minutes, of)."""
+"""The metrics that are read from log lines: the function, the line's message, the field, and (threshold, minutes,
+of)."""
 
 
 @pytest.mark.parametrize("name", LOGGED)

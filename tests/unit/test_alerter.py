@@ -27,7 +27,7 @@ OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
 def alarm(state: str = "ALARM", **fields: Any) -> str:
-    """What CloudWatch publishes, as its documentation shows it."""
+    """Make the message that CloudWatch publishes, as its documentation shows it."""
     message = {
         "AlarmName": "QuietHours-DeadLetterNotEmpty",
         "AlarmDescription": "A notification could not be sent: see its reason.",

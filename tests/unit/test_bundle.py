@@ -58,7 +58,7 @@ def read_back(message: Message) -> list[Item]:
 
 
 def event(detail: object, **fields: Any) -> dict[str, Any]:
-    """What EventBridge puts on the queue."""
+    """Make the envelope that EventBridge puts on the queue."""
     return {
         "version": "0",
         "id": "17793124-05d4-b198-2fde-7ededc63b103",
@@ -136,7 +136,7 @@ def spell_object(given: tuple[list[tuple[str, tuple[Any, str]]], str, str, str])
 
 
 def marked(value: Any) -> Any:
-    """What was read, with objects that name a field twice marked as `spell_object` marks them."""
+    """Return the values that were read, with objects that name a field twice marked as `spell_object` marks them."""
     if isinstance(value, dict):
         found = {name: marked(inner) for name, inner in value.items()}
         return {"named twice": found} if isinstance(value, RepeatedKeys) else found

@@ -438,7 +438,7 @@ def handle(s3: Any, sqs: Any, settings: Settings, monkeypatch: pytest.MonkeyPatc
 
 
 def s3_event(dropped: Campaign) -> dict[str, Any]:
-    """What S3 puts on the queue: the key as in a URL's query."""
+    """Make the message that S3 puts on the queue. The key is written as in a URL's query."""
     thing = {"key": quote_plus(dropped.key), "size": dropped.size, "eTag": dropped.etag, "sequencer": "0055AED6DCD9"}
     where = {"s3SchemaVersion": "1.0", "bucket": {"name": BUCKET}, "object": thing}
     return {

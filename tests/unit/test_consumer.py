@@ -310,7 +310,7 @@ def test_when_the_calls_themselves_fail_everything_comes_again(judge: Judge, sqs
 
 
 class Memory:
-    """As much of SQS and DynamoDB as the consumer uses, without their weight. `taken` is what it took."""
+    """Stand in for SQS and DynamoDB, as far as the consumer uses them. `taken` holds the messages that it took."""
 
     def __init__(self, refused: list[bool]) -> None:
         self._refused = iter(refused)

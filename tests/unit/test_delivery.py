@@ -1,6 +1,6 @@
-"""What the worker does with a bundle by day: endings, retries, dead letters, and what goes back where.
+"""The worker with a bundle by day: endings, retries, dead letters, and what goes back where.
 
-R12 and R13, in today's form: a worker an invocation, which acknowledges what it has processed.
+Shows R12 and R13, in today's form: one worker for each invocation, which acknowledges what it has processed.
 """
 
 from __future__ import annotations
@@ -317,7 +317,7 @@ def test_a_channel_rests_as_long_as_it_asks_within_bounds(world: World, asked_s:
 
 
 def test_of_several_rests_the_longest_counts(world: World) -> None:
-    """Calls that were under way together answer in any order."""
+    """Call that were under way together answer in any order."""
     world.provider.batch_size = 3
     asked = {"id-0": 5.0, "id-1": 60.0, "id-2": 20.0}
     world.provider.answer = lambda notification: Outcome("unavailable", "http_429: too many", asked[notification["id"]])

@@ -1,4 +1,4 @@
-"""What the worker does where the ledger, the consents, the secret or a queue is away, and where others have an item."""
+"""The worker while the ledger, the consents, the secret or a queue is away, and while others have an item."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Workers that die, at every call they make, and two that have the same bundle: nothing is lost, nothing ends twice.
 
-R16; and R22, since what is not acknowledged is visible again after its time. What a crash leaves is told in
-docs/decisions/0003-order-of-writes.md.
+Shows R16, and R22, because a message that is not acknowledged becomes visible again.
+docs/decisions/0003-order-of-writes.md describes what a crash leaves.
 """
 
 from __future__ import annotations

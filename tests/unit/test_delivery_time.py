@@ -1,4 +1,4 @@
-"""What time does to a bundle: quiet hours that begin meanwhile, a run that grows short, a provider's pace."""
+"""The worker and time: quiet hours that begin meanwhile, a run that grows short, a provider's pace."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def most_in(window_s: int, times: list[datetime]) -> int:
 
 
 def test_a_lane_keeps_its_share_of_the_rate_over_many_invocations(world: World) -> None:
-    """As many event sources at once as the lane may have; each bundle begins when the one before it has returned."""
+    """Run as many event sources as the lane may have; each bundle begins when the one before it has returned."""
     concurrency, rate_per_s, sizes = 3, 20.0, (1, 2, 13, 1, 20, 1, 3)
     world.settings = replace(SETTINGS, release_concurrency=concurrency)
     world.provider.rate_per_s, world.provider.takes_s, world.provider.side_by_side = rate_per_s, 0.001, 25

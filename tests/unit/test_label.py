@@ -1,4 +1,4 @@
-"""The label of Korean advertising: what lacks it is refused where it comes in, with what is missing."""
+"""The label of Korean advertising: advertising without it is refused on arrival, and the error says what is missing."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_an_owner_that_claims_again_still_knows_that_a_call_may_have_begun(ledge
 
 
 def test_another_s_live_claim_is_busy_and_soon_looked_at_again(ledger: NewLedger, dynamodb: Any) -> None:
-    """Not only when its lease has lapsed: its owner is done in a second or two."""
+    """The wait is not the whole lease: the owner is done in a second or two."""
     held(ledger())
     claims = claim(ledger("worker-2"), at=SOON)
     assert claims == Claims({}, {}, {"a": LOOK_AGAIN_S}, {})

@@ -25,7 +25,7 @@ CONTENT_FIELDS = "title, body, template, variables"
 
 
 def from_json(text: str) -> Any:
-    """What a queue's body becomes: the project's own reading of JSON, which notices repeated keys."""
+    """Read a queue's body with the project's own reader of JSON, which notices repeated keys."""
     ((value, _),), _ = unpack(text)
     return value
 

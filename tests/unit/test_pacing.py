@@ -1,4 +1,4 @@
-"""Keeping a rate with one pacer an invocation, and doing things side by side."""
+"""Keeping to a rate with one pacer for each invocation, and calls side by side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sending to SQS: within its limits, and with the plain truth about what it took. Shows R15, R21 and R22."""
+"""Sending to SQS: within its limits, and with an exact answer about what it took. Shows R15, R21 and R22."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def dies_at(call: int) -> Callable[[dict[str, Any]], Outcome]:
 
 
 def counting(world: World, fails: bool = False) -> list[int]:
-    """How many deliveries each call records."""
+    """Count the deliveries that each call records."""
     written: list[int] = []
 
     def batch_write_item(real: Callable[..., Any], RequestItems: dict[str, Any]) -> Any:

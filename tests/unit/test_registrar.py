@@ -1,4 +1,4 @@
-"""The consent registry: what was said last counts, with its evidence; and who must be notified again by when."""
+"""The registrar: the latest statement counts, with its evidence; and who must be notified again, and by when."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Logged = Callable[[ModuleType, Any], list[dict[str, Any]]]
 
 @pytest.fixture
 def logged(settings: Settings, sqs: Any, dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> Logged:
-    """Calls a function's handler and returns the lines that it has logged."""
+    """Call a function's handler and returns the lines that it has logged."""
     for name, value in settings.to_env().items():
         monkeypatch.setenv(name, value)
     for module in (producer, consumer):

@@ -82,7 +82,7 @@ def _name(file: Path) -> str:
 
 @cache
 def arrows() -> Arrows:
-    """What each module imports of ours and of the tests."""
+    """Return the modules of ours, and of the tests, that each module imports."""
     return {module: frozenset(_imported(module, file)) - {module} for module, file in modules().items()}
 
 

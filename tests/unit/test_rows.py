@@ -23,7 +23,7 @@ HEADER = "channel,address,body\n"
 
 
 def reader(data: bytes, chunk_bytes: int = 1 << 30) -> Callable[[int], bytes]:
-    """Gives at most `chunk_bytes` at once, as a socket may."""
+    """Give at most `chunk_bytes` at once, as a socket may."""
     stream = io.BytesIO(data)
     return lambda size: stream.read(min(size, chunk_bytes))
 

@@ -377,7 +377,7 @@ def billed_units(call: Call) -> int:
 
 
 def cost(calls: list[Call]) -> tuple[int, int]:
-    """Calls and billed units, without the receives that bring nothing at the end."""
+    """Call and billed units, without the receives that bring nothing at the end."""
     counted = [call for call in calls if call.operation != "ReceiveMessage" or call.answer.get("Messages")]
     return len(counted), sum(map(billed_units, counted))
 

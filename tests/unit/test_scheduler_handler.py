@@ -61,7 +61,7 @@ def test_a_round_ends_within_the_time_kept_for_it(sqs: Any) -> None:
 
 @pytest.fixture
 def told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs the handler by day with a client; returns what it has published on the alert topic so far."""
+    """Run the handler by day with a client; returns what it has published on the alert topic so far."""
     sns = boto3.client("sns")
     topic = sns.create_topic(Name="alerts")["TopicArn"]
     now = datetime.now(UTC)

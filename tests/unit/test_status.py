@@ -1,4 +1,4 @@
-"""What the producer's API says of one notification, and what becomes of a cancellation."""
+"""The producer's API: the state of one notification, and the outcome of a cancellation."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ CANARIES = ("010-9999-1234", "+821099991234", "99991234", "canary")
 
 @dataclass
 class Context:
-    """What Lambda hands to a handler, as far as the worker asks."""
+    """The context that Lambda hands to a handler, as far as the worker needs it."""
 
     aws_request_id: str
     ends_at: float

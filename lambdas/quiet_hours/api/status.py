@@ -36,7 +36,7 @@ _NOR_IF_HELD = "; what is held is recorded only where recordHeld is on"
 def look_up(
     id: str, now: datetime, dynamodb: DynamoDBClient, ledger: Ledger, settings: Settings, policy: Policy
 ) -> Answer:
-    """The state of a notification and its reason: 200, or 404 where nothing is recorded of it.
+    """The state of a notification and its reason: 200, or 404 if nothing is recorded of it.
 
     The ledger takes precedence, because the record of a held notification stays when it has been released. Raises what
     the client raises.
@@ -94,7 +94,7 @@ def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Setti
 
 
 def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] | None]:
-    """The notifications that a request cancels: some ids, or a source and where to go on. Raises `Invalid`."""
+    """The notifications that a request cancels: some ids, or a source and where to continue. Raises `Invalid`."""
     if not isinstance(request, dict) or isinstance(request, RepeatedKeys):
         raise Invalid(['request: must be {"ids": [...]} or {"source": "..."} as a JSON object'])
     if request.keys() == {"ids"}:
@@ -146,7 +146,7 @@ def cancel_source(
 ) -> Answer:
     """Cancel what is held of one source, up to `CANCELS_MAX` at a time. `next` is where the next page begins, or None.
 
-    Answers 409 where what is held is not recorded. Raises what the client raises.
+    Answers 409 if held notifications are not recorded. Raises what the client raises.
     """
     if not settings.record_held:
         return 409, {"errors": ["source: what is held is not recorded; set recordHeld to true, or cancel by ids"]}

@@ -32,7 +32,7 @@ def build(
     clients: aws.Clients,
     local: bool | None = None,
 ) -> Channel:
-    """Returns the channel of that name. `config`: its part of the channel secret, None if there is none. `clients`
+    """Return the channel of that name. `config`: its part of the channel secret, None if there is none. `clients`
     makes the clients of AWS's own channels when they are first needed. `local`: the channel may call this machine; None
     leaves it to the environment (`local_use`).
 

@@ -79,7 +79,7 @@ class AwsSmsChannel:
 
 
 def _text(notification: Notification) -> str:
-    """Joins title and body, because these messages have no subject. Raises `Unfit`."""
+    """Join title and body, because these messages have no subject. Raises `Unfit`."""
     text = "\n".join(filter(None, (notification["content"].get("title"), body_of(notification))))
     if not text.strip():
         raise Unfit("content.body must be more than white space")

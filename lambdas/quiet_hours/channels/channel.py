@@ -59,7 +59,7 @@ class Channel(Protocol):
         configuration says so (`unknown_outcome`)."""
 
     def send(self, notifications: Sequence[Notification]) -> Sequence[Outcome]:
-        """Calls the provider once. Never raises for what a provider does, never retries, ends by `deadline_s`."""
+        """Call the provider once. Never raises for what a provider does, never retries, ends by `deadline_s`."""
 
     def close(self) -> None:
-        """Closes the connections: none stays open between two invocations."""
+        """Close the connections: none stays open between two invocations."""

@@ -23,14 +23,14 @@ def local_use(env: Mapping[str, str] = os.environ) -> bool:
 
 
 def required(config: Config, channel: str, name: str) -> str:
-    """Returns a required setting as text. Raises `Misconfigured`."""
+    """Return a required setting as text. Raises `Misconfigured`."""
     if (value := optional(config, channel, name)) is None:
         raise Misconfigured(f"{channel}.{name} must be set")
     return value
 
 
 def optional(config: Config, channel: str, name: str) -> str | None:
-    """Returns a setting of visible ASCII characters, or None if it is not set. Raises `Misconfigured`."""
+    """Return a setting of visible ASCII characters, or None if it is not set. Raises `Misconfigured`."""
     value = config.get(name)
     if value is not None and (not isinstance(value, str) or not re.fullmatch(r"[!-~]{1,2048}", value)):
         raise Misconfigured(f"{channel}.{name} must be text of visible ASCII characters")
@@ -38,7 +38,7 @@ def optional(config: Config, channel: str, name: str) -> str | None:
 
 
 def rate_per_s(config: Config, channel: str, default: float) -> float:
-    """Returns how many notifications a second the provider takes from this account. Raises `Misconfigured`."""
+    """Return how many notifications a second the provider takes from this account. Raises `Misconfigured`."""
     value = config.get("rate_per_s", default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= RATE_MAX:
         raise Misconfigured(f"{channel}.rate_per_s must be a number above 0 and at most {RATE_MAX}")
@@ -46,7 +46,7 @@ def rate_per_s(config: Config, channel: str, default: float) -> float:
 
 
 def can_resend(config: Config, channel: str) -> bool:
-    """Returns the rule for unknown outcomes at a provider without an idempotency key: true sends again, at the risk of
+    """Return the rule for unknown outcomes at a provider without an idempotency key: true sends again, at the risk of
     delivering twice; false dead-letters, at the risk of not delivering. Raises `Misconfigured`."""
     rule = config.get("unknown_outcome", "dead_letter")
     if rule not in ("resend", "dead_letter"):
@@ -57,7 +57,7 @@ def can_resend(config: Config, channel: str) -> bool:
 def post_client(
     url: str, deadline_s: float, channel: str, name: str, only_host: str | None = None, local: bool = False
 ) -> PostClient:
-    """Returns a client of a configured URL, which may be on this machine only if `local`. Raises `Misconfigured`."""
+    """Return a client of a configured URL, which may be on this machine only if `local`. Raises `Misconfigured`."""
     try:
         return PostClient(url, deadline_s, only_host, local)
     except ValueError as fault:
@@ -65,7 +65,7 @@ def post_client(
 
 
 def endpoint(config: Config, channel: str, url: str, deadline_s: float) -> PostClient:
-    """Returns a client of the provider's own `url`, or of the same path at a fake on this machine if `endpoint_url` is
+    """Return a client of the provider's own `url`, or of the same path at a fake on this machine if `endpoint_url` is
     set. Raises `Misconfigured`."""
     fake = local_endpoint(config, channel)
     host, _, path = url.removeprefix("https://").partition("/")
@@ -73,7 +73,7 @@ def endpoint(config: Config, channel: str, url: str, deadline_s: float) -> PostC
 
 
 def local_endpoint(config: Config, channel: str) -> str | None:
-    """Returns `endpoint_url`, which must be on this machine: any other host would get the credentials. `channels.build`
+    """Return `endpoint_url`, which must be on this machine: any other host would get the credentials. `channels.build`
     has refused the setting already unless this is local use."""
     url = optional(config, channel, "endpoint_url")
     found = None if url is None else _LOCAL.fullmatch(url)

@@ -76,7 +76,7 @@ class PostClient:
         self._connections: list[_Connection] = []
 
     def post(self, headers: Mapping[str, str], body: bytes, target: str | None = None) -> Answer:
-        """Posts to the URL, or to another path and query of its host (`target`). Raises `NotSent` or `NoAnswer`."""
+        """Post to the URL, or to another path and query of its host (`target`). Raises `NotSent` or `NoAnswer`."""
         deadline = monotonic() + self._deadline_s
         connection = self._connection()
         connection.deadline = deadline
@@ -100,7 +100,7 @@ class PostClient:
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, answer)
 
     def close(self) -> None:
-        """Closes every thread's connection."""
+        """Close every thread's connection."""
         while self._connections:
             self._connections.pop().close()
         self._local = threading.local()
@@ -126,11 +126,11 @@ class _Connection(http.client.HTTPConnection):
         self._unsent: list[bytes] = []
 
     def send(self, data: Any) -> None:
-        """Keeps the parts that http.client writes: head and body leave together, in one system call and packet."""
+        """Keep the parts that http.client writes: head and body leave together, in one system call and packet."""
         self._unsent.append(data)
 
     def flush(self) -> None:
-        """Sends the request."""
+        """Send the request."""
         request, self._unsent = b"".join(self._unsent), []
         self.sock.sendall(request)
 
@@ -139,7 +139,7 @@ class _Connection(http.client.HTTPConnection):
         super().close()
 
     def ready(self) -> None:
-        """Connects, unless the last connection is still open."""
+        """Connect, unless the last connection is still open."""
         if self.sock is not None and select.select([self.sock], [], [], 0)[0]:
             self.close()  # readable before a request: the provider has hung up
         if self.sock is None:
@@ -178,7 +178,7 @@ class _BoundedSocket:
         return self._plain.fileno()
 
     def bound(self) -> socket.socket:
-        """Returns the socket with its timeout set for one more operation."""
+        """Return the socket with its timeout set for one more operation."""
         self._plain.settimeout(_left_s(self._connection.deadline))
         return self._plain
 
@@ -193,7 +193,7 @@ class _BoundedSocket:
 
 
 class _Reader(io.RawIOBase):
-    """Reads an answer. As http.client requires, the socket stays open until the reader is closed too."""
+    """Read an answer. As http.client requires, the socket stays open until the reader is closed too."""
 
     def __init__(self, sock: _BoundedSocket, raw: socket.SocketIO) -> None:
         self._sock = sock

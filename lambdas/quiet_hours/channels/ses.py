@@ -102,7 +102,7 @@ def _subject(notification: Notification) -> str:
 
 
 def _sender(config: object) -> str:
-    """Returns the sender in ASCII, as SES requires: a name in other letters is encoded."""
+    """Return the sender in ASCII, as SES requires: a name in other letters is encoded."""
     fit = isinstance(config, str) and not re.search(r"[\x00-\x1f\x7f]", config)
     name, address = parseaddr(str(config)) if fit else ("", "")
     if not re.fullmatch(r"[!-~]+@[A-Za-z0-9.-]+", address):

@@ -63,7 +63,7 @@ class SnsChannel:
 
 
 def _message(notification: Notification, region: str) -> str:
-    """Returns the payload for the platform of the endpoint. Raises `Unfit`."""
+    """Return the payload for the platform of the endpoint. Raises `Unfit`."""
     endpoint = _ENDPOINT.fullmatch(notification["address"])
     if endpoint is None or endpoint[1] != region:
         raise Unfit(f"address must be the ARN of an SNS endpoint of APNS, APNS_SANDBOX or GCM in {region}")

@@ -90,7 +90,7 @@ class SolapiChannel:
         self._http.close()
 
     def _call(self, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
-        """Sends all messages in one call. Returns the outcome of each by its place."""
+        """Send all messages in one call. Returns the outcome of each by its place."""
         places = [int(message["customFields"][PLACE]) for message in messages]
         # Without `allowDuplicates` a second message to the same number would be refused.
         body = to_text({"messages": messages, "allowDuplicates": True}).encode()
@@ -108,14 +108,14 @@ class SolapiChannel:
         return dict.fromkeys(places, outcome)
 
     def _authorization(self, body: bytes) -> str:
-        """Signs a call. The salt must differ for each call; it is made from the time and the body."""
+        """Sign a call. The salt must differ for each call; it is made from the time and the body."""
         date = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         salt = hashlib.sha256(date.encode() + body).hexdigest()[:32]
         signature = hmac.digest(self._secret, (date + salt).encode(), hashlib.sha256).hex()
         return f"HMAC-SHA256 apiKey={self._key}, date={date}, salt={salt}, signature={signature}"
 
     def _refusal(self, answer: Answer) -> Outcome:
-        """Returns the outcome of every message of a call whose answer is not 200."""
+        """Return the outcome of every message of a call whose answer is not 200."""
         status, code = answer.status, _error_code(answer)
         reason = answered("solapi", "Solapi", status, code)
         if status in (401, 403):
@@ -128,7 +128,7 @@ class SolapiChannel:
 
 
 def _outcomes(answer: Answer, messages: Sequence[dict[str, Any]]) -> dict[int, Outcome]:
-    """Returns the outcome of each message, by its place, of a call whose answer is 200: it lists the failed messages.
+    """Return the outcome of each message, by its place, of a call whose answer is 200: it lists the failed messages.
 
     If the list cannot be read, or its numbers do not add up, the outcomes are unknown.
     """
@@ -152,7 +152,7 @@ _UNCLEAR = Outcome("unknown", "solapi_unclear: Solapi answered 200, but it is un
 
 
 def _places(failure: Mapping[str, Any], by_place: Mapping[int, Mapping[str, Any]]) -> list[int]:
-    """Returns the messages that a failure may mean: the one whose custom field it repeats, else all to its number."""
+    """Return the messages that a failure may mean: the one whose custom field it repeats, else all to its number."""
     place = (failure.get("customFields") or {}).get(PLACE)
     if place is not None:
         return [int(place)] if int(place) in by_place else []
@@ -167,7 +167,7 @@ def _refused(code: str) -> Outcome:
 
 
 def _error_code(answer: Answer) -> str:
-    """Returns Solapi's error code for the whole call; empty if there is none."""
+    """Return Solapi's error code for the whole call; empty if there is none."""
     try:
         code = str(json.loads(answer.body)["errorCode"])
     except (ValueError, KeyError, TypeError):

@@ -38,7 +38,7 @@ class Sender:
 
 
 def sms_message(notification: Notification, place: int, sender: Sender) -> dict[str, Any]:
-    """Makes an SMS, or an LMS if the text is longer or has a title. Raises `Unfit`."""
+    """Make an SMS, or an LMS if the text is longer or has a title. Raises `Unfit`."""
     text = body_of(notification)
     size_bytes = _euc_kr_bytes("body", text)
     message = _base(notification, place) | {"from": sender.id, "text": text}
@@ -54,7 +54,7 @@ def sms_message(notification: Notification, place: int, sender: Sender) -> dict[
 
 
 def kakao_message(notification: Notification, place: int, sender: Sender) -> dict[str, Any]:
-    """Makes a brand message for advertising, which AlimTalk must not carry, and an AlimTalk otherwise. Raises `Unfit`.
+    """Make a brand message for advertising, which AlimTalk must not carry, and an AlimTalk otherwise. Raises `Unfit`.
 
     Neither falls back to SMS, which is another channel with other limits and another price.
     """

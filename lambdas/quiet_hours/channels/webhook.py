@@ -79,7 +79,7 @@ def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
 
 
 def _key(secret: object) -> bytes:
-    """Returns the signing key of a Standard Webhooks secret: base64 after `whsec_`."""
+    """Return the signing key of a Standard Webhooks secret: base64 after `whsec_`."""
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if isinstance(secret, str) else b""
     except ValueError:

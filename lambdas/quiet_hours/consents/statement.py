@@ -18,7 +18,7 @@ EVIDENCE_CHARACTERS_MAX = 256
 _words_fault = text_check(EVIDENCE_CHARACTERS_MAX)
 
 DUE_YEARS_AHEAD_MAX = 10
-"""How far ahead a due date may lie. With the oldest date possible, this bounds the months to search."""
+"""The furthest that a due date may lie ahead. With the oldest date possible, this bounds the months to search."""
 
 STATEMENT_FIELDS = ("night_consent", "opted_out", "evidence", "changed_at", "expires_at")
 

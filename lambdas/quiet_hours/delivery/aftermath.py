@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Letter(NamedTuple):
-    """A dead letter, and the ending that the ledger is to have of it; None where the ledger keeps none."""
+    """A dead letter, and the ending to record in the ledger; None if the ledger has no entry for it."""
 
     message: Message
     ending: Entry | None = None

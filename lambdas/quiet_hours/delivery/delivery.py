@@ -1,6 +1,7 @@
-"""The worker's way with one bundle: claim, read consents, judge again, call, record; then say where each item goes.
+"""The worker's way with one bundle: claim, read consents, judge again, call, record.
 
-What verdicts.py decides of each item is collected in an `Aftermath`, which applies it at the end (aftermath.py).
+verdicts.py decides where each item goes. An `Aftermath` collects these decisions and applies them at the end
+(aftermath.py).
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 REST_S = 30
-"""How long a channel is left alone that refuses everything, unless it says itself how long."""
+"""The time that a channel rests when it refuses everything and does not say itself how long."""
 
 SPLIT_PARTS = 10
 
 
 class Delivered(NamedTuple):
-    """Whether the record may be acknowledged, and how many items went which way."""
+    """The result for one record: whether it may be acknowledged, and how many items went which way."""
 
     settled: bool
     counts: Counter[str]
@@ -77,9 +78,9 @@ class Calls(NamedTuple):
 class Delivery:
     """One invocation of the worker, with everything that it uses.
 
-    `channel` gives the channel of a name as it is configured now. `resting` maps a channel to the instant until which
-    it is left alone, `served` to that of its last delivery: this tells what is forbidden to one notification from
-    what is forbidden to all. Both outlive the invocation, so that the next bundle does not have to find out again.
+    `channel` returns the channel of a name as it is configured now. `resting` maps a channel to the instant until
+    which it is left alone. `served` maps it to the instant of its last delivery: so `forbidden` for one notification
+    can be told from `forbidden` for all. Both outlive the invocation, so that the next bundle need not find out again.
     """
 
     sqs: SQSClient
@@ -224,7 +225,7 @@ class Delivery:
         return read_consents(self.dynamodb, self.settings.consent_table, map(recipient_of, asks), now)
 
     def _call(self, calls: Calls, batch: Sequence[Claimed]) -> list[Judged]:
-        """Take one turn at the provider: judge each item at this very moment, then call it with those that may go."""
+        """Take one turn: judge each item at this moment, then call the provider with those that may go."""
         channel = calls.channel
         calls.pacer.wait(len(batch))
         if self._rest_s(calls.name, self.now()) > 0 or self.remaining_s() < channel.deadline_s + WRAP_UP_S:
@@ -260,7 +261,7 @@ class Delivery:
     def _mark(self, batch: Sequence[Claimed]) -> tuple[list[Claimed], list[Judged]]:
         """Mark the claims whose call begins now, for a provider that cannot be asked twice.
 
-        An item that cannot be marked is not ours any more, or the ledger does not answer: it is not sent.
+        An item is not sent if it cannot be marked: it is not ours any more, or the ledger does not answer.
         """
         try:
             marked = self.ledger.mark_sending([entry for _, entry in batch], self.now())
@@ -270,9 +271,9 @@ class Delivery:
         return ours, [Judged(item, entry, None) for item, entry in batch if item.id not in marked]
 
     def _unmark(self, judged: Sequence[Judged]) -> None:
-        """Record at once what the provider has and what it has not: only an open outcome stays marked.
+        """Record at once what the provider has and what it does not have: only an unknown outcome stays marked.
 
-        Where this fails, the writes at the end are tried; where those fail too, the outcome is unknown.
+        If this fails, the writes at the end try again. If those fail too, the outcome is unknown.
         """
         marked = [each for each in judged if each.entry.sending]
         with suppress(*SERVICE_ERRORS, LedgerUnavailable):
@@ -300,7 +301,7 @@ class Delivery:
         after.add(item, settlement(verdict, entry, channel.can_resend, self._rest_s(name, now), now))
 
     def _rest(self, name: str, outcomes: Sequence[Outcome]) -> None:
-        """Leave the channel alone after an answer that need not be a notification's fault, for as long as it asks."""
+        """Let the channel rest, for as long as it asks, if its answer may not be one notification's fault."""
         now = self.now()
         if any(outcome.kind == "delivered" for outcome in outcomes):
             self.served[name] = now
@@ -312,7 +313,7 @@ class Delivery:
                 self.resting[name] = max(until, self.resting.get(name, until))
 
     def _rest_s(self, name: str, now: datetime) -> float:
-        """For how long a channel is still left alone; 0 or less where it is not."""
+        """For how long a channel is still left alone; 0 or less if it is not."""
         return (self.resting[name] - now).total_seconds() if name in self.resting else 0
 
     def _invocations_at_once(self, lane: str) -> int:

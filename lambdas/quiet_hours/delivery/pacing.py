@@ -20,7 +20,7 @@ LANE_SHARE = 0.5
 """Each lane's part of a provider's rate: the release can never take the day's half."""
 
 CALL_S = 1.0
-"""How long an invocation's share of a rate may be saved up for one call, so that a call with many is no burst."""
+"""The time for which an invocation may save up its share of a rate for one call, so that a large call is no burst."""
 
 
 def interval_s(channel: Channel, at_once: int) -> float:
@@ -29,14 +29,15 @@ def interval_s(channel: Channel, at_once: int) -> float:
 
 
 def batch_size(channel: Channel, interval_s: float) -> int:
-    """How many notifications a call takes. Of a paced channel: at most what may go in `CALL_S`, or one."""
+    """Return how many notifications a call takes: on a paced channel at most as many as `CALL_S` allows, or one."""
     if interval_s == 0:
         return channel.batch_size
     return max(1, min(channel.batch_size, floor(CALL_S / interval_s + 1e-9)))
 
 
 def affordable(channel: Channel, interval_s: float, batch_size: int, wanted: int, remaining_s: float) -> int:
-    """How many of the wanted items surely end within the time left, even if every call takes its whole deadline."""
+    """Return how many of the wanted items surely end within the time left, even if every call takes its whole
+    deadline."""
     at_once = channel.side_by_side * batch_size
     while wanted and wanted * interval_s + ceil(wanted / at_once) * channel.deadline_s > remaining_s - WRAP_UP_S:
         wanted -= 1

@@ -1,4 +1,4 @@
-"""The meaning of a verdict: where an item goes after its turn, and the ledger entry of it. It makes no call."""
+"""The meaning of a verdict: where an item goes after its turn, and its new ledger entry. It makes no call."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from ..stores.entries import Ending, Entry, ended, released
 from ..stores.queues import DELAY_S_MAX
 
 ATTEMPTS_MAX = 10
-"""With the delays below, about an hour of answers that blame the notification before it is dead-lettered."""
+"""With the delays below, a notification that is blamed each time is dead-lettered after about an hour."""
 
 FIRST_RETRY_S = 15
 
 MAY_HAVE_IT = "; an earlier call had no answer, so that the provider may have it"
 
 Verdict = Outcome | Hold | Drop | None
-"""The result of an item's turn: the provider's outcome, or the rule's decision; None where nothing was tried."""
+"""The result of an item's turn: the provider's outcome, or the rule's decision; None if nothing was tried."""
 
 Place = Literal["delivered", "ended", "dead_letter", "wait", "lane"]
 
 
 class Settlement(NamedTuple):
-    """Where an item goes, the entry that the ledger is to have of it, and the delay before its lane shows it again."""
+    """The place where an item goes, its new ledger entry, and the delay before its lane shows it again."""
 
     place: Place
     entry: Entry

@@ -33,7 +33,7 @@ class Decoded(NamedTuple):
 
 
 def lines(read: Callable[[int], bytes], *, offset: int = 0, number: int = 1) -> Iterator[Line]:
-    """Yields the lines of a file from `offset` on, where the line `number` begins.
+    """Yield the lines of a file from `offset` on, where the line `number` begins.
 
     `read(n)` returns up to n bytes from there on, and none at the end. Raises `UnreadableFile` for UTF-16.
     """
@@ -60,7 +60,7 @@ def lines(read: Callable[[int], bytes], *, offset: int = 0, number: int = 1) -> 
 
 
 def decoded(data: bytes) -> Decoded:
-    """Decodes a line. The text of a faulty line shows what can be shown of it."""
+    """Decode a line. The text of a faulty line shows what can be shown of it."""
     if len(data) > LINE_BYTES_MAX:
         return Decoded(data[:1000].decode(errors="backslashreplace"), f"row: must have at most {LINE_BYTES_MAX} bytes")
     try:

@@ -27,12 +27,12 @@ _OPT_OUT = re.compile(
 
 
 def asks_for_label(settings: Settings) -> bool:
-    """Whether advertising has to carry a label in this deployment."""
+    """Say whether advertising must carry a label in this deployment."""
     return settings.advertising_label and settings.policy == "korea"
 
 
 def label_faults(notification: Notification, settings: Settings) -> list[str]:
-    """The faults of an advertisement's label, one `field: fault` each; none where no label is asked for.
+    """The faults of an advertisement's label, one `field: fault` each; none if no label is asked for.
 
     The text that people see first must begin with the label: the title if there is one, else the body. The sender's
     name and the opt-out may stand in either. The provider keeps a template's own text, so of a notification without a

@@ -97,13 +97,13 @@ def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
 
 
 def quiet_until(now: datetime, policy: Policy) -> datetime | None:
-    """The end of the quiet hours, guard and skew included, that `now` lies in; None outside them."""
+    """Return the end of the quiet hours that `now` is in, guard and skew included; None outside them."""
     judgement = _span_at(now, policy).judgement
     return judgement.until if isinstance(judgement, Hold) else None
 
 
 class _Span(NamedTuple):
-    """A span of time, `[begins, ends)`, with one and the same judgement where nobody has consented."""
+    """A span of time, `[begins, ends)`, with one judgement for everybody who has not consented."""
 
     begins: datetime
     ends: datetime
@@ -122,7 +122,7 @@ def _span_at(now: datetime, policy: Policy) -> _Span:
 
 
 def _find_span(now: datetime, policy: Policy) -> _Span:
-    """The span from the last time before `now` at which quiet hours began or ended to the next one after it."""
+    """Return the span around `now`: from the last instant at which quiet hours began or ended to the next one."""
     today = now.astimezone(policy.zone).date()
     windows = [_window(today + timedelta(days=days), policy) for days in (2, 1, 0, -1, -2)]
     quiet = [(start - policy.guard, end + policy.skew, end) for start, end in windows]

@@ -8,7 +8,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 SERVICE_ERRORS = (BotoCoreError, ClientError)
-"""What a boto3 client raises when a call did not succeed, or may not have."""
+"""The exceptions of a boto3 client whose call did not succeed, or may not have."""
 
 
 def client_config(connect_timeout_s: float = 1, read_timeout_s: float = 5, attempts: int = 2, **options: Any) -> Config:

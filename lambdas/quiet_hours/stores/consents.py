@@ -68,7 +68,7 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
     """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none.
 
     The history may already have the same entry, if its record was deleted by other means: that is no obstacle.
-    Returns False where a record has changed since it was read, or another transaction is at work: read again. Raises
+    Returns False if a record has changed since it was read, or another transaction is at work: read again. Raises
     what the client raises.
     """
     assert len(changes) <= CHANGES_MAX
@@ -90,7 +90,7 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
 def put_record(dynamodb: DynamoDBClient, table: str, before: Record | None, item: Mapping[str, Any]) -> bool:
     """Put one item back into the consent table without a new entry in the history, which has its change already.
 
-    Returns False where the record is not any more as it was read. Raises what the client raises.
+    Returns False if the record has changed since it was read. Raises what the client raises.
     """
     try:
         dynamodb.put_item(TableName=table, Item=item, **_unchanged(before))

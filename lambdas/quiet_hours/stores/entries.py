@@ -62,8 +62,10 @@ class Entry:
 
 
 def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sending: bool = False) -> Entry:
-    """The entry once its notification has ended in `state`. `sending`: a provider may have it all the same, and a
-    redrive must not forget that."""
+    """Return the entry of a notification that has ended in `state`.
+
+    `sending`: a provider may have it all the same, and a redrive must not forget that.
+    """
     ended_at = now.isoformat(timespec="milliseconds")
     return Entry(entry.id, state, attempts=entry.attempts, sending=sending, ended_at=ended_at, reason=reason)
 

@@ -1,4 +1,4 @@
-"""The held table, where `recordHeld` is on: one item for each notification that the consumer has put on wait.
+"""The held table, used if `recordHeld` is on: one item for each notification that the consumer has put on wait.
 
 The record is for people who ask or cancel. Nothing that sends depends on it. It costs two write units for each
 notification, one for the item and one for the index by source. It is written after wait has taken the message, so a
@@ -25,7 +25,7 @@ ROUNDS_MAX = 3
 SOURCE_INDEX = "BySource"
 
 KEEP = timedelta(days=1)
-"""How long a record outlives the notification's own expiry, after which there is nothing left to ask or cancel."""
+"""The time that a record outlives the notification's own expiry, after which there is nothing left to ask or cancel."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ TRANSACTION_ITEMS_MAX = 100
 ROUNDS_MAX = 5
 
 LOOK_AGAIN_S = 30
-"""When to come back to a claim that is live: its owner is nearly always done long before its lease is."""
+"""The longest wait before a live claim is looked at again: its owner is mostly done long before the lease ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Ledger:
         return claims
 
     def _busy_s(self, found: Entry, now: datetime) -> float:
-        """In how many seconds to look at an entry again that may not be claimed now; 0 or less where it may be."""
+        """Return in how many seconds to look again at an entry that may not be claimed now; 0 or less if it may."""
         left_s = (found.lease_until_ms - epoch_ms(now)) / 1000
         if found.owner == self._owner:
             return 0
@@ -127,7 +127,7 @@ class Ledger:
     def _settle(self, entries: Iterable[Entry], now: datetime) -> None:
         refused = self._put([owned(entry, self._owner) for entry in entries], now)
         if None in refused.values():
-            raise LedgerUnavailable("another transaction was at work on some entries all the time")
+            raise LedgerUnavailable("other transactions kept writing some of the entries")
 
     def delivered(self, entries: Iterable[Entry], now: datetime) -> None:
         """Record deliveries, in batches and without condition. Raises what the client raises, and `LedgerUnavailable`
@@ -148,7 +148,7 @@ class Ledger:
         return self.cancel_all([id], now)[id]
 
     def cancel_all(self, ids: Iterable[str], now: datetime) -> dict[str, str]:
-        """Cancel many ids, each by itself. Where this raises, some may be cancelled: call it again."""
+        """Cancel many ids, each by itself. If this raises, some may be cancelled: call it again."""
         cancelled = {id: ended(Entry(id, "claimed"), "cancelled", now) for id in ids}
         waiting = {id: absent(entry) for id, entry in cancelled.items()}
         states: dict[str, str] = {}
@@ -217,5 +217,5 @@ class Ledger:
 
 
 def _is_undone(found: Entry, redriven: str | None) -> bool:
-    """Whether a redrive undoes this very ending."""
+    """True if a redrive undoes exactly this ending."""
     return found.state == "dead_lettered" and redriven == found.ended_at
