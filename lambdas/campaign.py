@@ -21,6 +21,7 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 
 from .quiet_hours.errors import Invalid, UnreadableFile
+from .quiet_hours.files.csv_rows import Header
 from .quiet_hours.files.rows import Row, rows
 from .quiet_hours.notification.admission import admit
 from .quiet_hours.notification.bundle import Item, pack
@@ -64,6 +65,7 @@ class Progress:
     offset: int = 0
     line: int = 1
     columns: list[str] = field(default_factory=list)
+    separator: str = ","
     accepted: int = 0
     rejected: int = 0
     upload_id: str = ""
@@ -157,9 +159,9 @@ class Campaign:
         if progress.offset >= self.size > 0:
             return None
         read = self._reader(progress.offset)
-        found, progress.columns = rows(
-            self.key, read, offset=progress.offset, line=progress.line, columns=progress.columns
-        )
+        header = Header(progress.columns, progress.separator)
+        found, header = rows(self.key, read, offset=progress.offset, line=progress.line, header=header)
+        progress.columns, progress.separator = list(header.columns), header.separator
         unsaved = 0
         while True:
             try:

@@ -57,14 +57,14 @@ def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row
         header = csv_header(source)
     except UnreadableFile as fault:
         raise CommandError(f"The file cannot be imported: {fault}.") from None
-    _check_header(header)
-    for row in csv_rows(source, len(header)):
+    _check_header(header.columns)
+    for row in csv_rows(source, header):
         if row.line < from_line:
             continue
         if row.fault:
             yield WrongRow(row.line, (row.fault,))
         else:
-            yield _row(row.line, dict(zip(header, row.fields, strict=True)), now)
+            yield _row(row.line, dict(zip(header.columns, row.fields, strict=True)), now)
 
 
 def _check_header(header: Sequence[str]) -> None:

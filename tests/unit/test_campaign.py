@@ -179,7 +179,7 @@ def test_json_lines_are_notifications_as_the_producer_takes_them(
         ("campaigns/empty.csv", "", "the file is empty"),
         ("campaigns/a.csv", "phone,text\n010,hi\n", "phone is none (is that line missing, or are"),
         ("campaigns/b.csv", "01012345678,kim,hi\n", "(a name of 11 characters) is none"),
-        ("campaigns/c.csv", "channel;address;body\n", "are its fields separated by semicolons?"),
+        ("campaigns/c.csv", "channel|address|body\n", "are its fields separated by another character"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_reported_and_not_tried_again(

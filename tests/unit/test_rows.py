@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
@@ -104,9 +104,10 @@ def test_two_quotations_that_are_never_closed_do_not_make_one_row_of_what_is_bet
 
 
 def test_a_row_of_several_lines_with_the_wrong_number_of_fields_says_where_it_ends() -> None:
-    found = read(HEADER + '"sms,1,a\nsms,2,b\nsms,3,"\nsms,4,d\n')
+    found = read(HEADER + '"sms,1,a\nx\nsms,3"\nsms,4,d\n')
     fault = "row: has 1 fields where the first line names 3 columns; by its quotation marks it goes on to line 4"
-    assert errors(found) == [(2, [fault])]
+    assert errors(found)[0] == (2, [fault])
+    assert [line for line, _ in errors(found)] == [2, 3, 4]
     assert [row.candidate["address"] for row in found if not row.errors] == ["4"]
 
 
@@ -127,7 +128,7 @@ def test_what_is_no_csv_says_how_it_would_be() -> None:
     [
         ("", "the file is empty"),
         ("\n", "allowed are channel,"),
-        ("channel;address;body\n", "(a name of 20 characters) is none (is that line missing, or are its fields separ"),
+        ("channel|address|body\n", "(a name of 20 characters) is none (is that line missing, or are its fields separ"),
         ("channel,address,phone\n", "phone is none"),
         ("channel,address,variables.\n", "(a name of 10 characters) is none"),
         ("channel,address,body,body\n", "names body twice"),
@@ -223,11 +224,11 @@ def test_a_file_read_in_two_halves_has_the_same_rows(name: str) -> None:
         else ('{"channel": "sms"}\r\n\n{"channel": "가"}\nnot json\n{"channel": "log"}')
     )
     data = b"\xef\xbb\xbf" + text.encode()
-    found, columns = rows(name, reader(data))
+    found, header = rows(name, reader(data))
     whole = list(found)
     assert whole[-1].end == len(data)
     for index, row in enumerate(whole):
-        rest, _ = rows(name, reader(data[row.end :]), offset=row.end, line=row.next_line, columns=columns)
+        rest, _ = rows(name, reader(data[row.end :]), offset=row.end, line=row.next_line, header=header)
         assert list(rest) == whole[index + 1 :]
 
 
@@ -240,6 +241,8 @@ def test_whatever_pythons_own_writer_writes_is_read_back(table: list[list[str]],
     out = io.StringIO()
     csv.writer(out).writerows([["channel", "address", "body"], *table])
     found = read(out.getvalue(), chunk_bytes=chunk_bytes)
+    # A field with a line that reads as a row is refused: nobody can tell it from a quotation that was left open.
+    assume(not any(line.count(",") >= 2 for row in table for field in row for line in field.split("\n")[1:]))
     assert errors(found) == []
 
     def fields_of(candidate: dict[str, Any]) -> list[str]:

@@ -1,24 +1,39 @@
 """Reads CSV rows from a stream of lines. Campaign files and files of consents are both read here.
 
-A faulty row never takes its neighbours with it: the reader goes on with the next line.
+A faulty row never takes its neighbours with it: the reader goes on with the next line. Each line is parsed a fixed
+number of times, whatever its quotation marks are, so that no file takes more than linear time.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Literal, NamedTuple
 
 from ..errors import UnreadableFile
-from .lines import LINE_BYTES_MAX, Line, decoded
+from .lines import LINE_BYTES_MAX, Decoded, Line, decoded
 
 ROW_LINES_MAX = 100
 """The number of lines that one row may have, by line breaks in quotation marks. Each quotation that somebody forgot to
 close costs a search for its end: this bounds the search."""
 
+COLUMNS_MAX = 256
+
 NOT_CSV = "row: is not CSV; a field with a quotation mark must stand in quotation marks, with that one doubled"
 NOT_CLOSED = f"row: a quotation mark is opened and not closed within {ROW_LINES_MAX} lines"
+
+_SEPARATORS = (",", ";", "\t")
+_SEPARATOR_LINE = re.compile(r'"?sep=(.?)"?[,;\t]*', re.IGNORECASE)
+
+
+class Header(NamedTuple):
+    """The names of the columns, and the character that separates the fields."""
+
+    columns: Sequence[str]
+    separator: str = ","
 
 
 class CsvRow(NamedTuple):
@@ -33,85 +48,192 @@ class CsvRow(NamedTuple):
     fault: str | None = None
 
 
-def csv_header(source: Iterator[Line]) -> list[str]:
-    """Reads the first line: the names of the columns, or none if the line is not CSV.
+# --- the first line
 
-    Raises `UnreadableFile` if there is no line, or if it cannot be decoded.
+
+def csv_header(source: Iterator[Line]) -> Header:
+    """Reads the line with the names of the columns: none if it is not CSV. Excel's line `sep=;` may stand before it.
+
+    Columns at the end that have no name are left out. Raises `UnreadableFile` if there is no such line, if it cannot be
+    decoded, or if a column between others has no name.
     """
+    text, separator = _first_text(source), None
+    if declared := _SEPARATOR_LINE.fullmatch(text):
+        separator = declared[1]
+        if separator not in _SEPARATORS:
+            raise UnreadableFile("the line sep= must name a comma, a semicolon or a tab as the separator")
+        text = _first_text(source)
+    if separator is None:
+        separator = next((each for each in _SEPARATORS if len(_fields(text, each) or ()) > 1), ",")
+    columns = [name.strip() for name in _fields(text, separator) or ()]
+    while columns and not columns[-1]:
+        columns.pop()
+    if "" in columns:
+        raise UnreadableFile(f"the first line must name the columns; column {columns.index('') + 1} has no name")
+    if len(columns) > COLUMNS_MAX:
+        raise UnreadableFile(f"the first line must name at most {COLUMNS_MAX} columns")
+    return Header(columns, separator)
+
+
+def _first_text(source: Iterator[Line]) -> str:
     if (first := next(source, None)) is None:
         raise UnreadableFile("the first line must name the columns; row: the file is empty")
     text, fault = decoded(first.data)
     if fault:
         raise UnreadableFile(f"the first line must name the columns; {fault}")
-    return _fields(text) or []
+    return text
 
 
-def csv_rows(source: Iterator[Line], columns: int) -> Iterator[CsvRow]:
-    """Yields the rows of the lines. A line without any value, blank or of commas only, is not a row."""
-    ahead: deque[Line] = deque()  # lines that were read in a vain search for the end of a quotation
-    while (first := _next_line(ahead, source)) is not None:
-        row = _row_from(first, ahead, source)
+# --- rows
+
+
+def csv_rows(source: Iterator[Line], header: Header) -> Iterator[CsvRow]:
+    """Yields the rows of the lines. A line without any value, blank or of separators only, is not a row."""
+    ahead: deque[_Part] = deque()  # lines that were read in a vain search for the end of a quotation
+    parts = (_Part(line, header) for line in source)
+    while (first := ahead.popleft() if ahead else next(parts, None)) is not None:
+        row = _row_from(first, ahead, parts, header)
         if row.fault is None and not any(row.fields):
             continue
-        if row.fault is None and len(row.fields) != columns:
-            row = row._replace(fields=(), fault=_wrong_number(row, columns))
+        if row.fault is None:
+            fields = _without_empty_end(row.fields, len(header.columns))
+            fault = None if len(fields) == len(header.columns) else _wrong_number(len(fields), header)
+            row = row._replace(fields=() if fault else fields, fault=fault)
         yield row
 
 
-def _row_from(first: Line, ahead: deque[Line], source: Iterator[Line]) -> CsvRow:
+def _row_from(first: _Part, ahead: deque[_Part], parts: Iterator[_Part], header: Header) -> CsvRow:
     """Reads the row that begins on the line `first`, with whatever number of fields."""
-    text, fault = decoded(first.data)
-    fields = None if fault else _fields(text)
+    text, fault = first.decoded
+    fields = None if fault else _fields(text, header.separator)
     if fields is None and fault is None:
-        if not _opens_or_closes(first):
-            fault = NOT_CSV
-        elif (longer := _longer_row(first, ahead, source)) is not None:
-            return longer
+        begun = _scan(text, header.separator, inside=False)
+        if begun.ends == "open":
+            found = _quotation(first, begun.fields, ahead, parts, header)
+            if not found.fault:
+                return _joined([first, *(ahead.popleft() for _ in range(found.lines))], header)
+            fault = found.fault
         else:
-            fault = NOT_CLOSED
-    return CsvRow(first.number, first.number + 1, first.end, text, fields or (), fault)
+            fault = NOT_CSV
+    number, end, _ = first.line
+    return CsvRow(number, number + 1, end, text, fields or (), fault)
 
 
-def _next_line(ahead: deque[Line], source: Iterator[Line]) -> Line | None:
-    return ahead.popleft() if ahead else next(source, None)
+class _Scanned(NamedTuple):
+    """The end of a line's last field: `open` within a quotation, `closed`, or `broken` where the line is no CSV. The
+    number of fields that the line has a part of, and the place of the first closing quotation mark."""
+
+    ends: Literal["open", "closed", "broken"]
+    fields: int
+    closes_at: int
 
 
-def _opens_or_closes(line: Line) -> bool:
-    """True if the line has an odd number of quotation marks: it opens a quotation, or closes an open one."""
-    return line.data.count(b'"') % 2 == 1
+def _scan(text: str, separator: str, *, inside: bool) -> _Scanned:
+    """Follows the quotation marks of a line once, from its start. `inside`: an earlier line has opened a quotation."""
+    at, fields, closes_at = 0, 1, len(text)
+    if not inside and text.startswith('"'):
+        at, inside = 1, True
+    while True:
+        if inside:
+            while (at := text.find('"', at)) >= 0 and text.startswith('""', at):
+                at += 2
+            if at < 0:
+                return _Scanned("open", fields, closes_at)
+            closes_at, at = min(closes_at, at), at + 1
+            if at < len(text) and text[at] != separator:
+                return _Scanned("broken", fields, closes_at)
+        else:
+            at = text.find(separator, at)
+        if at < 0 or at == len(text):
+            return _Scanned("closed", fields, closes_at)
+        fields, at = fields + 1, at + 1
+        inside = text.startswith('"', at)
+        at += inside
 
 
-def _longer_row(first: Line, ahead: deque[Line], source: Iterator[Line]) -> CsvRow | None:
-    """Reads on to the end of the quotation that `first` opens: the row, or None with every line read put back."""
-    taken = [first]
-    while len(taken) < ROW_LINES_MAX and (more := _next_line(ahead, source)) is not None:
-        taken.append(more)
-        if _opens_or_closes(more) and (row := _joined(taken)) is not None:
-            return row
-    ahead.extendleft(reversed(taken[1:]))
-    return None
+class _Part:
+    """A line, with what is found out about it. It may be looked at for several rows, but is read only once."""
+
+    def __init__(self, line: Line, header: Header) -> None:
+        self.line = line
+        self._header = header
+
+    @cached_property
+    def decoded(self) -> Decoded:
+        return decoded(self.line.data)
+
+    @cached_property
+    def inside(self) -> _Scanned:
+        """The line as it reads if an earlier line has opened a quotation."""
+        return _scan(self.decoded.text, self._header.separator, inside=True)
+
+    @cached_property
+    def hides_row(self) -> bool:
+        """True if the part of the line within the quotation reads as a row. A blank after every comma makes it prose:
+        a quotation can only open where no blank stands before it."""
+        fields = self.decoded.text[: self.inside.closes_at].split(self._header.separator)
+        is_prose = all(field.startswith(" ") for field in fields[1:])
+        number = len(self._header.columns)
+        return len(_without_empty_end(fields, number)) == number and not is_prose
+
+    @cached_property
+    def empty_fields_at_end(self) -> int:
+        text = self.decoded.text
+        return len(text) - len(text.rstrip(self._header.separator))
 
 
-def _joined(parts: Sequence[Line]) -> CsvRow | None:
-    """Parses several lines as one row. None if they are not one."""
-    texts = [decoded(part.data) for part in parts]
-    text = "\n".join(each.text for each in texts)
-    if any(each.fault for each in texts) or len(text) > LINE_BYTES_MAX:
-        return None
-    fields = _fields(text)
-    return None if fields is None else CsvRow(parts[0].number, parts[-1].number + 1, parts[-1].end, text, fields)
+class _Found(NamedTuple):
+    """The number of further lines that a row takes, or why there is no such row."""
+
+    lines: int
+    fault: str | None = None
 
 
-def _fields(text: str) -> list[str] | None:
+def _quotation(first: _Part, fields: int, ahead: deque[_Part], parts: Iterator[_Part], header: Header) -> _Found:
+    """Looks for the end of the quotation that `first` opens in its last field, the number of which is `fields`. The
+    lines that were looked at are left in `ahead`."""
+    characters, columns, hidden = len(first.decoded.text), len(header.columns), 0
+    for place in range(ROW_LINES_MAX - 1):
+        if place == len(ahead):
+            if (more := next(parts, None)) is None:
+                break
+            ahead.append(more)
+        part = ahead[place]
+        characters += 1 + len(part.decoded.text)
+        if part.decoded.fault or characters > LINE_BYTES_MAX or part.inside.ends == "broken":
+            break
+        fields += part.inside.fields - 1  # its first field began on an earlier line
+        hidden = hidden or (part.line.number if part.hides_row else 0)
+        if part.inside.ends == "closed":
+            if hidden:
+                return _Found(0, f"row: its quotation marks enclose line {hidden}, which reads as a row of its own")
+            if not fields - part.empty_fields_at_end <= columns <= fields:
+                goes_on = f"by its quotation marks it goes on to line {part.line.number}"
+                return _Found(0, f"{_wrong_number(fields, header)}; {goes_on}")
+            return _Found(place + 1)
+    return _Found(0, NOT_CLOSED)
+
+
+def _joined(parts: Sequence[_Part], header: Header) -> CsvRow:
+    """Parses several lines as one row."""
+    text = "\n".join(part.decoded.text for part in parts)
+    fields = _fields(text, header.separator)
+    first, last = parts[0].line, parts[-1].line
+    return CsvRow(first.number, last.number + 1, last.end, text, fields or (), NOT_CSV if fields is None else None)
+
+
+def _fields(text: str, separator: str) -> list[str] | None:
     try:
-        found = list(csv.reader([text], strict=True))
+        found = list(csv.reader([text], delimiter=separator, strict=True))
     except csv.Error:
         return None
     return found[0] if found else []
 
 
-def _wrong_number(row: CsvRow, columns: int) -> str:
-    fault = f"row: has {len(row.fields)} fields where the first line names {columns} columns"
-    last_line = row.next_line - 1
-    # If a quotation mark is missing, the lines in between were meant as rows: nobody must overlook them.
-    return fault if last_line == row.line else f"{fault}; by its quotation marks it goes on to line {last_line}"
+def _without_empty_end(fields: Sequence[str], columns: int) -> Sequence[str]:
+    """Leaves out empty fields behind the last column, as Excel writes them for cells that were used once."""
+    return fields if any(fields[columns:]) else fields[:columns]
+
+
+def _wrong_number(fields: int, header: Header) -> str:
+    return f"row: has {fields} fields where the first line names {len(header.columns)} columns"

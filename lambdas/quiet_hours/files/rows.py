@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import Unreadable, UnreadableFile
 from ..notification.fields import shown_name
 from ..notification.json_text import unpack
-from .csv_rows import csv_header, csv_rows
+from .csv_rows import Header, csv_header, csv_rows
 from .lines import Line, decoded, lines
 
 REQUIRED = ("channel", "address")
@@ -37,19 +37,19 @@ class Row(NamedTuple):
 
 
 def rows(
-    name: str, read: Callable[[int], bytes], *, offset: int = 0, line: int = 1, columns: Sequence[str] | None = None
-) -> tuple[Iterator[Row], list[str]]:
-    """Returns the rows of the file `name` from `offset` on, where `line` begins, and the columns if it is CSV.
+    name: str, read: Callable[[int], bytes], *, offset: int = 0, line: int = 1, header: Header | None = None
+) -> tuple[Iterator[Row], Header]:
+    """Returns the rows of the file `name` from `offset` on, where `line` begins, and the header if it is CSV.
 
-    `read(n)` returns up to n bytes from there on, and none at the end. `columns` are those of an earlier part of the
-    same file. Raises `UnreadableFile`.
+    `read(n)` returns up to n bytes from there on, and none at the end. `header` is that of an earlier part of the same
+    file. Raises `UnreadableFile`.
     """
     source = lines(read, offset=offset, number=line)
     if name.lower().endswith((".jsonl", ".ndjson")):
-        return _rows_of_json(source), []
+        return _rows_of_json(source), Header([])
     if not name.lower().endswith(".csv"):
         raise UnreadableFile("the file's name must end in .csv or .jsonl")
-    found = list(columns) if columns and offset else _checked_header(source)
+    found = header if header and header.columns and offset else _checked_header(source)
     return _rows_of_csv(source, found), found
 
 
@@ -69,25 +69,27 @@ def _rows_of_json(source: Iterator[Line]) -> Iterator[Row]:
         yield Row(number, number + 1, end, text, candidate, [fault] if fault else [])
 
 
-def _checked_header(source: Iterator[Line]) -> list[str]:
-    allowed = f"allowed are {', '.join(COLUMNS)}, variables.NAME and metadata.NAME, separated by commas"
-    found = [name.strip() for name in csv_header(source)]
-    if not found:
+def _checked_header(source: Iterator[Line]) -> Header:
+    allowed = f"allowed are {', '.join(COLUMNS)}, variables.NAME and metadata.NAME"
+    header = csv_header(source)
+    if not header.columns:
         raise UnreadableFile(f"the first line must name the columns; {allowed}")
-    for name in found:
+    seen = set()
+    for name in header.columns:
         if name not in COLUMNS and not any(name.startswith(group) and name != group for group in GROUPS):
-            asks = "(is that line missing, or are its fields separated by semicolons?)"
+            asks = "(is that line missing, or are its fields separated by another character than , ; and tab?)"
             raise UnreadableFile(f"the first line must name the columns; {shown_name(name)} is none {asks}; {allowed}")
-        if found.count(name) > 1:
+        if name in seen:
             raise UnreadableFile(f"the first line names {name} twice")
-    if missing := [name for name in REQUIRED if name not in found]:
+        seen.add(name)
+    if missing := [name for name in REQUIRED if name not in seen]:
         raise UnreadableFile(f"the first line lacks the column {missing[0]}")
-    return found
+    return header
 
 
-def _rows_of_csv(source: Iterator[Line], columns: Sequence[str]) -> Iterator[Row]:
-    paths = [_path(name) for name in columns]
-    for row in csv_rows(source, len(columns)):
+def _rows_of_csv(source: Iterator[Line], header: Header) -> Iterator[Row]:
+    paths = [_path(name) for name in header.columns]
+    for row in csv_rows(source, header):
         if row.fault:
             yield Row(row.line, row.next_line, row.end, row.text, None, [row.fault])
         else:
