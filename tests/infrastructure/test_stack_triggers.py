@@ -176,6 +176,7 @@ def test_a_scheduler_that_nothing_starts_is_an_alarm_after_five_silent_minutes(s
 
 LOGGED = {
     "ReleaseLate": ("Scheduler", "release", "late_s", (300, 2, 3)),
+    "IdReused": ("Worker", "bundle", "id_reused", (1, 1, 1)),
     "StoppedByGuard": ("Worker", "bundle", "held", (1, 1, 1)),
     "ChannelUnavailable": ("Worker", "bundle", "unavailable", (1, 3, 5)),
     "SecretUnavailable": ("Worker", "bundle", "secret_unavailable", (1, 3, 5)),
