@@ -70,7 +70,7 @@ class QuietHoursProps:
     """A bus of yours that requests come from. Without one, the deployment has a bus of its own."""
 
     topics: Sequence[sns.ITopic] = ()
-    """Topics of yours. The notification queue is subscribed to each, with raw message delivery."""
+    """Topics of yours. The notification queue is subscribed to each. SNS's envelope stays around the message."""
 
     queues: Sequence[sqs.IQueue] = ()
     """Queues of yours that the consumer reads, beside the notification queue. Standard and FIFO queues both work.

@@ -13,7 +13,7 @@ from aws_lambda_powertools import Logger
 
 from .quiet_hours.errors import Unreadable
 from .quiet_hours.notification.admission import check_labels
-from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letter, pack, read
+from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from .quiet_hours.notification.notification import recipient_of
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
@@ -105,7 +105,7 @@ def _read(records: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[lis
             continue
         labelled, unlabelled = check_labels(found, settings)
         items += labelled
-        letters += [Letter(invalid_letter(each), record["messageId"]) for each in invalid + unlabelled]
+        letters += [Letter(each, record["messageId"]) for each in invalid_letters(invalid + unlabelled)]
     return items, letters
 
 

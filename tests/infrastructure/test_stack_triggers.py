@@ -96,11 +96,11 @@ def test_requested_events_go_to_the_notification_queue_and_are_retried_for_a_day
     assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == DAY_S
 
 
-def test_what_is_published_on_the_topic_goes_to_the_notification_queue_as_it_is(stack: Deployed) -> None:
+def test_what_is_published_on_the_topic_goes_to_the_notification_queue_in_sns_envelope(stack: Deployed) -> None:
     subscriptions = stack.all("AWS::SNS::Subscription").values()
     (found,) = (each for each in subscriptions if each["TopicArn"] == stack.outputs["NotificationTopicArn"])
     assert (found["Protocol"], stack.name(found["Endpoint"])) == ("sqs", "Notification")
-    assert found["RawMessageDelivery"] is True
+    assert found["RawMessageDelivery"] is False
     assert stack.name(found["RedrivePolicy"]["deadLetterTargetArn"]) == "DeadLetter"
     assert "FilterPolicy" not in found
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
+from lambdas.consumer import consume
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
+from lambdas.quiet_hours.errors import Unreadable
+from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX, REDRIVEN, Message, invalid_letters, read
 from lambdas.quiet_hours.notification.fingerprint import VERSION, fingerprint, may_be_the_same
+from lambdas.quiet_hours.notification.json_text import to_text, unpack
+from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
-from tests.helpers.aws import DAY, dynamodb, sqs
+from tests.helpers.aws import DAY, dynamodb, record, settings, sqs
 from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, world
 
-__all__ = ["dynamodb", "sqs", "world"]
+__all__ = ["dynamodb", "settings", "sqs", "world"]
 
 FIRST = accepted("order-1001")
 LEASE = timedelta(seconds=LEASE_S)
@@ -284,3 +293,115 @@ def test_a_letter_sent_by_hand_without_its_attribute_is_absorbed_and_counted(wor
 def test_a_duplicate_of_a_delivered_notification_is_only_absorbed(world: World) -> None:
     world.invoke(FIRST)
     assert world.invoke(FIRST)[1] == Counter(absorbed=1)
+
+
+# --- malformed bodies
+
+MANY = BUNDLE_ITEMS_MAX + 1
+
+TOO_MANY = {
+    "zeros": [0] * 32_767,
+    "one too many": [0] * MANY,
+    "empty objects": [{}] * MANY,
+    "right notifications": [accepted(f"n-{n}") for n in range(MANY)],
+    "arrays": [[]] * MANY,
+    "nulls": [None] * 13_000,
+    "texts": ["x"] * 16_000,
+}
+
+
+@pytest.mark.parametrize("spaced", [False, True])
+@pytest.mark.parametrize("items", TOO_MANY)
+def test_more_than_a_hundred_items_are_one_unreadable_body(items: str, spaced: bool) -> None:
+    body = json.dumps(TOO_MANY[items], separators=(", ", ": ") if spaced else (",", ":"), ensure_ascii=False)
+    with pytest.raises(Unreadable, match=r"^an array of more than 100 items$"):
+        read(record(body))
+
+
+def test_a_hundred_items_are_read() -> None:
+    items, invalid = read(record(to_text([accepted(f"n-{n}") for n in range(BUNDLE_ITEMS_MAX)])))
+    assert (len(items), invalid) == (BUNDLE_ITEMS_MAX, [])
+
+
+def test_an_array_without_end_is_not_read_to_its_end() -> None:
+    """It is not even JSON, and it is refused for its length."""
+    with pytest.raises(Unreadable, match="more than 100 items"):
+        read(record("[" + "0," * 500_000))
+
+
+ALIKE: dict[str, tuple[list[Any], list[str]]] = {
+    "rubbish": ([0] * 99, ["99 items of one body: notification: must be a JSON object"]),
+    "rubbish of every kind": ([0, "x", None, [], 1.5], ["5 items of one body: notification: must be a JSON object"]),
+    "one": ([0], ["notification: must be a JSON object"]),
+    "without ids": ([{"chanel": "sms"}] * 2, ["2 items of one body: chanel: unknown field"]),
+    "with ids": ([{"id": "a"}, {"id": "b"}], ["channel: is required", "channel: is required"]),
+    "with ids that are none": ([{"id": "가"}, {"id": 5}], ["2 items of one body: channel: is required"]),
+    "two kinds": ([0, {}, 0], ["2 items of one body: notification: must", "channel: is required"]),
+}
+"""Items that are no notification, and how the reasons of their letters begin."""
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_nameless_items_with_the_same_fault_travel_as_one_letter(name: str) -> None:
+    wrong, why = ALIKE[name]
+    items, invalid = read(record(json.dumps([accepted("right"), *wrong])))
+    letters = invalid_letters(invalid)
+    assert [each.id for each in items] == ["right"]
+    assert len(letters) == len(why)
+    for begins in why:
+        assert any((each.attributes or {})["reason"].startswith(f"invalid: {begins}") for each in letters)
+    assert all(REDRIVEN not in (each.attributes or {}) for each in letters)
+
+
+def test_a_letter_of_many_items_comes_back_as_it_is_when_it_is_redriven() -> None:
+    (letter,) = invalid_letters(read(record(json.dumps([0, None, "x"])))[1])
+    (again,) = invalid_letters(read(record(letter.body, attributes=dict(letter.attributes or {})))[1])
+    assert again == letter
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text('ab"가{},:[', max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["id", "channel", "x"]), inner),
+    max_leaves=6,
+)
+rights = st.sampled_from([accepted("a"), accepted("b"), {n: v for n, v in accepted("c").items() if n != "id"}])
+bodies = st.lists(values | rights, min_size=1, max_size=130).map(to_text) | st.text('[]{},:0" ', max_size=60)
+
+
+@example(body="[" + ",".join(["0"] * 32_767) + "]")
+@example(body='[{},{},{"id":"a"}]')
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(body=bodies)
+def test_for_any_body_there_are_no_more_letters_than_items_and_nothing_is_lost(body: str) -> None:
+    try:
+        items, invalid = read(record(body))
+    except Unreadable:
+        return  # one letter, with the whole body
+    letters = invalid_letters(invalid)
+    assert len(letters) + len(items) <= min(BUNDLE_ITEMS_MAX, len(unpack(body)[0]))
+    for each in invalid:
+        assert any(each.text in letter.body for letter in letters)
+    assert sum(_number(letter) for letter in letters) == len(invalid)
+
+
+def _number(letter: Message) -> int:
+    """How many items a letter says that it holds."""
+    said = re.match(r"invalid: (\d+) items of one body: ", (letter.attributes or {})["reason"])
+    if said is None:
+        return 1
+    assert len(json.loads(letter.body)) == int(said[1])
+    return int(said[1])
+
+
+def test_a_body_of_rubbish_costs_the_consumer_one_letter_and_its_neighbour_nothing(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    records = [record("[" + ",".join(["0"] * 32_767) + "]") for _ in range(9)] + [record(to_text(accepted("good")))]
+    failed, counts = consume(records, DAY, sqs, dynamodb, settings, settings.quiet_hours())
+    assert (failed, counts["now"], counts["refused"]) == ([], 1, 9)
+
+
+def test_a_body_of_rubbish_on_a_lane_is_one_letter(world: World) -> None:
+    assert world.receive("[" + ",".join(["0"] * 32_767) + "]")[1] == Counter(refused=1)
+    assert world.receive("[" + ",".join(["0"] * 100) + "]")[1] == Counter(refused=1)
+    assert reasons(world) == ["unreadable", "invalid"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..channels import NotConfigured
 from ..channels.channel import Channel, Outcome
 from ..errors import ConsentUnavailable, LedgerUnavailable, Unreadable
-from ..notification.bundle import Item, Message, dead_letter, invalid_letter, pack, read
+from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from ..notification.fingerprint import fingerprint
 from ..notification.notification import recipient_of
 from ..rule.policy import Consent, Policy, Send, decide, may_be_held, quiet_until
@@ -130,7 +130,7 @@ class Delivery:
         items: list[Item] = []
         try:
             items, invalid = read(record)
-            after.letters += [Letter(invalid_letter(each)) for each in invalid]
+            after.letters += map(Letter, invalid_letters(invalid))
         except Unreadable as fault:
             after.letters.append(Letter(dead_letter(record["body"], f"unreadable: {fault}")))
         after.counts["refused"] = len(after.letters)
