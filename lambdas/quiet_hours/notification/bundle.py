@@ -117,10 +117,9 @@ def _published(value: Any) -> Published | None:
     if not isinstance(value, dict) or value.get("Type") != "Notification" or "TopicArn" not in value:
         return None
     message, message_id = value.get("Message"), value.get("MessageId")
-    is_whole = (
-        isinstance(message, str) and isinstance(message_id, str) and is_id(f"sns:{message_id}:{BUNDLE_ITEMS_MAX}")
-    )
-    return Published(message, message_id) if is_whole else None
+    if not isinstance(message, str) or not isinstance(message_id, str):
+        return None
+    return Published(message, message_id) if is_id(f"sns:{message_id}:{BUNDLE_ITEMS_MAX}") else None
 
 
 def _attribute(record: Mapping[str, Any], name: str) -> str | None:
