@@ -53,6 +53,7 @@ class Config:
                 record_held=_switch(node, "recordHeld"),
                 advertising_label=_switch(node, "advertisingLabel"),
                 sender_name=_name(node, "senderName"),
+                check_campaign_sender=_switch(node, "checkCampaignSender"),
                 runbook_url=_url(node, "runbookUrl"),
                 local_endpoint=flag(node, "localEndpoint"),
             ),

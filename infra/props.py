@@ -60,6 +60,10 @@ class QuietHoursProps:
     sender_name: str = ""
     """The name that advertising must have in its text; empty: none is checked, and the CDK warns."""
 
+    check_campaign_sender: bool = True
+    """Refuse ids of campaign files from every sender but the campaign function. SQS names the sender of a message. What
+    stands in for SQS on a laptop names no roles: the check is off there."""
+
     runbook_url: str = ""
     """Where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
 

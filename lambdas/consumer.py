@@ -12,7 +12,7 @@ import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.errors import Unreadable
-from .quiet_hours.notification.admission import check_labels
+from .quiet_hours.notification.admission import check_campaign_ids, check_labels
 from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from .quiet_hours.notification.notification import recipient_of
 from .quiet_hours.redaction import redact_errors
@@ -103,9 +103,11 @@ def _read(records: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[lis
         except Unreadable as fault:
             letters.append(Letter(dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
             continue
-        labelled, unlabelled = check_labels(found, settings)
+        allowed, foreign = check_campaign_ids(found, record, settings)
+        labelled, unlabelled = check_labels(allowed, settings)
         items += labelled
-        letters += [Letter(each, record["messageId"]) for each in invalid_letters(invalid + unlabelled)]
+        refused = invalid_letters(invalid + foreign + unlabelled)
+        letters += [Letter(each, record["messageId"]) for each in refused]
     return items, letters
 
 

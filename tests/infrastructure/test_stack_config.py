@@ -45,6 +45,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "recordHeld": False,
         "advertisingLabel": True,
         "senderName": "",
+        "checkCampaignSender": True,
         "runbookUrl": "",
     }
 

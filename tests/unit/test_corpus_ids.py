@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,8 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from lambdas.consumer import consume
+from lambdas.producer import accept_all
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.errors import Unreadable
+from lambdas.quiet_hours.errors import Invalid, Unreadable
+from lambdas.quiet_hours.notification.admission import CAMPAIGN_ID_FAULT, admit
 from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX, REDRIVEN, Message, invalid_letters, read
 from lambdas.quiet_hours.notification.fingerprint import VERSION, fingerprint, may_be_the_same
 from lambdas.quiet_hours.notification.json_text import to_text, unpack
@@ -23,8 +26,8 @@ from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
-from tests.helpers.aws import DAY, dynamodb, record, settings, sqs
-from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, world
+from tests.helpers.aws import DAY, dynamodb, record, settings, sqs, take, text_attributes
+from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, down, world
 
 __all__ = ["dynamodb", "settings", "sqs", "world"]
 
@@ -405,3 +408,102 @@ def test_a_body_of_rubbish_on_a_lane_is_one_letter(world: World) -> None:
     assert world.receive("[" + ",".join(["0"] * 32_767) + "]")[1] == Counter(refused=1)
     assert world.receive("[" + ",".join(["0"] * 100) + "]")[1] == Counter(refused=1)
     assert reasons(world) == ["unreadable", "invalid"]
+
+
+# --- ids of campaign files
+
+CAMPAIGN_ROLE = "AROACAMPAIGNEXAMPLE"
+ROW = accepted("campaign:0f3a:7")
+
+SENDERS = {
+    "the campaign function": (f"{CAMPAIGN_ROLE}:QuietHours-Campaign", True),
+    "the campaign function under another session": (f"{CAMPAIGN_ROLE}:x", True),
+    "another role": ("AROAOTHEREXAMPLE:session", False),
+    "a user": ("AIDAEXAMPLE", False),
+    "an account": ("123456789012", False),
+    "a role whose id begins like it": (f"{CAMPAIGN_ROLE}X:session", False),
+    "a session with its name": (f"AROAOTHEREXAMPLE:{CAMPAIGN_ROLE}", False),
+    "nobody": (None, False),
+}
+
+
+def sent_from(sender: str | None, body: Any, **attributes: str) -> dict[str, Any]:
+    sent = record(to_text(body), attributes=attributes)
+    if sender is not None:
+        sent["attributes"]["SenderId"] = sender
+    return sent
+
+
+@pytest.mark.parametrize("sender", SENDERS)
+def test_an_id_of_a_campaign_file_counts_only_from_the_campaign_function(
+    sqs: Any, dynamodb: Any, settings: Settings, sender: str
+) -> None:
+    who, is_right = SENDERS[sender]
+    checking = replace(settings, campaign_sender=CAMPAIGN_ROLE)
+    body = [ROW, accepted("order-1"), accepted("Campaign:0f3a:7"), accepted("my-campaign:7")]
+    _, counts = consume([sent_from(who, body)], DAY, sqs, dynamodb, checking, settings.quiet_hours())
+    assert (counts["now"], counts["refused"]) == ((4, 0) if is_right else (3, 1))
+    letters = take(sqs, settings.dead_letter_queue_url)
+    assert [text_attributes(each) for each in letters] == [
+        {"reason": f"invalid: {CAMPAIGN_ID_FAULT}", "notification_id": ROW["id"]} for _ in range(1 - is_right)
+    ]
+    assert [json.loads(each["Body"]) for each in letters] == [ROW] * (1 - is_right)
+
+
+def test_where_sqs_names_no_roles_the_check_is_off(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    assert settings.campaign_sender == ""
+    sent = sent_from("000000000000", ROW)
+    assert consume([sent], DAY, sqs, dynamodb, settings, settings.quiet_hours()).counts["now"] == 1
+
+
+def test_the_producer_refuses_an_id_of_a_campaign_file(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    wanted = [
+        {name: ROW[name] for name in ("id", "channel", "address", "content")} | {"id": id} for id in ("a", ROW["id"])
+    ]
+    _, answer = accept_all(
+        {"notifications": wanted}, DAY, sqs, dynamodb, settings, settings.quiet_hours(), lambda: "made"
+    )
+    assert [each["id"] for each in answer["accepted"]] == ["a"]
+    assert answer["rejected"] == [{"index": 1, "id": ROW["id"], "errors": [CAMPAIGN_ID_FAULT]}]
+
+
+def test_a_row_of_a_campaign_file_gets_such_an_id_and_may_not_bring_one(settings: Settings) -> None:
+    given = {"channel": "log", "address": "a", "content": {"body": "x"}}
+    assert admit(given, default_id="campaign:0f3a:2", now=DAY, settings=settings).id == "campaign:0f3a:2"
+    with pytest.raises(Invalid, match=CAMPAIGN_ID_FAULT):
+        admit(given | {"id": "campaign:0f3a:9"}, default_id="campaign:0f3a:2", now=DAY, settings=settings)
+
+
+def test_a_redriven_row_passes_the_consumer(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    checking = replace(settings, campaign_sender=CAMPAIGN_ROLE)
+    redriven = sent_from("AROAOPERATOR:me", ROW, dead_lettered_at="2020-11-11T03:00:00.000+00:00")
+    assert consume([redriven], DAY, sqs, dynamodb, checking, settings.quiet_hours()).counts["now"] == 1
+
+
+def test_a_redriven_row_that_was_dead_lettered_is_sent(world: World) -> None:
+    world.settings = replace(world.settings, campaign_sender=CAMPAIGN_ROLE)
+    world.provider.answer = answers(**{ROW["id"]: REJECTED})
+    world.invoke(ROW)
+    redriven = world.letter().attributes["dead_lettered_at"]
+    sent = sent_by(world)
+    assert world.invoke(ROW, dead_lettered_at=redriven)[1] == Counter(delivered=1)
+    assert [each["id"] for each in sent] == [ROW["id"]]
+
+
+@pytest.mark.parametrize("dead_lettered_at", ["2020-11-11T03:00:00.000+00:00", "", "x"])
+def test_a_row_that_only_says_that_it_is_redriven_takes_no_id(world: World, dead_lettered_at: str) -> None:
+    world.settings = replace(world.settings, campaign_sender=CAMPAIGN_ROLE)
+    forged = ROW | {"content": {"body": "forged"}}
+    assert world.invoke(forged, dead_lettered_at=dead_lettered_at)[1] == Counter(invalid=1)
+    assert world.letter().attributes == {"reason": f"invalid: {CAMPAIGN_ID_FAULT}", "notification_id": ROW["id"]}
+    assert world.entries() == {}
+    assert world.invoke(ROW)[1] == Counter(delivered=1)
+    assert world.invoke(forged, dead_lettered_at=dead_lettered_at)[1] == Counter(id_reused=1)
+    assert world.invoke(ROW, dead_lettered_at=dead_lettered_at)[1] == Counter(absorbed=1)
+
+
+def test_a_redriven_row_waits_where_the_ledger_does_not_answer(world: World) -> None:
+    world.settings = replace(world.settings, campaign_sender=CAMPAIGN_ROLE)
+    world.faults = {"get_item": down}
+    settled, counts = world.invoke(ROW, dead_lettered_at="2020-11-11T03:00:00.000+00:00")
+    assert (settled, counts) == (True, Counter(ledger_unavailable=1, given_back=1))

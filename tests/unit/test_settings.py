@@ -41,6 +41,7 @@ SETTINGS = Settings(
     advertising_label=True,
     sender_name="온결",
     campaign_queue_url="https://sqs/campaign",
+    campaign_sender="AROAEXAMPLE",
     alert_topic="arn:topic",
     runbook_url="https://wiki.example.com/runbook",
     dashboard_url="https://console.example.com",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..channels import NotConfigured
 from ..channels.channel import Channel, Outcome
 from ..errors import ConsentUnavailable, LedgerUnavailable, Unreadable
+from ..notification.admission import CAMPAIGN_ID_FAULT, is_campaign_id
 from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from ..notification.fingerprint import fingerprint
 from ..notification.notification import recipient_of
@@ -187,9 +188,9 @@ class Delivery:
     ) -> tuple[list[Claimed], dict[str, Consent]]:
         """Claim items and read the consents that they need. Returns those that are ours to send, and the consents."""
         now = self.now()
-        by_id = {item.id: item for item in items}
-        fingerprints = {id: fingerprint(item.notification) for id, item in by_id.items()}
         try:
+            by_id = {item.id: item for item in self._without_forged_redrives(items, after)}
+            fingerprints = {id: fingerprint(item.notification) for id, item in by_id.items()}
             claims = self.ledger.claim({id: item.redriven for id, item in by_id.items()}, now, fingerprints)
         except (*SERVICE_ERRORS, LedgerUnavailable):
             after.counts["ledger_unavailable"] += 1
@@ -223,6 +224,18 @@ class Delivery:
             after.releases += [released(entry, sending=entry.sending) for _, entry in ready]
             after.give_back([each.item for each in ready], REST_S)
             return [], {}
+
+    def _without_forged_redrives(self, items: Sequence[Item], after: Aftermath) -> list[Item]:
+        """The items without those that have an id of a campaign file and claim to be redriven, although the ledger does
+        not know their id: whatever was dead-lettered is in the ledger. Raises what the client raises."""
+        genuine: list[Item] = []
+        for item in items:
+            is_doubtful = item.redriven is not None and is_campaign_id(item.id) and self.settings.campaign_sender
+            if is_doubtful and self.ledger.read(item.id) is None:
+                after.refuse(item, "invalid", CAMPAIGN_ID_FAULT)
+            else:
+                genuine.append(item)
+        return genuine
 
     def _consents(self, items: Sequence[Item], now: datetime) -> dict[str, Consent]:
         """The consents that judging these items needs."""

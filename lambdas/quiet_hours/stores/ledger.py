@@ -233,7 +233,7 @@ class Ledger:
 def _is_of_another_notification(found: Entry, mine: Entry, redriven: str | None) -> bool:
     """Whether an entry belongs to another notification than the one to claim. A redrive of this very ending may have
     other content: an operator may have mended the letter."""
-    is_its_redrive = redriven is not None and redriven == found.ended_at
+    is_its_redrive = found.state in ("dead_lettered", "unknown") and redriven == found.ended_at
     return not is_its_redrive and not may_be_the_same(found.fingerprint, mine.fingerprint)
 
 
