@@ -55,6 +55,7 @@ class Config:
                 advertising_label=_switch(node, "advertisingLabel"),
                 sender_name=_name(node, "senderName"),
                 sms_encoding=_choice(node, "smsEncoding", SMS_ENCODINGS),
+                check_campaign_sender=_switch(node, "checkCampaignSender"),
                 runbook_url=_url(node, "runbookUrl"),
                 local_endpoint=flag(node, "localEndpoint"),
             ),

@@ -160,7 +160,10 @@ def _log_rules(scope: Construct, prefix: str, functions: Mapping[str, lambda_.Fu
     late_s = logged("ReleaseLate", "Scheduler", "release", "late_s")
     stopped = logged("StoppedByGuard", "Worker", "bundle", "held")
     stopped_means = "What had been cleared came to the worker when quiet hours had begun, and was held again."
+    reused = logged("IdReused", "Worker", "bundle", "id_reused")
+    reused_means = "An id was used for two notifications: the later one is on dead-letter and was not sent."
     rules = [
+        _Rule("IdReused", reused, 1, reused_means),
         _Rule("ReleaseLate", late_s, RELEASE_LATE_S, "Held notifications are still not released.", minutes=2, of=3),
         _Rule("StoppedByGuard", stopped, 1, stopped_means),
     ]

@@ -14,7 +14,7 @@ CONSUME = [*DRAIN, "sqs:GetQueueAttributes"]
 CONSUME_AND_DEFER = [*CONSUME, "sqs:ChangeMessageVisibility"]
 # DynamoDB authorises a transaction as the puts that it consists of.
 READ_CONSENT = ["dynamodb:BatchGetItem"]
-KEEP_LEDGER = ["dynamodb:PutItem", "dynamodb:BatchWriteItem"]
+KEEP_LEDGER = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"]
 ANSWER = ["dynamodb:GetItem"]
 CANCEL = ["dynamodb:PutItem"]
 KEEP_CONSENT = ["dynamodb:PutItem"]

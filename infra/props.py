@@ -64,6 +64,10 @@ class QuietHoursProps:
     sms_encoding: str = EUC_KR
     """The characters that the SMS provider carries: `euc-kr` (Solapi) or `unicode` (AWS). Others are refused."""
 
+    check_campaign_sender: bool = True
+    """Refuse ids of campaign files from every sender but the campaign function. SQS names the sender of a message. What
+    stands in for SQS on a laptop names no roles: the check is off there."""
+
     runbook_url: str = ""
     """The place where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
 
@@ -74,7 +78,7 @@ class QuietHoursProps:
     """A bus of yours that requests come from. Without one, the deployment has a bus of its own."""
 
     topics: Sequence[sns.ITopic] = ()
-    """Topics of yours. The notification queue is subscribed to each, with raw message delivery."""
+    """Topics of yours. The notification queue is subscribed to each. SNS's envelope stays around the message."""
 
     queues: Sequence[sqs.IQueue] = ()
     """Queues of yours that the consumer reads, beside the notification queue. Standard and FIFO queues both work.

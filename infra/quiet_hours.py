@@ -111,14 +111,16 @@ class QuietHours(Construct):
 
         # The functions, each with all that it may do
         self._code = lambda_.Code.from_asset(str(asset.build()))
-        self._environment = self._make_environment()
+        self._environment = self._make_environment(campaign_sender="")
+        campaign = self._campaign()  # first: the others know its messages by its role
+        self._environment = self._make_environment(campaign_sender=self._sender_of(campaign))
         self.functions = functions = Functions(
             producer=self._producer(),
             registrar=self._registrar(),
             consumer=self._consumer(),
             scheduler=self._scheduler(),
             worker=self._worker(),
-            campaign=self._campaign(),
+            campaign=campaign,
             alerter=self._alerter(),
         )
 
@@ -298,8 +300,14 @@ class QuietHours(Construct):
     def _only_if_recorded(self, *permissions: iam.PolicyStatement) -> tuple[iam.PolicyStatement, ...]:
         return permissions if self._props.record_held else ()
 
-    def _make_environment(self) -> dict[str, str]:
-        """Return the environment that all functions share."""
+    def _sender_of(self, function: lambda_.Function) -> str:
+        """Return the unique id of the function's role, with which SQS names it as a sender; empty without the check."""
+        role = function.role
+        assert isinstance(role, iam.Role)
+        return role.role_id if self._props.check_campaign_sender else ""
+
+    def _make_environment(self, campaign_sender: str) -> dict[str, str]:
+        """Return the environment that all functions share. The campaign function itself needs no `campaign_sender`."""
         props, queues, tables = self._props, self.queues, self.tables
         environment = Settings(
             notification_queue_url=queues.notification.queue_url,
@@ -311,6 +319,7 @@ class QuietHours(Construct):
             consent_table=tables.consent.table_name,
             channel_secret=self.channel_secret.secret_arn,
             campaign_queue_url=queues.campaign.queue_url,
+            campaign_sender=campaign_sender,
             start=f"{props.policy.start:%H:%M}",
             end=f"{props.policy.end:%H:%M}",
             timezone=props.policy.zone.key,

@@ -88,12 +88,14 @@ def feed_from_bus(
 
 
 def feed_from_topic(topic: sns.ITopic, queue: sqs.Queue, dead_letter: sqs.Queue) -> None:
-    """Put on `queue` what is published on the topic, without SNS's envelope: a notification or a bundle.
+    """Put on `queue` what is published on the topic, in SNS's envelope: a notification or a bundle.
 
-    SNS moves to dead-letter what the queue does not take, because it is too large or has too many attributes.
+    The envelope has SNS's id of the message. A notification without an id gets its id from that, so it stays the same
+    notification when SNS delivers it twice. SNS moves to dead-letter what the queue does not take, because it is too
+    large.
     """
     topic.add_subscription(
-        subscriptions.SqsSubscription(queue, raw_message_delivery=True, dead_letter_queue=dead_letter)
+        subscriptions.SqsSubscription(queue, raw_message_delivery=False, dead_letter_queue=dead_letter)
     )
 
 

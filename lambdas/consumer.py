@@ -12,8 +12,8 @@ import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.errors import Unreadable
-from .quiet_hours.notification.admission import check_content
-from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letter, pack, read
+from .quiet_hours.notification.admission import check_campaign_ids, check_content
+from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from .quiet_hours.notification.notification import recipient_of
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
@@ -103,9 +103,10 @@ def _read(records: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[lis
         except Unreadable as fault:
             letters.append(Letter(dead_letter(record["body"], f"unreadable: {fault}"), record["messageId"]))
             continue
-        accepted, refused = check_content(found, settings)
+        allowed, foreign = check_campaign_ids(found, record, settings)
+        accepted, refused = check_content(allowed, settings)
         items += accepted
-        letters += [Letter(invalid_letter(each), record["messageId"]) for each in invalid + refused]
+        letters += [Letter(each, record["messageId"]) for each in invalid_letters(invalid + foreign + refused)]
     return items, letters
 
 

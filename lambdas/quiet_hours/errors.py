@@ -42,7 +42,7 @@ class Invalid(InputError):
 
 
 class Unreadable(InputError):
-    """Raised when a body is not JSON, or is an empty array. The text says why, never what stood there."""
+    """Raised when a body is not JSON, or an array of no items or too many. The text says why, not what stood there."""
 
 
 class UnreadableFile(InputError):

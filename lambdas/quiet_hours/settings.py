@@ -31,8 +31,10 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
-    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `alert_topic` is an ARN.
-    Alerts link to `runbook_url` and `dashboard_url`; each is empty where there is none.
+    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `campaign_sender` is the unique
+    id of the campaign function's role, as SQS names a sender: only its messages may have ids of campaign files; if it is
+    empty, this is not checked. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty
+    if there is none.
     """
 
     notification_queue_url: str
@@ -56,6 +58,7 @@ class Settings:
     sender_name: str = ""
     sms_encoding: str = EUC_KR
     campaign_queue_url: str = ""
+    campaign_sender: str = ""
     alert_topic: str = ""
     runbook_url: str = ""
     dashboard_url: str = ""

@@ -633,12 +633,12 @@ def test_a_ledger_state_of_a_later_version_is_an_ending(dynamodb: Any, settings:
 def test_an_attribute_of_a_later_version_is_ignored_and_goes_with_the_next_write(
     dynamodb: Any, settings: Settings
 ) -> None:
-    claim = {"lease_until_ms": {"N": "0"}, "attempts": {"N": "2"}, "fingerprint": {"S": "f"}}
+    claim = {"lease_until_ms": {"N": "0"}, "attempts": {"N": "2"}, "receipt": {"S": "r"}}
     dynamodb.put_item(TableName="ledger", Item={"id": {"S": "a"}, "state": {"S": "claimed"}} | claim)
     world = worker(dynamodb, DAY)
     world.invoke(accepted("a"))
     assert world.provider.ids == ["a"]
-    assert "fingerprint" not in dynamodb.get_item(TableName="ledger", Key={"id": {"S": "a"}})["Item"]
+    assert "receipt" not in dynamodb.get_item(TableName="ledger", Key={"id": {"S": "a"}})["Item"]
 
     given = {"night_consent": {"BOOL": True}, "opted_out": {"BOOL": False}, "advertising_consent": {"BOOL": False}}
     dynamodb.put_item(TableName="consent", Item={"recipient_id": {"S": "r"}} | given)

@@ -159,6 +159,7 @@ def other_stack() -> Deployed:
         "recordHeld": "true",
         "advertisingLabel": "false",
         "senderName": "온결",
+        "checkCampaignSender": "false",
         "runbookUrl": "https://wiki.example.com/runbook",
         "localEndpoint": "true",
     }

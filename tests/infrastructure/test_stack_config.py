@@ -46,6 +46,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "advertisingLabel": True,
         "senderName": "",
         "smsEncoding": "euc-kr",
+        "checkCampaignSender": True,
         "runbookUrl": "",
     }
 

@@ -87,6 +87,9 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
         "euc-kr",
     )
     assert stack.name(read.campaign_queue_url) == "Campaign"
+    campaign_role, _ = stack.function("Campaign")["Role"]["Fn::GetAtt"]
+    sender: Any = read.campaign_sender
+    assert sender == ("" if name == "Campaign" else {"Fn::GetAtt": [campaign_role, "RoleId"]})
     assert stack.name(read.alert_topic) == "Alerts"
     assert read.runbook_url == ""
     assert str(read.dashboard_url).endswith("#dashboards/dashboard/QuietHours']]}")
@@ -100,6 +103,7 @@ def test_the_context_reaches_the_environment(other_stack: Deployed, name: str) -
     assert (read.start, read.end, read.timezone, read.policy) == ("22:30", "07:15", "America/New_York", "strict")
     assert (read.delivery_concurrency, read.release_concurrency) == (4, 5)
     assert (read.record_held, read.advertising_label, read.sender_name) == (True, False, "온결")
+    assert read.campaign_sender == ""
     assert read.runbook_url == "https://wiki.example.com/runbook"
 
 
@@ -153,6 +157,7 @@ PERMISSIONS = {
         ("sqs:SendMessage", "Schedule"),
         ("sqs:SendMessage", "Wait"),
         ("sqs:SendMessage", "DeadLetter"),
+        ("dynamodb:GetItem", "Ledger"),
         ("dynamodb:PutItem", "Ledger"),
         ("dynamodb:BatchWriteItem", "Ledger"),
         ("dynamodb:BatchGetItem", "Consent"),

@@ -83,7 +83,7 @@ def test_their_queue_stays_invisible_for_six_timeouts_of_the_consumer(shop: Depl
     assert orders["VisibilityTimeout"] >= 6 * shop.function("Consumer")["Timeout"] == 180
 
 
-def test_what_is_published_on_their_topic_goes_to_the_notification_queue_as_it_is(shop: Deployed) -> None:
+def test_what_is_published_on_their_topic_goes_to_the_notification_queue_in_sns_envelope(shop: Deployed) -> None:
     found = {
         shop.name(each["TopicArn"]): each
         for each in shop.all("AWS::SNS::Subscription").values()
@@ -92,7 +92,7 @@ def test_what_is_published_on_their_topic_goes_to_the_notification_queue_as_it_i
     assert set(found) == {"Notifications", "News"}
     news = found["News"]
     assert shop.name(news["Endpoint"]) == "Notification"
-    assert news["RawMessageDelivery"] is True
+    assert news["RawMessageDelivery"] is False
     assert shop.name(news["RedrivePolicy"]["deadLetterTargetArn"]) == "DeadLetter"
 
 

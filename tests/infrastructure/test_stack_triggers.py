@@ -96,11 +96,11 @@ def test_requested_events_go_to_the_notification_queue_and_are_retried_for_a_day
     assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == DAY_S
 
 
-def test_what_is_published_on_the_topic_goes_to_the_notification_queue_as_it_is(stack: Deployed) -> None:
+def test_what_is_published_on_the_topic_goes_to_the_notification_queue_in_sns_envelope(stack: Deployed) -> None:
     subscriptions = stack.all("AWS::SNS::Subscription").values()
     (found,) = (each for each in subscriptions if each["TopicArn"] == stack.outputs["NotificationTopicArn"])
     assert (found["Protocol"], stack.name(found["Endpoint"])) == ("sqs", "Notification")
-    assert found["RawMessageDelivery"] is True
+    assert found["RawMessageDelivery"] is False
     assert stack.name(found["RedrivePolicy"]["deadLetterTargetArn"]) == "DeadLetter"
     assert "FilterPolicy" not in found
 
@@ -176,6 +176,7 @@ def test_a_scheduler_that_nothing_starts_is_an_alarm_after_five_silent_minutes(s
 
 LOGGED = {
     "ReleaseLate": ("Scheduler", "release", "late_s", (300, 2, 3)),
+    "IdReused": ("Worker", "bundle", "id_reused", (1, 1, 1)),
     "StoppedByGuard": ("Worker", "bundle", "held", (1, 1, 1)),
     "ChannelUnavailable": ("Worker", "bundle", "unavailable", (1, 3, 5)),
     "SecretUnavailable": ("Worker", "bundle", "secret_unavailable", (1, 3, 5)),

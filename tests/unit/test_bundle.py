@@ -487,16 +487,56 @@ def test_whatever_stands_in_a_body_is_read_or_unreadable_and_nothing_else(body: 
         assert json.loads(found.text) == found.notification
 
 
-def test_what_stands_in_an_sns_envelope_is_invalid_that_says_what_to_switch_on() -> None:
-    envelope = {
+def envelope(message: str, **fields: Any) -> str:
+    """A message as SNS puts it on a queue where raw message delivery is off."""
+    around = {
         "Type": "Notification",
         "MessageId": "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324",
         "TopicArn": "arn:aws:sns:ap-northeast-2:123456789012:orders",
-        "Message": to_text(notification()),
+        "Message": message,
         "Timestamp": "2020-11-11T12:03:00.000Z",
+        "SignatureVersion": "1",
+        "Signature": "EXAMPLE",
+        "SigningCertURL": "https://sns.ap-northeast-2.amazonaws.com/cert.pem",
+        "UnsubscribeURL": "https://sns.ap-northeast-2.amazonaws.com/?Action=Unsubscribe",
     }
-    items, (invalid,) = read(record(json.dumps(envelope)))
-    assert items == []
-    assert invalid.errors == [
-        "notification: is in an SNS envelope; switch on raw message delivery for the topic's subscription"
-    ]
+    return json.dumps(around | fields, indent=2)
+
+
+def test_what_stands_in_an_sns_envelope_is_read_and_gets_its_id_from_sns() -> None:
+    """SQS makes another message id each time that SNS delivers the same message."""
+    for message_id in ("m-1", "m-2"):
+        items, invalid = read(record(envelope(to_text(notification())), message_id))
+        assert ([each.id for each in items], invalid) == (["sns:22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324"], [])
+        bundle = to_text([notification(), notification(id="own"), notification(channel="fax")])
+        items, (wrong,) = read(record(envelope(bundle), message_id))
+        assert [each.id for each in items] == ["sns:22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324:0", "own"]
+        assert wrong.id == "sns:22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324:2"
+        assert json.loads(wrong.text) == notification(channel="fax")
+
+
+def test_an_event_that_was_published_keeps_its_own_id() -> None:
+    (found,), _ = read(record(envelope(json.dumps(event(notification())))))
+    assert found.id.startswith("event:")
+
+
+@pytest.mark.parametrize("message", ["not json", "", "[]", "{}{}"])
+def test_what_cannot_be_read_in_an_sns_envelope_is_unreadable(message: str) -> None:
+    with pytest.raises(Unreadable):
+        read(record(envelope(message)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"Type": "SubscriptionConfirmation"},
+        {"MessageId": None},
+        {"MessageId": "한글"},
+        {"MessageId": "x" * 128},
+        {"Message": {"channel": "sms"}},
+    ],
+)
+def test_what_is_not_quite_an_sns_envelope_is_an_invalid_notification(fields: dict[str, Any]) -> None:
+    items, (invalid,) = read(record(envelope(to_text(notification(id="a")), **fields), "m-1"))
+    assert (items, invalid.id) == ([], "sqs:m-1")
+    assert "unknown field; allowed are id, category, channel" in invalid.errors[0]

@@ -42,6 +42,7 @@ SETTINGS = Settings(
     sender_name="온결",
     sms_encoding="unicode",
     campaign_queue_url="https://sqs/campaign",
+    campaign_sender="AROAEXAMPLE",
     alert_topic="arn:topic",
     runbook_url="https://wiki.example.com/runbook",
     dashboard_url="https://console.example.com",

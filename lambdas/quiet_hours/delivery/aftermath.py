@@ -73,17 +73,25 @@ class Aftermath:
         self.letters.append(Letter(dead_letter(item.text, ending.reason, item.id, ending.ended_at), ending))
         self.counts[ending.state] += 1
 
+    def refuse(self, item: Item, code: str, why: str) -> None:
+        """Put an item on dead-letter that has no entry of its own in the ledger: a redrive of it undoes no ending."""
+        self.letters.append(Letter(dead_letter(item.text, f"{code}: {why}", item.id)))
+        self.counts[code] += 1
+
     def absorb(self, item: Item, ending: Entry) -> None:
         """Absorb an item that has ended already.
 
         A redrive of an unknown outcome is more than a duplicate: it goes back to dead-letter, because nobody has said
-        that it may be sent again.
+        that it may be sent again. What has a dead letter and comes without the letter's attribute is counted apart:
+        somebody may have sent the letter's body by hand, and it will not be sent.
         """
         if ending.state == "unknown" and item.redriven == ending.ended_at:
             reason = "unknown_outcome: to send it again, redrive with RESEND_UNKNOWN=1"
             self.letters.append(Letter(dead_letter(item.text, reason, item.id, ending.ended_at)))
         else:
             self.counts["absorbed"] += 1
+            if ending.state in ("dead_lettered", "unknown") and item.redriven is None:
+                self.counts["absorbed_dead_lettered"] += 1
 
     def apply(self, lane: str, sqs: SQSClient, ledger: Ledger, settings: Settings, now: Callable[[], datetime]) -> bool:
         """Write the dead letters, then the ledger, then wait and the lane.

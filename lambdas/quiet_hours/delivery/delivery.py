@@ -7,7 +7,7 @@ verdicts.py decides where each item goes. An `Aftermath` collects these decision
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..channels import NotConfigured
 from ..channels.channel import Channel, Outcome
 from ..errors import ConsentUnavailable, LedgerUnavailable, Unreadable
-from ..notification.bundle import Item, Message, dead_letter, invalid_letter, pack, read
+from ..notification.admission import CAMPAIGN_ID_FAULT, is_campaign_id
+from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
+from ..notification.fingerprint import fingerprint
 from ..notification.notification import recipient_of
 from ..rule.policy import Consent, Policy, Send, decide, may_be_held, quiet_until
 from ..settings import Settings
@@ -40,6 +42,8 @@ REST_S = 30
 """The time that a channel rests when it refuses everything and does not say itself how long."""
 
 SPLIT_PARTS = 10
+
+ID_REUSED = "another notification has this id; send this one with an id of its own"
 
 
 class Delivered(NamedTuple):
@@ -107,14 +111,11 @@ class Delivery:
             after.parts = _split(items)
             after.counts["split"] = len(after.parts)
         else:
-            by_channel: defaultdict[str, list[Item]] = defaultdict(list)
-            for item in items:
-                by_channel[item.notification["channel"]].append(item)
-            for name, group in by_channel.items():
-                pacers += self._settle_channel(name, group, lane, after)
+            for once_each in _rounds(items):
+                _finish(pacers)
+                pacers = self._settle_round(once_each, lane, after)
         settled = after.apply(lane, self.sqs, self.ledger, self.settings, self.now)
-        for pacer in pacers:
-            pacer.finish()
+        _finish(pacers)
         return Delivered(settled, +after.counts)
 
     def lane(self, record: Mapping[str, Any]) -> str:
@@ -127,19 +128,27 @@ class Delivery:
         return self.settings.schedule_queue_url if is_schedule else self.settings.delivery_queue_url
 
     def _read(self, record: Mapping[str, Any], after: Aftermath) -> list[Item]:
-        """The record's notifications, each id once. Everything else in it goes to dead-letter."""
+        """The record's notifications, each once. Everything else in it goes to dead-letter."""
         items: list[Item] = []
         try:
             items, invalid = read(record)
-            after.letters += [Letter(invalid_letter(each)) for each in invalid]
+            after.letters += map(Letter, invalid_letters(invalid))
         except Unreadable as fault:
             after.letters.append(Letter(dead_letter(record["body"], f"unreadable: {fault}")))
         after.counts["refused"] = len(after.letters)
-        unique: dict[str, Item] = {}
-        for item in items:
-            unique.setdefault(item.id, item)
+        unique = _without_repeats(items)
         after.counts["repeated"] = len(items) - len(unique)
-        return list(unique.values())
+        return unique
+
+    def _settle_round(self, items: Sequence[Item], lane: str, after: Aftermath) -> list[Pacer]:
+        """Settle items of any channel, no two of which have the same id. Returns the pacers to wait for."""
+        by_channel: defaultdict[str, list[Item]] = defaultdict(list)
+        for item in items:
+            by_channel[item.notification["channel"]].append(item)
+        pacers: list[Pacer] = []
+        for name, group in by_channel.items():
+            pacers += self._settle_channel(name, group, lane, after)
+        return pacers
 
     def _settle_channel(self, name: str, items: list[Item], lane: str, after: Aftermath) -> list[Pacer]:
         """Bring a bundle's items of one channel to an ending, or to the place where they wait for it.
@@ -180,9 +189,10 @@ class Delivery:
     ) -> tuple[list[Claimed], dict[str, Consent]]:
         """Claim items and read the consents that they need. Returns those that are ours to send, and the consents."""
         now = self.now()
-        by_id = {item.id: item for item in items}
         try:
-            claims = self.ledger.claim({id: item.redriven for id, item in by_id.items()}, now)
+            by_id = {item.id: item for item in self._without_forged_redrives(items, after)}
+            fingerprints = {id: fingerprint(item.notification) for id, item in by_id.items()}
+            claims = self.ledger.claim({id: item.redriven for id, item in by_id.items()}, now, fingerprints)
         except (*SERVICE_ERRORS, LedgerUnavailable):
             after.counts["ledger_unavailable"] += 1
             after.give_back(items, REST_S)
@@ -192,6 +202,8 @@ class Delivery:
             after.give_back([by_id[id]], left_s)
         for id, ending in claims.ended.items():
             after.absorb(by_id[id], ending)
+        for id in claims.reused:
+            after.refuse(by_id[id], "id_reused", ID_REUSED)
         claimed: list[Claimed] = []
         for id, entry in (claims.held | claims.interrupted).items():
             if channel.can_resend:
@@ -213,6 +225,18 @@ class Delivery:
             after.releases += [released(entry, sending=entry.sending) for _, entry in ready]
             after.give_back([each.item for each in ready], REST_S)
             return [], {}
+
+    def _without_forged_redrives(self, items: Sequence[Item], after: Aftermath) -> list[Item]:
+        """The items without those that have an id of a campaign file and claim to be redriven, although the ledger does
+        not know their id: whatever was dead-lettered is in the ledger. Raises what the client raises."""
+        genuine: list[Item] = []
+        for item in items:
+            is_doubtful = item.redriven is not None and is_campaign_id(item.id) and self.settings.campaign_sender
+            if is_doubtful and self.ledger.read(item.id) is None:
+                after.refuse(item, "invalid", CAMPAIGN_ID_FAULT)
+            else:
+                genuine.append(item)
+        return genuine
 
     def _consents(self, items: Sequence[Item], now: datetime) -> dict[str, Consent]:
         """The consents that judging these items needs."""
@@ -319,6 +343,39 @@ class Delivery:
     def _invocations_at_once(self, lane: str) -> int:
         is_schedule = lane == self.settings.schedule_queue_url
         return self.settings.release_concurrency if is_schedule else self.settings.delivery_concurrency
+
+
+def _without_repeats(items: Sequence[Item]) -> list[Item]:
+    """The items without those that repeat an earlier one. Two that have only their id in common are no repeats."""
+    unique: list[Item] = []
+    by_id: defaultdict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        earlier = by_id[item.id]
+        if not any(fingerprint(item.notification) == fingerprint(each.notification) for each in earlier):
+            earlier.append(item)
+            unique.append(item)
+    return unique
+
+
+def _rounds(items: Sequence[Item]) -> list[list[Item]]:
+    """The items in rounds, with each id at most once in a round.
+
+    There is one round, unless an id was used for different notifications: the ledger decides on them one after the
+    other, and the id stays with the one that it knows.
+    """
+    rounds: list[list[Item]] = []
+    so_far: Counter[str] = Counter()
+    for item in items:
+        if so_far[item.id] == len(rounds):
+            rounds.append([])
+        rounds[so_far[item.id]].append(item)
+        so_far[item.id] += 1
+    return rounds
+
+
+def _finish(pacers: Iterable[Pacer]) -> None:
+    for pacer in pacers:
+        pacer.finish()
 
 
 def _split(items: list[Item]) -> list[Message]:

@@ -21,8 +21,6 @@ BUNDLE_ITEMS_MAX = 100
 
 REASON_CHARACTERS_MAX = 1024
 
-NOT_RAW = "notification: is in an SNS envelope; switch on raw message delivery for the topic's subscription"
-
 REDRIVEN = "dead_lettered_at"
 """The message attribute of a dead letter that lets its notification be claimed again: the ending that it undoes."""
 
@@ -47,12 +45,20 @@ class Item(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class InvalidItem:
     """A part of a body that is no notification: its own text, the id it would have had, its faults, and the ending that
-    a redrive wanted to undo."""
+    a redrive wanted to undo. `is_nameless`: it brought no id of its own."""
 
     text: str
     id: str
     errors: list[str]
     redriven: str | None = None
+    is_nameless: bool = False
+
+
+class Published(NamedTuple):
+    """A message that SNS has put into its envelope, and SNS's id of it: the same whenever SNS delivers it again."""
+
+    message: str
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +73,19 @@ class Message:
 def read(record: Mapping[str, Any]) -> tuple[list[Item], list[InvalidItem]]:
     """Read one SQS record as Lambda gets it. Raises `Unreadable`.
 
-    A notification without an id gets one that is the same at every redelivery: the event's id, or the message's id with
-    the place in the bundle.
+    A notification without an id gets one that is the same at every redelivery: the event's id, or the id of the message
+    with the place in the bundle. That is SNS's id for what is in its envelope, because SQS makes another one each time
+    that SNS delivers the same message.
     """
     redriven = _attribute(record, REDRIVEN)
     sent_at = datetime.fromtimestamp(int(record["attributes"]["SentTimestamp"]) / 1000, UTC)
     items: list[Item] = []
     invalid: list[InvalidItem] = []
-    parts, is_array = unpack(record["body"])
     message_id = f"sqs:{record['messageId']}"
+    parts, is_array = unpack(record["body"], BUNDLE_ITEMS_MAX)
+    if not is_array and (published := _published(parts[0][0])) is not None:
+        message_id = f"sns:{published.message_id}"
+        parts, is_array = unpack(published.message, BUNDLE_ITEMS_MAX)
     for index, (candidate, text) in enumerate(parts):
         default_id = f"{message_id}:{index}" if is_array else message_id
         requested = candidate
@@ -92,13 +102,24 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[InvalidItem]]:
                 text=text if requested is candidate else None,
             )
         except Invalid as fault:
-            is_enveloped = isinstance(requested, dict) and {"TopicArn", "MessageId"} <= requested.keys()
-            errors = [NOT_RAW] if is_enveloped else fault.errors
             given = requested.get("id") if isinstance(requested, dict) else None
-            invalid.append(InvalidItem(text, str(given) if is_id(given) else default_id, errors, redriven))
+            has_id = is_id(given)
+            id = str(given) if has_id else default_id
+            invalid.append(InvalidItem(text, id, fault.errors, redriven, is_nameless=not has_id))
         else:
             items.append(Item(notification, written, redriven, record["messageId"]))
     return items, invalid
+
+
+def _published(value: Any) -> Published | None:
+    """The message in SNS's envelope, if this is one.
+    https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html"""
+    if not isinstance(value, dict) or value.get("Type") != "Notification" or "TopicArn" not in value:
+        return None
+    message, message_id = value.get("Message"), value.get("MessageId")
+    if not isinstance(message, str) or not isinstance(message_id, str):
+        return None
+    return Published(message, message_id) if is_id(f"sns:{message_id}:{BUNDLE_ITEMS_MAX}") else None
 
 
 def _attribute(record: Mapping[str, Any], name: str) -> str | None:
@@ -120,9 +141,27 @@ def dead_letter(text: str, reason: str, id: str | None = None, ended_at: str | N
     return Message(text, attributes=attributes)
 
 
-def invalid_letter(invalid: InvalidItem) -> Message:
-    """The dead letter of what stood in a body but is no notification."""
-    return dead_letter(invalid.text, "invalid: " + "; ".join(invalid.errors), invalid.id, invalid.redriven)
+def invalid_letters(invalid: Iterable[InvalidItem]) -> list[Message]:
+    """The dead letters of what stood in one body but is no notification.
+
+    What has an id goes alone, unchanged. The items without an id that have the same faults go in one letter, as an
+    array: nobody can tell them apart by a name, and a body of rubbish is one fault of its sender, not a hundred.
+    """
+    letters: list[Message] = []
+    nameless: dict[str, list[InvalidItem]] = {}
+    for each in invalid:
+        faults = "; ".join(each.errors)
+        if each.is_nameless:
+            nameless.setdefault(faults, []).append(each)
+        else:
+            letters.append(dead_letter(each.text, f"invalid: {faults}", each.id, each.redriven))
+    for faults, alike in nameless.items():
+        if len(alike) == 1:
+            letters.append(dead_letter(alike[0].text, f"invalid: {faults}", alike[0].id, alike[0].redriven))
+        else:
+            text = "[" + ",".join(each.text for each in alike) + "]"
+            letters.append(dead_letter(text, f"invalid: {len(alike)} items of one body: {faults}"))
+    return letters
 
 
 def pack(items: Iterable[Item]) -> list[Message]:

@@ -33,13 +33,14 @@ _SPACE = (" ", "\t", "\n", "\r")
 _space = re.compile(r"[ \t\n\r]*").match
 
 
-def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
+def unpack(body: str, items_max: int | None = None) -> tuple[list[tuple[Any, str]], bool]:
     """Each JSON value in a body with its exact text, and whether the body is an array.
 
-    Raises `Unreadable` if the body as a whole cannot be read.
+    Raises `Unreadable` if the body as a whole cannot be read, or is an array of more than `items_max` values. Such an
+    array is not read to its end.
     """
     body = body.lstrip("\ufeff")  # a byte order mark says how the text was encoded, and is no part of it
-    if (compact := _unpack_compact(body)) is not None:
+    if (compact := _unpack_compact(body)) is not None and (items_max is None or len(compact) <= items_max):
         return compact, True
     try:
         position = _after_space(body, 0)
@@ -53,6 +54,8 @@ def unpack(body: str) -> tuple[list[tuple[Any, str]], bool]:
         values: list[tuple[Any, str]] = []
         separator = "["
         while separator != "]":
+            if len(values) == items_max:
+                raise Unreadable(f"an array of more than {items_max} items")
             position = _after_space(body, position + 1)
             value, end = _decode(body, position)
             values.append((value, body[position:end]))

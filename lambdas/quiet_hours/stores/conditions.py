@@ -63,4 +63,10 @@ def unchanged(found: Entry, entry: Entry) -> Put:
             conditions.append("#sending = :sending")
         else:
             conditions.append("attribute_not_exists(#sending)")
+        names["#fingerprint"] = "fingerprint"
+        if found.fingerprint:
+            values[":fingerprint"] = {"S": found.fingerprint}
+            conditions.append("#fingerprint = :fingerprint")
+        else:
+            conditions.append("attribute_not_exists(#fingerprint)")
     return Put(entry, " AND ".join(conditions), names, values)

@@ -24,6 +24,9 @@ class Entry:
     `sending` marks a claim whose notification a provider may have: a call may have begun whose answer is not known. A
     channel that cannot send again writes the mark before each call. For the others it is written only when such a claim
     is given back, because the claim's owner knows. `ended_at` is the instant of an ending, ISO 8601.
+
+    `fingerprint` is that of the notification. It is empty where none was claimed under this id (cancelled ahead), and
+    in an entry that is older than fingerprints.
     """
 
     id: str
@@ -34,10 +37,11 @@ class Entry:
     sending: bool = False
     ended_at: str = ""
     reason: str = ""
+    fingerprint: str = ""
 
     def to_item(self, now: datetime) -> dict[str, Any]:
         item: dict[str, Any] = {"id": {"S": self.id}, "state": {"S": self.state}}
-        for name in ("owner", "ended_at", "reason"):
+        for name in ("owner", "ended_at", "reason", "fingerprint"):
             if value := getattr(self, name):
                 item[name] = {"S": value}
         item["lease_until_ms"] = {"N": str(self.lease_until_ms)}
@@ -58,6 +62,7 @@ class Entry:
             sending=item.get("sending", {}).get("BOOL", False),
             ended_at=item.get("ended_at", {}).get("S", ""),
             reason=item.get("reason", {}).get("S", ""),
+            fingerprint=item.get("fingerprint", {}).get("S", ""),
         )
 
 
@@ -67,7 +72,15 @@ def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sendi
     `sending`: a provider may have it all the same, and a redrive must not forget that.
     """
     ended_at = now.isoformat(timespec="milliseconds")
-    return Entry(entry.id, state, attempts=entry.attempts, sending=sending, ended_at=ended_at, reason=reason)
+    return Entry(
+        entry.id,
+        state,
+        attempts=entry.attempts,
+        sending=sending,
+        ended_at=ended_at,
+        reason=reason,
+        fingerprint=entry.fingerprint,
+    )
 
 
 def released(
@@ -75,8 +88,14 @@ def released(
 ) -> Entry:
     """The claim once it is given back, with so many attempts and not to be claimed before that instant. `sending`: a
     provider may have it all the same."""
-    lease_until_ms = 0 if not_before is None else epoch_ms(not_before)
-    return Entry(entry.id, "claimed", "", lease_until_ms, entry.attempts if attempts is None else attempts, sending)
+    return Entry(
+        entry.id,
+        "claimed",
+        lease_until_ms=0 if not_before is None else epoch_ms(not_before),
+        attempts=entry.attempts if attempts is None else attempts,
+        sending=sending,
+        fingerprint=entry.fingerprint,
+    )
 
 
 def epoch_ms(instant: datetime) -> int:

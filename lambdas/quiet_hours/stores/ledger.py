@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from ..errors import LedgerUnavailable
+from ..notification.fingerprint import may_be_the_same
 from .conditions import Put, absent, owned, unchanged
 from .entries import Entry, ended, epoch_ms
 from .unprocessed import BATCH_ITEMS_MAX, put_batch
@@ -26,16 +28,19 @@ if TYPE_CHECKING:
 TRANSACTION_ITEMS_MAX = 100
 ROUNDS_MAX = 5
 
+NO_FINGERPRINTS: Mapping[str, str] = MappingProxyType({})
+
 LOOK_AGAIN_S = 30
 """The longest wait before a live claim is looked at again: its owner is mostly done long before the lease ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The result of claiming some ids. Each id is in exactly one of the first four.
+    """The result of claiming some ids. Each id is in exactly one of the first four, or in `reused`.
 
     `held`: ours, with its attempts so far. `interrupted`: ours, but an owner died while its call may have been under
     way. `busy`: another's, or not yet due; look at it again in so many seconds. `ended`: the ending that stands.
+    `reused`: the entry of another notification that has this id; it stays as it is.
     `lapsed`: those of `held` whose owner died. A channel that can send again marks no calls, so a call of theirs may
     have been under way too.
     """
@@ -45,6 +50,7 @@ class Claims:
     busy: dict[str, float]
     ended: dict[str, Entry]
     lapsed: set[str] = field(default_factory=set)
+    reused: dict[str, Entry] = field(default_factory=dict)
 
 
 class Ledger:
@@ -56,14 +62,20 @@ class Ledger:
         self._owner = owner
         self._lease = lease
 
-    def claim(self, redriven: Mapping[str, str | None], now: datetime) -> Claims:
+    def claim(
+        self, redriven: Mapping[str, str | None], now: datetime, fingerprints: Mapping[str, str] = NO_FINGERPRINTS
+    ) -> Claims:
         """Claim ids, each with the dead-lettering that a redrive of it undoes, or None.
 
+        `fingerprints` has the fingerprint of each id's notification. An id without one matches every entry.
         A lapsed claim is taken over and costs an attempt, because its owner died over it. Raises what the client
         raises, and `LedgerUnavailable`; claims that were made all the same lapse by themselves.
         """
         claims = Claims({}, {}, {}, {})
-        mine = {id: Entry(id, "claimed", self._owner, epoch_ms(now + self._lease)) for id in redriven}
+        until_ms = epoch_ms(now + self._lease)
+        mine = {
+            id: Entry(id, "claimed", self._owner, until_ms, fingerprint=fingerprints.get(id, "")) for id in redriven
+        }
         waiting = {id: absent(entry) for id, entry in mine.items()}
         for _ in range(ROUNDS_MAX):
             in_the_way = self._put(waiting.values(), now)
@@ -74,6 +86,8 @@ class Ledger:
             for id, found in in_the_way.items():
                 if found is None:
                     claims.busy[id] = 1
+                elif _is_of_another_notification(found, mine[id], redriven[id]):
+                    claims.reused[id] = found
                 elif found.state != "claimed" and not _is_undone(found, redriven[id]):
                     claims.ended[id] = found
                 elif (busy_s := self._busy_s(found, now)) > 0:
@@ -162,7 +176,7 @@ class Ledger:
                 elif found.state != "claimed":
                     states[id] = found.state
                 else:
-                    waiting[id] = unchanged(found, cancelled[id])
+                    waiting[id] = unchanged(found, replace(cancelled[id], fingerprint=found.fingerprint))
             if not waiting:
                 return states
         raise LedgerUnavailable("the ledger entries kept changing")
@@ -214,6 +228,13 @@ class Ledger:
                 raise LedgerUnavailable("a transaction was cancelled without a reason") from None
             return refused
         return {}
+
+
+def _is_of_another_notification(found: Entry, mine: Entry, redriven: str | None) -> bool:
+    """Whether an entry belongs to another notification than the one to claim. A redrive of this very ending may have
+    other content: an operator may have mended the letter."""
+    is_its_redrive = found.state in ("dead_lettered", "unknown") and redriven == found.ended_at
+    return not is_its_redrive and not may_be_the_same(found.fingerprint, mine.fingerprint)
 
 
 def _is_undone(found: Entry, redriven: str | None) -> bool:
