@@ -93,7 +93,7 @@ def _row(line: int, cells: Mapping[str, str], now: datetime) -> Row | WrongRow:
         errors += invalid.errors
     if errors:
         return WrongRow(line, tuple(errors))
-    at = iso(datetime.fromisoformat(renotified_at)) if renotified_at else ""
+    at = iso(min(datetime.fromisoformat(renotified_at), now)) if renotified_at else ""
     return Row(line, canonical_recipient(recipient), replace(said, renotified_at=at, renotify_due=renotify_due))
 
 
