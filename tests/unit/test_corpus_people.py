@@ -11,13 +11,20 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lambdas import registrar
+from lambdas.consumer import consume
+from lambdas.producer import accept_all
+from lambdas.quiet_hours.api.status import look_up
 from lambdas.quiet_hours.consents.record import Record, amended, renotified
 from lambdas.quiet_hours.consents.statement import Statement, renotification, statement
 from lambdas.quiet_hours.errors import Invalid, StatementRefused
+from lambdas.quiet_hours.notification.json_text import to_text
+from lambdas.quiet_hours.notification.notification import consent_keys
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import history, read_record
+from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import CLOCK_SKEW
-from tests.helpers.aws import NIGHT, dynamodb, settings, sqs
+from tests.helpers.aws import DAY, NIGHT, dynamodb, notification, put_consent, record, settings, sqs
+from tests.helpers.delivery_world import Clock, Provider, Queues, World, accepted
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -150,3 +157,90 @@ def test_an_opt_out_of_a_clock_that_runs_ahead_counts_against_a_record_of_anothe
 def test_a_statement_from_the_future_is_refused(ahead: timedelta) -> None:
     with pytest.raises(Invalid, match="changed_at: must lie between 2000-01-01 and now"):
         statement(REQUEST | {"changed_at": (NIGHT + ahead).isoformat()}, NIGHT)
+
+
+# --- a recipient and an address, each with a record or without
+
+PHONE = "+821012345678"
+AGREED, BY_DAY, OPTED_OUT = {"night_consent": True}, {"night_consent": False}, {"opted_out": True}
+
+UNDER_TWO_KEYS = {
+    # the recipient's record, the address's record: at night, by day
+    "neither has a record": (None, None, "hold", "send"),
+    "the recipient agreed to the night": (AGREED, None, "send", "send"),
+    "the address agreed to the night": (None, AGREED, "send", "send"),
+    "both agreed": (AGREED, AGREED, "send", "send"),
+    "only the recipient agreed": (AGREED, BY_DAY, "hold", "send"),
+    "only the address agreed": (BY_DAY, AGREED, "hold", "send"),
+    "the recipient opted out": (OPTED_OUT, None, "opted_out", "opted_out"),
+    "the address opted out": (None, OPTED_OUT, "opted_out", "opted_out"),
+    "the address opted out, the recipient agreed": (AGREED, OPTED_OUT, "opted_out", "opted_out"),
+    "the recipient opted out, the address agreed": (OPTED_OUT, AGREED, "opted_out", "opted_out"),
+    "both opted out": (OPTED_OUT, OPTED_OUT, "opted_out", "opted_out"),
+}
+
+
+@pytest.fixture
+def two_records(
+    request: pytest.FixtureRequest, dynamodb: Any, settings: Settings
+) -> tuple[dict[str, bool] | None, dict[str, bool] | None, str, str]:
+    recipient, address, at_night, by_day = UNDER_TWO_KEYS[request.param]
+    for key, flags in (("user-42", recipient), (PHONE, address)):
+        if flags is not None:
+            put_consent(dynamodb, key, **flags)
+    return recipient, address, at_night, by_day
+
+
+ADVERT = {"channel": "sms", "address": "010-1234-5678", "recipient_id": "user-42", "category": "advertising"}
+
+
+@pytest.mark.parametrize("at", [NIGHT, DAY])
+@pytest.mark.parametrize("two_records", UNDER_TWO_KEYS, indirect=True)
+def test_the_worker_asks_under_both_keys(dynamodb: Any, settings: Settings, two_records: Any, at: datetime) -> None:
+    right = two_records[2 if at == NIGHT else 3]
+    clock = Clock(at)
+    world = World(dynamodb, clock, Queues(clock), Provider(clock), settings.quiet_hours())
+    world.invoke(accepted("a", **ADVERT | {"address": PHONE}, expires_at=(at + timedelta(days=1)).isoformat()))
+    assert world.state("a") == {"send": "delivered", "hold": "released"}.get(right, right)
+    assert world.provider.ids == (["a"] if right == "send" else [])
+
+
+@pytest.mark.parametrize("two_records", UNDER_TWO_KEYS, indirect=True)
+def test_the_consumer_the_forecast_and_the_state_ask_under_both_keys(
+    sqs: Any, dynamodb: Any, settings: Settings, two_records: Any
+) -> None:
+    right = two_records[2]
+    policy = settings.quiet_hours()
+    wanted = notification(id="a", **ADVERT)
+    _, answer = accept_all(wanted, NIGHT, sqs, dynamodb, settings, policy, str)
+    assert answer["accepted"][0]["decision"] == ("hold" if right == "hold" else "send")
+
+    recording = replace(settings, record_held=True)
+    _, counts = consume([record(to_text(wanted))], NIGHT, sqs, dynamodb, recording, policy)
+    assert counts["held"] == (right == "hold")
+    if right == "hold":
+        ledger = Ledger(dynamodb, settings.ledger_table, "api", timedelta(minutes=2))
+        put_consent(dynamodb, PHONE, opted_out=True)
+        _, state = look_up("a", NIGHT, dynamodb, ledger, recording, policy)
+        assert state["rule"]["decision"] == "opted_out"
+
+
+@pytest.mark.parametrize("channel", ["webhook", "log", "push"])
+@pytest.mark.parametrize("written", ["010-1234-5678", "+821012345678", "+82-10-1234-5678"])
+def test_an_opt_out_counts_for_an_address_in_any_form(
+    dynamodb: Any, settings: Settings, channel: str, written: str
+) -> None:
+    put_consent(dynamodb, PHONE, opted_out=True)
+    clock = Clock(DAY)
+    world = World(dynamodb, clock, Queues(clock), Provider(clock), settings.quiet_hours())
+    world.invoke(
+        accepted("a", channel=channel, address=written, category="advertising"),
+        accepted("b", channel=channel, address=written, category="advertising", recipient_id="user-42"),
+    )
+    assert (world.state("a"), world.state("b"), world.provider.ids) == ("opted_out", "opted_out", [])
+
+
+def test_the_same_recipient_and_address_are_one_key() -> None:
+    given = {"channel": "sms", "address": PHONE}
+    assert consent_keys(given) == consent_keys(given | {"recipient_id": "010 1234 5678"}) == (PHONE,)  # type: ignore[arg-type]
+    assert consent_keys(given | {"recipient_id": "user-42"}) == ("user-42", PHONE)  # type: ignore[arg-type]

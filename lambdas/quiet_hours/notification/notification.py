@@ -111,7 +111,17 @@ def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
 def recipient_of(notification: Notification) -> str:
     """The recipient whose consent counts: the key of the consent table."""
     recipient = notification.get("recipient_id")
-    return notification["address"] if recipient is None else canonical_recipient(recipient)
+    return canonical_recipient(notification["address"] if recipient is None else recipient)
+
+
+def consent_keys(notification: Notification) -> tuple[str, ...]:
+    """The keys of the consent table that count for a notification: its recipient, and its address where that is
+    another one."""
+    recipient = recipient_of(notification)
+    if "recipient_id" not in notification:
+        return (recipient,)
+    address = canonical_recipient(notification["address"])
+    return (recipient,) if address == recipient else (recipient, address)
 
 
 def _faults(candidate: dict[str, Any]) -> list[str]:
