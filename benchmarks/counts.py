@@ -84,5 +84,10 @@ def counts(way: Way, lane: Lane) -> dict[str, Hop]:
     }
 
 
+def with_two_keys(hop: Hop) -> Hop:
+    """The hop where every notification names a recipient whose key is not that of its address: both are read."""
+    return hop._replace(consent_calls=2 * hop.consent_calls, read_units=2 * hop.read_units)
+
+
 EMPTY_RECEIVES_A_RUN = 12
 """The receives by which a run of the scheduler finds that wait is empty: three by each of four drainers."""

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import boto3
 from aws_lambda_powertools import Logger
 
+from .quiet_hours.consents.counting import consent_for
 from .quiet_hours.errors import Unreadable
 from .quiet_hours.notification.admission import check_campaign_ids, check_content
 from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
-from .quiet_hours.notification.notification import recipient_of
+from .quiet_hours.notification.notification import consent_keys
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.settings import Settings
@@ -118,11 +119,12 @@ def _judge(
     Outside quiet hours the consumer needs no consent. The worker itself asks whether someone has opted out.
     """
     asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []
-    consents = read_consents(dynamodb, settings.consent_table, (recipient_of(item.notification) for item in asks), now)
+    keys = (key for item in asks for key in consent_keys(item.notification))
+    consents = read_consents(dynamodb, settings.consent_table, keys, now)
     now_lane: list[Item] = []
     held: list[Held] = []
     for item in items:
-        consent = consents.get(recipient_of(item.notification)) if consents else None
+        consent = consent_for(item.notification, consents) if consents else None
         decision = decide(item.notification, consent, now, policy)
         if isinstance(decision, Hold):
             held.append(Held(item, decision))

@@ -18,12 +18,13 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 
 from .quiet_hours.api import web
 from .quiet_hours.api.status import cancel, cancel_source, look_up, requested_cancels
+from .quiet_hours.consents.counting import consent_for
 from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
 from .quiet_hours.notification.admission import admit
 from .quiet_hours.notification.bundle import Item, pack
 from .quiet_hours.notification.fields import ID_FAULT, is_id
 from .quiet_hours.notification.json_text import RepeatedKeys, unpack
-from .quiet_hours.notification.notification import recipient_of
+from .quiet_hours.notification.notification import consent_keys
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.settings import Settings
@@ -214,16 +215,17 @@ def _forecast(
     items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
 ) -> list[dict[str, Any]]:
     """The rule's decision on each item now. If the consent table does not answer, it decides without consent."""
-    asks = [recipient_of(item.notification) for item in items if may_be_held(item.notification, policy)]
+    asks = [item.notification for item in items if may_be_held(item.notification, policy)]
     consents: dict[str, Consent] = {}
     if quiet_until(now, policy) is not None:
         try:
-            consents = read_consents(dynamodb, settings.consent_table, asks, now)
+            keys = (key for notification in asks for key in consent_keys(notification))
+            consents = read_consents(dynamodb, settings.consent_table, keys, now)
         except (*SERVICE_ERRORS, ConsentUnavailable) as error:
             logger.warning("forecast without consents", extra={"code": error_code(error)})
     forecasts = []
     for item in items:
-        decision = decide(item.notification, consents.get(recipient_of(item.notification)), now, policy)
+        decision = decide(item.notification, consent_for(item.notification, consents), now, policy)
         held = isinstance(decision, Hold)
         until = decision.until.isoformat(timespec="seconds") if isinstance(decision, Hold) else None
         forecasts.append({"id": item.id, "decision": "hold" if held else "send", "until": until})

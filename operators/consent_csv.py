@@ -2,7 +2,7 @@
 
 Columns: `recipient_id`, `night_consent` and `opted_out` (true or false), `changed_at` (a time with an offset), and
 `evidence`; `expires_at` where a night consent has an end; `renotified_at` and `renotify_due` where an earlier system
-has kept them. UTF-8, with a header.
+has kept them. UTF-8, with a header. An export also has `text_mark` (spreadsheet_text.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from lambdas.quiet_hours.files.lines import lines
 from lambdas.quiet_hours.notification.addresses import canonical_recipient, stored_recipient_fault
 from lambdas.quiet_hours.notification.fields import text_check
 from local import CommandError
+
+from .spreadsheet_text import MARK, MARK_COLUMN, marked, unmarked
 
 COLUMNS = ("recipient_id", "night_consent", "opted_out", "changed_at", "evidence")
 OPTIONAL_COLUMNS = ("expires_at", "renotified_at", "renotify_due")
@@ -64,17 +66,25 @@ def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row
         if row.fault:
             yield WrongRow(row.line, (row.fault,))
         else:
-            yield _row(row.line, dict(zip(header.columns, row.fields, strict=True)), now)
+            yield _row(row.line, _cells(header.columns, row.fields), now)
 
 
 def _check_header(header: Sequence[str]) -> None:
     missing = [name for name in COLUMNS if name not in header]
-    unknown = len([name for name in header if name not in COLUMNS + OPTIONAL_COLUMNS])
+    unknown = len([name for name in header if name not in (*COLUMNS, *OPTIONAL_COLUMNS, MARK_COLUMN)])
     if missing or unknown or len(set(header)) < len(header):
         raise CommandError(
             f"The first line must name the columns {', '.join(COLUMNS)}, and may name {', '.join(OPTIONAL_COLUMNS)}: "
             f"{', '.join(missing) or 'none'} missing, {unknown} unknown."
         )
+
+
+def _cells(header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
+    """The cells of a row by column, without the marks of an export."""
+    cells = dict(zip(header, fields, strict=True))
+    if cells.pop(MARK_COLUMN, "") == MARK:
+        return {name: unmarked(value) for name, value in cells.items()}
+    return cells
 
 
 def _row(line: int, cells: Mapping[str, str], now: datetime) -> Row | WrongRow:
@@ -92,7 +102,7 @@ def _row(line: int, cells: Mapping[str, str], now: datetime) -> Row | WrongRow:
         errors += invalid.errors
     if errors:
         return WrongRow(line, tuple(errors))
-    at = iso(datetime.fromisoformat(renotified_at)) if renotified_at else ""
+    at = iso(min(datetime.fromisoformat(renotified_at), now)) if renotified_at else ""
     return Row(line, canonical_recipient(recipient), replace(said, renotified_at=at, renotify_due=renotify_due))
 
 
@@ -106,11 +116,15 @@ def _request(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_rows(file: Any, records: Iterable[Record]) -> int:
-    """Writes the header and the records, and returns how many. The result can be imported again."""
+    """Writes the header and the records, and returns how many. An import of it gives the same records, also if Excel
+    has saved it in between."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS + OPTIONAL_COLUMNS)
+    writer.writerow((*COLUMNS, *OPTIONAL_COLUMNS, MARK_COLUMN))
     number = 0
     for number, record in enumerate(records, 1):  # noqa: B007  the count of them
-        flags = {name: str(getattr(record, name)).lower() for name in ("night_consent", "opted_out")}
-        writer.writerow(flags.get(name, getattr(record, name)) for name in COLUMNS + OPTIONAL_COLUMNS)
+        writer.writerow((*(_cell(getattr(record, name)) for name in COLUMNS + OPTIONAL_COLUMNS), MARK))
     return number
+
+
+def _cell(value: str | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else marked(value)

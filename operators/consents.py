@@ -199,7 +199,7 @@ def _export(path: Path, tables: ConsentTables, progress: Progress) -> None:
     about = tables.dynamodb.describe_table(TableName=tables.table)["Table"].get("ItemCount") or None
     task = progress.add_task("exported", total=about)
     unfinished = path.with_name(path.name + ".part")
-    with unfinished.open("w", encoding="utf-8", newline="") as file:
+    with unfinished.open("w", encoding="utf-8-sig", newline="") as file:  # without the mark Excel does not read UTF-8
         number = write_rows(file, progress.track(records(tables.dynamodb, tables.table), task_id=task))
     unfinished.replace(path)
     print(f"{number} consents are in {path}.")

@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 
-from benchmarks.counts import EMPTY_RECEIVES_A_RUN, LANES, NOTIFICATION_BYTES, WAYS, Hop, Lane, Way, counts
+from benchmarks.counts import (
+    EMPTY_RECEIVES_A_RUN,
+    LANES,
+    NOTIFICATION_BYTES,
+    WAYS,
+    Hop,
+    Lane,
+    Way,
+    counts,
+    with_two_keys,
+)
 from lambdas import scheduler
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
@@ -68,6 +78,7 @@ class Journey:
         self.accepted_at = NIGHT if self.held else DAY
         self.hops: dict[str, Hop] = {}
         self.empty_receives = self.rounds = 0
+        self.names_recipients = False
 
     def run(self) -> None:
         self.produce()
@@ -78,7 +89,9 @@ class Journey:
 
     def produce(self) -> None:
         number = PER if self.way == "bulk" else SINGLES
-        wanted = [sized(n) for n in range(number)]
+        wanted = [
+            sized(n, recipient_id=f"customer-{n:04}") if self.names_recipients else sized(n) for n in range(number)
+        ]
         requests = [{"notifications": wanted}] if self.way == "bulk" else [{"notifications": [each]} for each in wanted]
         with self.counted("producer", number, invocations=len(requests)):
             for request in requests:
@@ -155,9 +168,10 @@ class Journey:
         self.hops[hop] = Hop(**{name: value * times for name, value in found.items()})
 
 
-def sized(n: int) -> dict[str, Any]:
+def sized(n: int, **fields: str) -> dict[str, Any]:
     """Advertising that has 400 bytes as it travels, each to a recipient of its own."""
-    given = notification(id=f"sale-20201111-{n:04}", channel="webhook", address=f"user-{n:04}", category="advertising")
+    fields |= {"channel": "webhook", "address": f"user-{n:04}", "category": "advertising"}
+    given = notification(id=f"sale-20201111-{n:04}", **fields)
     _, bare = accept(given | {"content": {"body": "."}}, default_id="", now=NIGHT)
     body = "." * (NOTIFICATION_BYTES - len(bare.encode()) + 1)
     return given | {"content": {"body": body}}
@@ -202,3 +216,13 @@ def test_each_hop_costs_what_is_stated(journey: Callable[..., Journey], way: Way
     # The first drainer alone looks three times, and then four of them until each has found nothing three times.
     fewer = max(0, EMPTY_RECEIVES - played.rounds)
     assert played.empty_receives == (EMPTY_RECEIVES_A_RUN + fewer if lane == "held" else 0)
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_a_recipient_with_another_key_than_the_address_costs_a_second_read(
+    journey: Callable[..., Journey], lane: Lane
+) -> None:
+    played = journey("bulk", lane)
+    played.names_recipients = True
+    played.run()
+    assert played.hops == {name: with_two_keys(hop) for name, hop in counts("bulk", lane).items()}

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"rule", "timings"},
     "notification": {"errors", "rule", "settings"},
     "files": {"errors", "notification"},
-    "consents": {"errors", "rule", "notification"},
+    "consents": {"errors", "timings", "rule", "notification"},
     "stores": {"errors", "rule", "notification", "consents"},
     "channels": {"errors", "timings", "notification"},
     "redaction": {"errors", "stores"},

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..consents.counting import consent_under
 from ..errors import Invalid, LedgerUnavailable
 from ..notification.fields import ID_FAULT, is_id, text_check, time_fault
 from ..notification.json_text import RepeatedKeys
@@ -83,8 +84,9 @@ def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Setti
     """The rule's decision at this moment, and the consent that the rule was given."""
     record = read_record(dynamodb, settings.consent_table, kept.recipient_id)
     notification = {"category": kept.category, "channel": kept.channel, "expires_at": kept.expires_at}
-    consents = read_consents(dynamodb, settings.consent_table, [kept.recipient_id], now)
-    decision = decide(notification, consents.get(kept.recipient_id), now, policy)
+    keys = [kept.recipient_id, kept.address] if kept.address else [kept.recipient_id]
+    consents = read_consents(dynamodb, settings.consent_table, keys, now)
+    decision = decide(notification, consent_under(keys, consents), now, policy)
     until = decision.until.isoformat(timespec="seconds") if isinstance(decision, Hold) else None
     word = "hold" if isinstance(decision, Hold) else "send" if isinstance(decision, Send) else decision.reason
     return {

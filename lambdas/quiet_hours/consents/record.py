@@ -29,6 +29,9 @@ class Record:
     Instants are ISO 8601 in UTC, to the millisecond, so that they sort as text; `renotify_due` is a date. All of them
     are empty if the record was made by other means. The night consent counts until `expires_at`, which is empty if it
     has no end; the table keeps this as `expires`, in seconds since 1970.
+
+    `stated_at` is the instant of the statement where `changed_at` is a later one: two statements of the same instant
+    need two places in the history.
     """
 
     recipient_id: str
@@ -39,6 +42,7 @@ class Record:
     renotified_at: str = ""
     renotify_due: str = ""
     expires_at: str = ""
+    stated_at: str = ""
 
     def to_item(self) -> dict[str, Any]:
         item: dict[str, Any] = {name: {"S": value} for name in _TEXTS if (value := getattr(self, name))}
@@ -69,7 +73,7 @@ def _expiry(expires: Mapping[str, str]) -> str:
     return iso(datetime.fromtimestamp(min(max(float(expires.get("N", "0")), 0), LATEST_EXPIRY.timestamp()), UTC))
 
 
-_TEXTS = ("recipient_id", "changed_at", "evidence", "renotified_at", "renotify_due")
+_TEXTS = ("recipient_id", "changed_at", "evidence", "renotified_at", "renotify_due", "stated_at")
 
 
 def amended(record: Record | None, recipient_id: str, said: Statement, now: datetime, zone: tzinfo) -> Record:
@@ -81,10 +85,14 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
     if _says_nothing_new(known, said):
         return known
     if said.made_at is None:
-        at = iso(max(now, _after(known.changed_at), _after(known.renotified_at)))
+        at = stated = iso(max(now, _after(known.changed_at), _after(known.renotified_at)))
     else:
-        at = iso(said.made_at)
-        _refuse_earlier(record, said, at)
+        at = stated = iso(said.made_at)
+        if record is not None:
+            _refuse_earlier(record, said, stated)
+            if stated == (record.stated_at or record.changed_at):
+                said = _stricter(record, said)
+            at = _free_instant(record, said.made_at)
     keeps_its_date = record is not None and not record.opted_out and record.renotify_due
     due = said.renotify_due or (known.renotify_due if keeps_its_date else due_after(at, zone))
     return Record(
@@ -96,6 +104,7 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
         said.renotified_at or known.renotified_at,
         "" if said.opted_out else due,
         said.expires_at,
+        stated if stated != at else "",
     )
 
 
@@ -103,32 +112,58 @@ _SAID = ("night_consent", "opted_out", "evidence", "expires_at")
 
 
 def _says_nothing_new(known: Record, said: Statement) -> bool:
-    is_known = known.changed_at and (said.made_at is None or iso(said.made_at) == known.changed_at)
+    is_known = known.changed_at and (
+        said.made_at is None or iso(said.made_at) in (known.changed_at, known.stated_at or known.changed_at)
+    )
     return bool(is_known) and all(getattr(known, name) == getattr(said, name) for name in _SAID)
 
 
-def _refuse_earlier(record: Record | None, said: Statement, at: str) -> None:
-    """Raise `StatementRefused` if a statement that was made at an earlier instant must not change the record.
+def _refuse_earlier(record: Record, said: Statement, stated: str) -> None:
+    """Raise `StatementRefused` if a statement that was made at a stated instant must not change the record.
 
-    A statement that is made now is never refused: a withdrawal must not fail because two clocks disagree. If nobody
-    knows since when the record stands, only a statement that is made now may grant more.
+    A statement that is made now is never refused: a withdrawal must not fail because two clocks disagree. Of two
+    statements of the same instant, what restricts counts, whichever arrives first. If nobody knows since when the
+    record stands, only a statement that is made now may grant more.
     """
-    if record is None:
-        return
-    if not record.changed_at and _grants_more(said, record):
+    if not record.changed_at and grants_more(said, record):
         raise StatementRefused(
             "changed_at: nobody knows since when the record stands; only what is said now may grant more"
         )
-    if at <= record.changed_at:
-        raise StatementRefused(f"changed_at: a statement of {record.changed_at} stands; an older one does not undo it")
-    if at == record.renotified_at:  # both would be the same entry of the history
+    stands = record.stated_at or record.changed_at
+    if stated < stands or (stated == stands and not restricts(said, record)):
+        raise StatementRefused(f"changed_at: a statement of {stands} stands; an older one does not undo it")
+    if stated == record.renotified_at and not restricts(said, record):  # both would be the same entry of the history
         raise StatementRefused("changed_at: is the very instant of the last renotification")
 
 
-def _grants_more(said: Statement, record: Record) -> bool:
-    longer = said.expires_at == "" or said.expires_at > record.expires_at
-    more_at_night = not record.night_consent or (record.expires_at != "" and longer)
-    return (record.opted_out and not said.opted_out) or (said.night_consent and more_at_night)
+def _free_instant(record: Record, made_at: datetime) -> str:
+    """The first instant from a statement's own on that is later than the record and has no entry in the history."""
+    at = iso(max(made_at, _after(record.changed_at)))
+    return iso(_after(at)) if at == record.renotified_at else at
+
+
+def grants_more(one: Statement | Record, other: Statement | Record) -> bool:
+    """True if the first of two allows anything that the second does not allow."""
+    longer = one.expires_at == "" or one.expires_at > other.expires_at
+    more_at_night = not other.night_consent or (other.expires_at != "" and longer)
+    return (other.opted_out and not one.opted_out) or (one.night_consent and more_at_night)
+
+
+def restricts(one: Statement | Record, other: Statement | Record) -> bool:
+    """True if the first of two does not allow something that the second allows."""
+    return grants_more(other, one)
+
+
+def _stricter(record: Record, said: Statement) -> Statement:
+    """A statement that allows only what both it and the record allow."""
+    ends = [each.expires_at for each in (record, said) if each.night_consent and each.expires_at]
+    night_consent = record.night_consent and said.night_consent
+    return replace(
+        said,
+        night_consent=night_consent,
+        opted_out=record.opted_out or said.opted_out,
+        expires_at=min(ends, default="") if night_consent else said.expires_at,
+    )
 
 
 def renotified(record: Record | None, at: datetime | None, now: datetime, zone: tzinfo) -> Record:

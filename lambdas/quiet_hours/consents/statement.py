@@ -11,6 +11,7 @@ from ..errors import Invalid
 from ..notification.cleaning import clean_json
 from ..notification.fields import UNKNOWN_FIELDS_NAMED_MAX, shown_name, text_check, time_fault
 from ..notification.json_text import RepeatedKeys
+from ..timings import CLOCK_SKEW
 from .times import FIRST_DUE, LATEST_EXPIRY, OLDEST, iso
 
 EVIDENCE_CHARACTERS_MAX = 256
@@ -41,12 +42,12 @@ class Statement:
 
 def statement(candidate: object, now: datetime) -> Statement:
     """Read a request: `night_consent`, `opted_out`, `evidence`, `changed_at` if it was not made now, and `expires_at`
-    if the night consent has an end.
+    if the night consent has an end. A statement of a clock that runs ahead is made now.
 
     Raises `Invalid` with every fault found.
     """
     said = _checked(candidate, STATEMENT_FIELDS, now)
-    made_at = datetime.fromisoformat(said["changed_at"]) if "changed_at" in said else None
+    made_at = _past_instant(said, "changed_at", now)
     expires_at = iso(datetime.fromisoformat(said["expires_at"])) if "expires_at" in said else ""
     return Statement(said["night_consent"], said["opted_out"], said["evidence"], made_at, expires_at)
 
@@ -57,7 +58,13 @@ def renotification(candidate: object, now: datetime) -> tuple[str, datetime | No
     Raises `Invalid` with every fault found.
     """
     said = _checked(candidate, RENOTIFICATION_FIELDS, now)
-    return said["evidence"], datetime.fromisoformat(said["renotified_at"]) if "renotified_at" in said else None
+    return said["evidence"], _past_instant(said, "renotified_at", now)
+
+
+def _past_instant(said: dict[str, Any], name: str, now: datetime) -> datetime | None:
+    """The instant of a field. None means now: the field is missing, or the clock that wrote it runs ahead."""
+    at = datetime.fromisoformat(said[name]) if name in said else None
+    return at if at is not None and at <= now else None
 
 
 def _checked(candidate: object, fields: tuple[str, ...], now: datetime) -> dict[str, Any]:
@@ -87,10 +94,10 @@ def _evidence_fault(value: object, now: datetime) -> str | None:
 
 
 def instant_fault(value: object, now: datetime) -> str | None:
-    """The fault of the time at which a statement was made, if any."""
+    """The fault of the time at which a statement was made, if any. Two clocks may disagree by `CLOCK_SKEW`."""
     if fault := time_fault(value):
         return fault
-    if not OLDEST <= datetime.fromisoformat(str(value)) <= now:
+    if not OLDEST <= datetime.fromisoformat(str(value)) <= now + CLOCK_SKEW:
         return f"must lie between {OLDEST:%Y-%m-%d} and now"
     return None
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..channels import NotConfigured
 from ..channels.channel import Channel, Outcome
+from ..consents.counting import consent_for
 from ..errors import ConsentUnavailable, LedgerUnavailable, Unreadable
 from ..notification.admission import CAMPAIGN_ID_FAULT, is_campaign_id
 from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from ..notification.fingerprint import fingerprint
-from ..notification.notification import recipient_of
+from ..notification.notification import consent_keys
 from ..rule.policy import Consent, Policy, Send, decide, may_be_held, quiet_until
 from ..settings import Settings
 from ..side_by_side import SideBySide
@@ -246,7 +247,8 @@ class Delivery:
             for item in items
             if item.notification["category"] == "advertising" or (quiet and may_be_held(item.notification, self.policy))
         ]
-        return read_consents(self.dynamodb, self.settings.consent_table, map(recipient_of, asks), now)
+        keys = (key for notification in asks for key in consent_keys(notification))
+        return read_consents(self.dynamodb, self.settings.consent_table, keys, now)
 
     def _call(self, calls: Calls, batch: Sequence[Claimed]) -> list[Judged]:
         """Take one turn: judge each item at this moment, then call the provider with those that may go."""
@@ -275,7 +277,7 @@ class Delivery:
         judged: list[Judged] = []
         for claimed in batch:
             notification = claimed.item.notification
-            decision = decide(notification, consents.get(recipient_of(notification)), now, self.policy)
+            decision = decide(notification, consent_for(notification, consents), now, self.policy)
             if isinstance(decision, Send):
                 going.append(claimed)
             else:

@@ -133,6 +133,16 @@ def recipient_of(notification: Notification) -> str:
     return canonical_recipient(notification["address"] if recipient is None else recipient)
 
 
+def consent_keys(notification: Notification) -> tuple[str, ...]:
+    """The keys of the consent table that count for a notification: its recipient, and its address where that is
+    another one."""
+    recipient = recipient_of(notification)
+    if "recipient_id" not in notification:
+        return (recipient,)
+    address = canonical_recipient(notification["address"])
+    return (recipient,) if address == recipient else (recipient, address)
+
+
 def _faults(candidate: dict[str, Any]) -> list[str]:
     """Every fault of a candidate, apart from the form of its address. Values are never shown: they may be somebody's
     data."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..notification.notification import Notification, recipient_of
+from ..notification.notification import Notification, consent_keys
 from ..rule.policy import Hold
 from .clients import SERVICE_ERRORS
 from .unprocessed import BATCH_ITEMS_MAX, put_batch
@@ -32,7 +32,8 @@ KEEP = timedelta(days=1)
 class Held:
     """One held notification: why and until when it is held, and the fields that judging it again needs.
 
-    `until` and `held_at` are ISO 8601 in UTC. The content is not here: it is on the queue and nowhere else.
+    `until` and `held_at` are ISO 8601 in UTC. `address` is the address's key of the consent table, where it is not
+    `recipient_id`. The content is not here: it is on the queue and nowhere else.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Held:
     recipient_id: str
     expires_at: str
     source: str = ""
+    address: str = ""
 
     def to_item(self) -> dict[str, Any]:
         item: dict[str, Any] = {name: {"S": value} for name in self.__slots__ if (value := getattr(self, name))}
@@ -64,6 +66,7 @@ class Page(NamedTuple):
 
 def held_record(notification: Notification, hold: Hold, now: datetime) -> Held:
     """The record of a notification that is held now."""
+    recipient, *address = consent_keys(notification)
     return Held(
         id=notification["id"],
         held_at=now.astimezone(UTC).isoformat(timespec="milliseconds"),
@@ -71,9 +74,10 @@ def held_record(notification: Notification, hold: Hold, now: datetime) -> Held:
         why=hold.why,
         category=notification["category"],
         channel=notification["channel"],
-        recipient_id=recipient_of(notification),
+        recipient_id=recipient,
         expires_at=notification["expires_at"],
         source=notification.get("source", ""),
+        address=address[0] if address else "",
     )
 
 

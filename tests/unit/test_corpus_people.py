@@ -1,0 +1,246 @@
+"""Who may say what about a consent, and which of two statements counts: small inputs, each with its right value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from lambdas import registrar
+from lambdas.consumer import consume
+from lambdas.producer import accept_all
+from lambdas.quiet_hours.api.status import look_up
+from lambdas.quiet_hours.consents.record import Record, amended, renotified
+from lambdas.quiet_hours.consents.statement import Statement, renotification, statement
+from lambdas.quiet_hours.errors import Invalid, StatementRefused
+from lambdas.quiet_hours.notification.json_text import to_text
+from lambdas.quiet_hours.notification.notification import consent_keys
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.consents import history, read_record
+from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.timings import CLOCK_SKEW
+from tests.helpers.aws import DAY, NIGHT, dynamodb, notification, put_consent, record, settings, sqs
+from tests.helpers.delivery_world import Clock, Provider, Queues, World, accepted
+
+__all__ = ["dynamodb", "settings", "sqs"]
+
+SEOUL = ZoneInfo("Asia/Seoul")
+AT = NIGHT - timedelta(days=1)
+ENDS_SOON, ENDS_LATE = "2020-12-01T00:00:00.000+00:00", "2021-12-01T00:00:00.000+00:00"
+
+
+def said(night: bool = False, out: bool = False, evidence: str = "web form", **fields: Any) -> Statement:
+    return Statement(night, out, evidence, **{"made_at": AT} | fields)
+
+
+def after_all(*statements: Statement, now: datetime = NIGHT) -> Record:
+    """The record after statements that arrive in this order. Those that are refused change nothing."""
+    record = None
+    for each in statements:
+        try:
+            record = amended(record, "user-42", each, now, SEOUL)
+        except StatementRefused:
+            continue
+    assert record is not None
+    return record
+
+
+def allows(record: Record) -> tuple[bool, bool, str]:
+    return record.night_consent, record.opted_out, record.expires_at
+
+
+# --- two statements of one instant
+
+IN, OUT, NIGHT_TOO, NO_NIGHT = said(), said(out=True), said(night=True), said(evidence="call")
+SOON, LATE = said(night=True, expires_at=ENDS_SOON), said(night=True, expires_at=ENDS_LATE)
+
+AT_ONE_INSTANT = {
+    "opt-in and opt-out": ([NIGHT_TOO, OUT], (False, True, "")),
+    "opt-in by day and opt-out": ([IN, OUT], (False, True, "")),
+    "night consent and none": ([NIGHT_TOO, NO_NIGHT], (False, False, "")),
+    "night consent with an end and without": ([NIGHT_TOO, SOON], (True, False, ENDS_SOON)),
+    "night consent with two ends": ([LATE, SOON], (True, False, ENDS_SOON)),
+    "each restricts something": ([said(night=True, out=True), NO_NIGHT], (False, True, "")),
+    "three statements": ([NIGHT_TOO, NO_NIGHT, OUT], (False, True, "")),
+    "four statements": ([NIGHT_TOO, LATE, SOON, OUT], (False, True, "")),
+    "the same twice, and an opt-out": ([NIGHT_TOO, NIGHT_TOO, OUT], (False, True, "")),
+}
+
+
+@pytest.mark.parametrize("name", AT_ONE_INSTANT)
+def test_of_two_statements_of_one_instant_what_restricts_counts_in_any_order(name: str) -> None:
+    statements, right = AT_ONE_INSTANT[name]
+    for order in permutations(statements):
+        night, out, ends = allows(after_all(*order))
+        assert (night, out) == right[:2]
+        assert not night or ends == right[2]
+
+
+@pytest.mark.parametrize("first", [NIGHT_TOO, OUT])
+@pytest.mark.parametrize("second", [NIGHT_TOO, OUT])
+def test_statements_of_one_instant_may_come_again(first: Statement, second: Statement) -> None:
+    record = after_all(first, second)
+    assert after_all(first, second, first, second, second) == record
+
+
+def test_a_later_statement_counts_although_two_of_one_instant_came_before() -> None:
+    record = after_all(NIGHT_TOO, OUT, said(night=True, made_at=AT + timedelta(milliseconds=1), evidence="again"))
+    assert allows(record) == (True, False, "")
+
+
+def test_an_earlier_statement_does_not_count_after_two_of_one_instant() -> None:
+    record = after_all(IN, NIGHT_TOO, said(out=True, made_at=AT - timedelta(milliseconds=1)))
+    assert allows(record) == (False, False, "")
+
+
+def test_an_opt_out_counts_at_the_very_instant_of_a_renotification() -> None:
+    record = renotified(after_all(said(night=True, made_at=AT - timedelta(days=1))), AT, NIGHT, SEOUL)
+    changed = amended(record, "user-42", OUT, NIGHT, SEOUL)
+    assert changed.opted_out
+    assert changed.changed_at != changed.renotified_at
+
+
+def test_an_opt_in_at_the_very_instant_of_a_renotification_is_refused() -> None:
+    record = renotified(after_all(said(made_at=AT - timedelta(days=1))), AT, NIGHT, SEOUL)
+    with pytest.raises(StatementRefused, match="very instant of the last renotification"):
+        amended(record, "user-42", NIGHT_TOO, NIGHT, SEOUL)
+
+
+@pytest.mark.parametrize("order", list(permutations([NIGHT_TOO, NO_NIGHT, OUT])))
+def test_the_table_and_the_history_keep_statements_of_one_instant(
+    dynamodb: Any, settings: Settings, order: tuple[Statement, ...]
+) -> None:
+    for each in order:
+
+        def decided(record: Record | None, each: Statement = each) -> Record:
+            return amended(record, "user-42", each, NIGHT, SEOUL)
+
+        try:
+            status, _ = registrar.change("user-42", "changed", each.evidence, decided, NIGHT, dynamodb, settings)
+        except StatementRefused:
+            continue
+        assert status == 200
+    record = read_record(dynamodb, settings.consent_table, "user-42")
+    assert record is not None
+    assert record.opted_out
+    entries = history(dynamodb, settings.consent_history_table, "user-42", 10)
+    assert entries[0]["opted_out"]
+    assert len({entry["changed_at"] for entry in entries}) == len(entries)
+
+
+# --- clocks that disagree
+
+REQUEST = {"night_consent": False, "opted_out": True, "evidence": "080 number"}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(milliseconds=1), timedelta(seconds=1), CLOCK_SKEW])
+def test_a_statement_of_a_clock_that_runs_ahead_is_made_now(ahead: timedelta) -> None:
+    made = statement(REQUEST | {"changed_at": (NIGHT + ahead).isoformat()}, NIGHT)
+    assert made.made_at is None
+    assert renotification({"evidence": "mail", "renotified_at": (NIGHT + ahead).isoformat()}, NIGHT)[1] is None
+    assert amended(None, "user-42", made, NIGHT, SEOUL).changed_at == NIGHT.astimezone(UTC).isoformat(
+        timespec="milliseconds"
+    )
+
+
+def test_an_opt_out_of_a_clock_that_runs_ahead_counts_against_a_record_of_another_such_clock() -> None:
+    record = after_all(replace(NIGHT_TOO, made_at=None), now=NIGHT + timedelta(seconds=2))
+    made = statement(REQUEST | {"changed_at": (NIGHT + timedelta(seconds=1)).isoformat()}, NIGHT)
+    assert amended(record, "user-42", made, NIGHT, SEOUL).opted_out
+
+
+@pytest.mark.parametrize("ahead", [CLOCK_SKEW + timedelta(milliseconds=1), timedelta(minutes=1), timedelta(days=365)])
+def test_a_statement_from_the_future_is_refused(ahead: timedelta) -> None:
+    with pytest.raises(Invalid, match="changed_at: must lie between 2000-01-01 and now"):
+        statement(REQUEST | {"changed_at": (NIGHT + ahead).isoformat()}, NIGHT)
+
+
+# --- a recipient and an address, each with a record or without
+
+PHONE = "+821012345678"
+AGREED, BY_DAY, OPTED_OUT = {"night_consent": True}, {"night_consent": False}, {"opted_out": True}
+
+UNDER_TWO_KEYS = {
+    # the recipient's record, the address's record: at night, by day
+    "neither has a record": (None, None, "hold", "send"),
+    "the recipient agreed to the night": (AGREED, None, "send", "send"),
+    "the address agreed to the night": (None, AGREED, "send", "send"),
+    "both agreed": (AGREED, AGREED, "send", "send"),
+    "only the recipient agreed": (AGREED, BY_DAY, "hold", "send"),
+    "only the address agreed": (BY_DAY, AGREED, "hold", "send"),
+    "the recipient opted out": (OPTED_OUT, None, "opted_out", "opted_out"),
+    "the address opted out": (None, OPTED_OUT, "opted_out", "opted_out"),
+    "the address opted out, the recipient agreed": (AGREED, OPTED_OUT, "opted_out", "opted_out"),
+    "the recipient opted out, the address agreed": (OPTED_OUT, AGREED, "opted_out", "opted_out"),
+    "both opted out": (OPTED_OUT, OPTED_OUT, "opted_out", "opted_out"),
+}
+
+
+@pytest.fixture
+def two_records(
+    request: pytest.FixtureRequest, dynamodb: Any, settings: Settings
+) -> tuple[dict[str, bool] | None, dict[str, bool] | None, str, str]:
+    recipient, address, at_night, by_day = UNDER_TWO_KEYS[request.param]
+    for key, flags in (("user-42", recipient), (PHONE, address)):
+        if flags is not None:
+            put_consent(dynamodb, key, **flags)
+    return recipient, address, at_night, by_day
+
+
+ADVERT = {"channel": "sms", "address": "010-1234-5678", "recipient_id": "user-42", "category": "advertising"}
+
+
+@pytest.mark.parametrize("at", [NIGHT, DAY])
+@pytest.mark.parametrize("two_records", UNDER_TWO_KEYS, indirect=True)
+def test_the_worker_asks_under_both_keys(dynamodb: Any, settings: Settings, two_records: Any, at: datetime) -> None:
+    right = two_records[2 if at == NIGHT else 3]
+    clock = Clock(at)
+    world = World(dynamodb, clock, Queues(clock), Provider(clock), settings.quiet_hours())
+    world.invoke(accepted("a", **ADVERT | {"address": PHONE}, expires_at=(at + timedelta(days=1)).isoformat()))
+    assert world.state("a") == {"send": "delivered", "hold": "released"}.get(right, right)
+    assert world.provider.ids == (["a"] if right == "send" else [])
+
+
+@pytest.mark.parametrize("two_records", UNDER_TWO_KEYS, indirect=True)
+def test_the_consumer_the_forecast_and_the_state_ask_under_both_keys(
+    sqs: Any, dynamodb: Any, settings: Settings, two_records: Any
+) -> None:
+    right = two_records[2]
+    policy = settings.quiet_hours()
+    wanted = notification(id="a", **ADVERT)
+    _, answer = accept_all(wanted, NIGHT, sqs, dynamodb, settings, policy, str)
+    assert answer["accepted"][0]["decision"] == ("hold" if right == "hold" else "send")
+
+    recording = replace(settings, record_held=True)
+    _, counts = consume([record(to_text(wanted))], NIGHT, sqs, dynamodb, recording, policy)
+    assert counts["held"] == (right == "hold")
+    if right == "hold":
+        ledger = Ledger(dynamodb, settings.ledger_table, "api", timedelta(minutes=2))
+        put_consent(dynamodb, PHONE, opted_out=True)
+        _, state = look_up("a", NIGHT, dynamodb, ledger, recording, policy)
+        assert state["rule"]["decision"] == "opted_out"
+
+
+@pytest.mark.parametrize("channel", ["webhook", "log", "push"])
+@pytest.mark.parametrize("written", ["010-1234-5678", "+821012345678", "+82-10-1234-5678"])
+def test_an_opt_out_counts_for_an_address_in_any_form(
+    dynamodb: Any, settings: Settings, channel: str, written: str
+) -> None:
+    put_consent(dynamodb, PHONE, opted_out=True)
+    clock = Clock(DAY)
+    world = World(dynamodb, clock, Queues(clock), Provider(clock), settings.quiet_hours())
+    world.invoke(
+        accepted("a", channel=channel, address=written, category="advertising"),
+        accepted("b", channel=channel, address=written, category="advertising", recipient_id="user-42"),
+    )
+    assert (world.state("a"), world.state("b"), world.provider.ids) == ("opted_out", "opted_out", [])
+
+
+def test_the_same_recipient_and_address_are_one_key() -> None:
+    given = {"channel": "sms", "address": PHONE}
+    assert consent_keys(given) == consent_keys(given | {"recipient_id": "010 1234 5678"}) == (PHONE,)  # type: ignore[arg-type]
+    assert consent_keys(given | {"recipient_id": "user-42"}) == ("user-42", PHONE)  # type: ignore[arg-type]
