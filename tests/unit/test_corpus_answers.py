@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 
 import pytest
 
+from fakes.aws import ORIGINATION
 from fakes.slack import TOKEN
-from lambdas.quiet_hours.channels.channel import Channel
+from fakes.solapi import API_KEY, API_SECRET, SENDER
+from lambdas.quiet_hours.channels.aws_sms import AwsSmsChannel
+from lambdas.quiet_hours.channels.channel import Channel, Outcome
 from lambdas.quiet_hours.channels.http import INTERIM_ANSWERS_MAX
+from lambdas.quiet_hours.channels.ses import SesChannel
 from lambdas.quiet_hours.channels.slack import SlackChannel
+from lambdas.quiet_hours.channels.sns import SnsChannel
+from lambdas.quiet_hours.channels.solapi import SolapiChannel
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
-from tests.helpers.fake_providers import notification, now, send
+from tests.helpers.fake_providers import aws_client, fakes, notification, now, send
 from tests.helpers.http_peer import Peer, answering, listening
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+def replied(status: int, body: str, head: str = "") -> bytes:
+    return f"HTTP/1.1 {status} Said\r\n{head}Content-Length: {len(body.encode())}\r\n\r\n{body}".encode()
+
+
+def base(peer: Peer) -> str:
+    return peer.url.partition("/hook")[0]
+
 
 # --- interim answers
 
@@ -28,6 +51,10 @@ HINTS = interim(103, "Link: </style.css>; rel=preload\r\n")
 
 def webhook(peer: Peer) -> Channel:
     return WebhookChannel({"url": peer.url}, now, local=True)
+
+
+def by_token(peer: Peer) -> Channel:
+    return SlackChannel({"token": TOKEN, "endpoint_url": base(peer)}, now)
 
 
 def order(channel: str = "webhook", address: str = "orders") -> Any:
@@ -63,11 +90,8 @@ def test_a_webhook_s_final_answer_counts_and_interim_ones_do_not(raw: bytes, kin
 
 
 def test_interim_answers_come_before_any_provider_s_answer() -> None:
-    said = b'{"ok": true}'
-    raw = HINTS + f"HTTP/1.1 200 OK\r\nContent-Length: {len(said)}\r\n\r\n".encode() + said
-    with listening(answering(raw)) as peer:
-        url = peer.url.partition("/hook")[0]
-        (outcome,) = send(SlackChannel({"token": TOKEN, "endpoint_url": url}, now), order("slack", "#orders"))
+    with listening(answering(HINTS + replied(200, '{"ok": true}'))) as peer:
+        (outcome,) = send(by_token(peer), order("slack", "#orders"))
     assert outcome.kind == "delivered"
 
 
@@ -80,3 +104,264 @@ def test_an_interim_answer_alone_is_no_answer() -> None:
     with listening(hints_then_hangs_up) as peer:
         (outcome,) = send(webhook(peer), order())
     assert outcome.kind == "unknown"
+
+
+# --- Slack: one conversation, or every message
+
+BY_TOKEN = [
+    # may concern one conversation only
+    ("no_permission", "forbidden"),
+    ("access_denied", "forbidden"),
+    ("ekm_access_denied", "forbidden"),
+    ("team_access_not_granted", "forbidden"),
+    # Slack names the conversation or the message
+    ("channel_not_found", "rejected"),
+    ("not_in_channel", "rejected"),
+    ("is_archived", "rejected"),
+    ("restricted_action", "rejected"),
+    ("restricted_action_read_only_channel", "rejected"),
+    ("restricted_action_thread_only_channel", "rejected"),
+    ("messages_tab_disabled", "rejected"),
+    ("cannot_dm_bot", "rejected"),
+    ("msg_too_long", "rejected"),
+    ("no_text", "rejected"),
+    # the token: every message
+    ("invalid_auth", "unauthorized"),
+    ("not_authed", "unauthorized"),
+    ("account_inactive", "unauthorized"),
+    ("token_revoked", "unauthorized"),
+    ("token_expired", "unauthorized"),
+    ("missing_scope", "unauthorized"),
+    ("not_allowed_token_type", "unauthorized"),
+    ("accesslimited", "unauthorized"),
+    ("enterprise_is_restricted", "unauthorized"),
+    ("two_factor_setup_required", "unauthorized"),
+    # the workspace, or Slack: it passes
+    ("org_login_required", "unavailable"),
+    ("team_added_to_org", "unavailable"),
+    ("ratelimited", "unavailable"),
+    ("message_limit_exceeded", "unavailable"),
+    ("service_unavailable", "unavailable"),
+    ("request_timeout", "unavailable"),
+    ("fatal_error", "unknown"),
+    ("internal_error", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), BY_TOKEN)
+def test_slack_s_error_concerns_one_conversation_or_every_message(error: str, kind: str) -> None:
+    with listening(answering(replied(200, json.dumps({"ok": False, "error": error})))) as peer:
+        (outcome,) = send(by_token(peer), order("slack", "#orders"))
+    assert (outcome.kind, outcome.reason.partition(":")[0]) == (kind, f"slack_{error}")
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "kind"),
+    [
+        (403, "action_prohibited", "forbidden"),
+        (403, "invalid_token", "forbidden"),
+        (404, "no_service", "forbidden"),
+        (404, "no_active_hooks", "forbidden"),
+        (403, "something_new", "forbidden"),
+        (401, "invalid_auth", "forbidden"),
+        (403, "<html>a firewall</html>", "forbidden"),
+        (403, "posting_to_general_channel_denied", "rejected"),
+        (410, "channel_is_archived", "rejected"),
+        (404, "channel_not_found", "rejected"),
+        (400, "user_not_found", "rejected"),
+    ],
+)
+def test_one_incoming_webhook_s_error_never_stops_the_others(status: int, said: str, kind: str) -> None:
+    with listening(answering(replied(status, said))) as peer:
+        channel = SlackChannel({"webhooks": {"#orders": peer.url}}, now, local=True)
+        (outcome,) = send(channel, order("slack", "#orders"))
+    assert outcome.kind == kind
+
+
+def test_the_fake_slack_refuses_one_conversation_and_takes_the_next() -> None:
+    with fakes() as running:
+        channel = SlackChannel({"token": TOKEN, "endpoint_url": running.url}, now)
+        outcomes = send(channel, order("slack", "#private"), order("slack", "#orders"))
+    assert [outcome.kind for outcome in outcomes] == ["forbidden", "delivered"]
+
+
+# --- SES: who is not verified
+
+LISTED = "Email address is not verified. The following identities failed the check in region "
+OURS, THEIRS = "shop@shop.example.com", "kim@example.net"
+
+
+def ses_answered(message: str, code: str = "MessageRejected", sender: str = OURS) -> Outcome:
+    head = f"x-amzn-ErrorType: {code}\r\nContent-Type: application/json\r\n"
+    with listening(answering(replied(400, json.dumps({"message": message}), head))) as peer:
+        channel = SesChannel({"from": sender, "endpoint_url": base(peer)}, aws_client)
+        given = notification("email", "a", THEIRS, {"title": "결제", "body": "완료"})
+        (outcome,) = send(channel, given)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "code"),
+    [
+        (f"{LISTED}US-EAST-1: {OURS}", "unavailable", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: {OURS.upper()}", "unavailable", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: Shop <{OURS}>, {OURS}", "unavailable", "ses_sender_not_verified"),
+        (f'{LISTED}US-EAST-1: "Kim, Shop" <{OURS}>', "unavailable", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: {THEIRS}, {OURS}", "unavailable", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: shop.example.com", "unavailable", "ses_sender_not_verified"),
+        (f"{LISTED}AP-NORTHEAST-2: {OURS}...", "unavailable", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: {THEIRS}", "rejected", "ses_recipient_not_verified"),
+        (f"{LISTED}US-EAST-1: other@shop.example.com", "rejected", "ses_recipient_not_verified"),
+        (f"{LISTED}US-EAST-1: not{OURS}", "rejected", "ses_recipient_not_verified"),
+        (f"{LISTED}US-EAST-1: {THEIRS}, lee@example.net...", "forbidden", "ses_not_verified"),
+        (f"{LISTED}US-EAST-1:", "forbidden", "ses_not_verified"),
+        ("Email address is not verified.", "forbidden", "ses_not_verified"),
+        ("Sending paused for this account. For more information, …", "unavailable", "ses_account_stopped"),
+        ("Sending suspended for this account. For more information, …", "unavailable", "ses_account_stopped"),
+        ("Illegal address", "rejected", "aws_MessageRejected"),
+        ("", "rejected", "aws_MessageRejected"),
+    ],
+)
+def test_ses_s_refusal_is_the_channel_s_the_recipient_s_or_the_message_s(message: str, kind: str, code: str) -> None:
+    outcome = ses_answered(message)
+    assert (outcome.kind, outcome.reason.partition(":")[0]) == (kind, code)
+    assert not [shown for shown in (THEIRS, "lee@", "kim") if shown in outcome.reason.lower()]
+
+
+def test_the_sender_and_the_region_to_verify_are_in_the_reason() -> None:
+    outcome = ses_answered(f"{LISTED}AP-NORTHEAST-2: {OURS}", sender=f"온결 <{OURS}>")
+    assert outcome.reason == (
+        "ses_sender_not_verified: SES has not verified shop@shop.example.com in region ap-northeast-2; verify it there"
+    )
+
+
+def test_a_recipient_in_the_sandbox_is_refused_with_the_hint() -> None:
+    assert ses_answered(f"{LISTED}US-EAST-1: {THEIRS}").reason == (
+        "ses_recipient_not_verified: SES sends to verified recipients only, because the account is in its sandbox in "
+        "region us-east-1; ask for production access, or verify the recipient"
+    )
+
+
+def test_another_error_with_the_same_words_is_read_by_its_code() -> None:
+    assert ses_answered(f"{LISTED}US-EAST-1: {OURS}", "BadRequestException").kind == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("sender", "address", "kind"),
+    [("shop@other.example.com", THEIRS, "unavailable"), (OURS, "kim@sandbox.example.com", "rejected")],
+)
+def test_the_fake_ses_names_whom_it_has_not_verified(sender: str, address: str, kind: str) -> None:
+    with fakes() as running:
+        channel = SesChannel({"from": sender, "endpoint_url": running.url}, aws_client)
+        (outcome,) = send(channel, notification("email", "a", address, {"title": "결제", "body": "완료"}))
+    assert outcome.kind == kind
+    assert "in region us-east-1" in outcome.reason
+
+
+# --- the siblings: one recipient's error never rests a channel, an account's never dead-letters a message
+
+SES = [
+    ("AccountSuspendedException", "unavailable"),
+    ("SendingPausedException", "unavailable"),
+    ("LimitExceededException", "unavailable"),
+    ("TooManyRequestsException", "unavailable"),
+    ("MailFromDomainNotVerifiedException", "unavailable"),
+    ("NotFoundException", "unavailable"),
+    ("AccessDeniedException", "forbidden"),
+    ("BadRequestException", "rejected"),
+]
+
+
+@pytest.mark.parametrize(("code", "kind"), SES)
+def test_ses_s_error_concerns_one_message_or_every_message(code: str, kind: str) -> None:
+    assert ses_answered("no", code).kind == kind
+
+
+SMS = [
+    ("ConflictException", "DESTINATION_PHONE_NUMBER_OPTED_OUT", "rejected"),
+    ("ConflictException", "DESTINATION_PHONE_NUMBER_NOT_VERIFIED", "rejected"),
+    ("ConflictException", "DESTINATION_COUNTRY_BLOCKED_BY_PROTECT_CONFIGURATION", "rejected"),
+    ("ConflictException", "DESTINATION_PHONE_NUMBER_BLOCKED_BY_PROTECT_NUMBER_OVERRIDE", "rejected"),
+    ("ConflictException", "MESSAGE_TYPE_MISMATCH", "forbidden"),
+    ("ConflictException", "NO_ORIGINATION_IDENTITIES_FOUND", "forbidden"),
+    ("ConflictException", "REGISTRATION_NOT_COMPLETE", "forbidden"),
+    ("ConflictException", "RESOURCE_NOT_ACTIVE", "unavailable"),
+    ("ConflictException", "NUMBER_CAPABILITIES_MISMATCH", "unavailable"),
+    ("ValidationException", "FIELD_VALIDATION_FAILED", "rejected"),
+    ("ValidationException", "COUNTRY_NOT_ENABLED", "rejected"),
+    ("ValidationException", "DESTINATION_COUNTRY_BLOCKED", "rejected"),
+    ("ValidationException", "INTERNATIONAL_SENDING_NOT_SUPPORTED", "rejected"),
+    ("ValidationException", "PRICE_OVER_THRESHOLD", "rejected"),
+    ("ValidationException", "INVALID_IDENTITY_FOR_DESTINATION_COUNTRY", "forbidden"),
+    ("ValidationException", "SENDER_ID_NOT_REGISTERED", "forbidden"),
+    ("ValidationException", "SENDER_ID_NOT_SUPPORTED", "forbidden"),
+    ("ValidationException", "SENDER_ID_REQUIRES_REGISTRATION", "forbidden"),
+    ("ValidationException", "CHANNEL_NOT_ENABLED", "unavailable"),
+    ("ValidationException", "INVALID_ARN", "unavailable"),
+    ("ValidationException", "RESOURCE_NOT_ACCESSIBLE", "unavailable"),
+    ("AccessDeniedException", "ACCOUNT_DISABLED", "unavailable"),
+    ("AccessDeniedException", "INSUFFICIENT_ACCOUNT_REPUTATION", "unavailable"),
+    ("AccessDeniedException", "", "forbidden"),
+    ("ResourceNotFoundException", "", "unavailable"),
+    ("ServiceQuotaExceededException", "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT", "unavailable"),
+    ("ConflictException", "a canary, not a word", "rejected"),
+]
+
+
+@pytest.mark.parametrize(("code", "cause", "kind"), SMS)
+def test_end_user_messaging_s_error_concerns_one_number_or_every_number(code: str, cause: str, kind: str) -> None:
+    said = json.dumps({"__type": code, "Message": "no", "Reason": cause})
+    with listening(answering(replied(400, said))) as peer:
+        channel = AwsSmsChannel({"from": ORIGINATION, "endpoint_url": base(peer)}, now, aws_client)
+        (outcome,) = send(channel, notification("sms", "a", "+14155550100", {"body": "안녕하세요"}))
+    assert outcome.kind == kind
+    assert "canary" not in outcome.reason
+
+
+SNS = [
+    (400, "EndpointDisabled", "rejected"),
+    (404, "NotFound", "rejected"),
+    (400, "InvalidParameter", "rejected"),
+    (400, "ParameterValueInvalid", "rejected"),
+    (400, "PlatformApplicationDisabled", "forbidden"),
+    (403, "AuthorizationError", "forbidden"),
+    (403, "InvalidSecurity", "unauthorized"),
+    (400, "KMSAccessDenied", "unavailable"),
+    (400, "KMSDisabled", "unavailable"),
+    (400, "Throttled", "unavailable"),
+    (500, "InternalError", "unknown"),
+]
+
+
+@pytest.mark.parametrize(("status", "code", "kind"), SNS)
+def test_sns_s_error_concerns_one_device_or_every_device(status: int, code: str, kind: str) -> None:
+    said = f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
+    device = "arn:aws:sns:us-east-1:000000000000:endpoint/GCM/shop/0a1b2c3d-0000-4000-8000-00000000beef"
+    with listening(answering(replied(status, said))) as peer:
+        channel = SnsChannel({"endpoint_url": base(peer)}, aws_client)
+        (outcome,) = send(channel, notification("push", "a", device, {"body": "안녕하세요"}))
+    assert outcome.kind == kind
+
+
+SOLAPI = [
+    ("1061", "rejected"),
+    ("1022", "rejected"),
+    ("3104", "rejected"),
+    ("1020", "unavailable"),
+    ("1024", "unavailable"),
+    ("1030", "unavailable"),
+    ("1041", "unavailable"),
+    ("1062", "unavailable"),
+]
+
+
+@pytest.mark.parametrize(("code", "kind"), SOLAPI)
+def test_solapi_s_status_concerns_one_message_or_every_message(code: str, kind: str) -> None:
+    failed = [{"to": "01011111111", "statusCode": code}]
+    said = {"failedMessageList": failed, "groupInfo": {"count": {"total": 2, "registeredFailed": 1}}}
+    config = {"api_key": API_KEY, "api_secret": API_SECRET, "from": SENDER}
+    with listening(answering(replied(200, json.dumps(said)))) as peer:
+        channel = SolapiChannel("sms", config | {"endpoint_url": base(peer)}, now)
+        to_two = [notification("sms", number, number, {"body": "안녕"}) for number in ("01011111111", "01022222222")]
+        outcomes = send(channel, *to_two)
+    assert [outcome.kind for outcome in outcomes] == [kind, "delivered"]
