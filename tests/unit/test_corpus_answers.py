@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from fakes.aws import ORIGINATION
 from fakes.slack import TOKEN
 from fakes.solapi import API_KEY, API_SECRET, SENDER
+from lambdas.consumer import consume
+from lambdas.quiet_hours.api.status import look_up
 from lambdas.quiet_hours.channels.aws_sms import AwsSmsChannel
 from lambdas.quiet_hours.channels.channel import Channel, Outcome
 from lambdas.quiet_hours.channels.http import INTERIM_ANSWERS_MAX
@@ -19,8 +23,15 @@ from lambdas.quiet_hours.channels.slack import SlackChannel
 from lambdas.quiet_hours.channels.sns import SnsChannel
 from lambdas.quiet_hours.channels.solapi import SolapiChannel
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
+from lambdas.quiet_hours.notification.json_text import to_text
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.ledger import Ledger
+from tests.helpers.aws import NIGHT, dynamodb, record, settings, sqs
+from tests.helpers.aws import notification as given
 from tests.helpers.fake_providers import aws_client, fakes, notification, now, send
 from tests.helpers.http_peer import Peer, answering, listening
+
+__all__ = ["dynamodb", "settings", "sqs"]
 
 
 @pytest.fixture(autouse=True)
@@ -195,8 +206,8 @@ def ses_answered(message: str, code: str = "MessageRejected", sender: str = OURS
     head = f"x-amzn-ErrorType: {code}\r\nContent-Type: application/json\r\n"
     with listening(answering(replied(400, json.dumps({"message": message}), head))) as peer:
         channel = SesChannel({"from": sender, "endpoint_url": base(peer)}, aws_client)
-        given = notification("email", "a", THEIRS, {"title": "결제", "body": "완료"})
-        (outcome,) = send(channel, given)
+        mail = notification("email", "a", THEIRS, {"title": "결제", "body": "완료"})
+        (outcome,) = send(channel, mail)
     return outcome
 
 
@@ -365,3 +376,54 @@ def test_solapi_s_status_concerns_one_message_or_every_message(code: str, kind: 
         to_two = [notification("sms", number, number, {"body": "안녕"}) for number in ("01011111111", "01022222222")]
         outcomes = send(channel, *to_two)
     assert [outcome.kind for outcome in outcomes] == [kind, "delivered"]
+
+
+# --- who may send learns the decision, and nothing else of a consent record
+
+STATED = {"evidence": {"S": "canary-evidence"}, "changed_at": {"S": "2020-03-01T09:00:00.000+00:00"}}
+RECORDS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "refused": {"night_consent": {"BOOL": False}, "opted_out": {"BOOL": False}},
+    "ended": {"night_consent": {"BOOL": True}, "expires": {"N": "1604188800"}},
+    "renotified": {"night_consent": {"BOOL": False}, "renotified_at": {"S": "2020-10-01T00:00:00.000+00:00"}},
+    "night": {"night_consent": {"BOOL": True}},
+    "night and renotified": {"night_consent": {"BOOL": True}, "renotified_at": {"S": "2020-10-01T00:00:00.000+00:00"}},
+    "opted out": {"opted_out": {"BOOL": True}},
+    "opted out with a night consent": {"opted_out": {"BOOL": True}, "night_consent": {"BOOL": True}},
+}
+
+
+def asked_about(dynamodb: Any, sqs: Any, settings: Settings, record_name: str) -> dict[str, Any]:
+    """The answer about an advertisement held at night, whose recipient's record is then this one."""
+    recording = replace(settings, record_held=True)
+    policy = recording.quiet_hours()
+    body = to_text(given(id="ad", recipient_id="user-42", source="shop"))
+    consume([record(body, sent_at=NIGHT)], NIGHT, sqs, dynamodb, recording, policy)
+    if stated := RECORDS[record_name]:
+        dynamodb.put_item(TableName="consent", Item={"recipient_id": {"S": "user-42"}, **STATED, **stated})
+    ledger = Ledger(dynamodb, "ledger", "api", timedelta(seconds=120))
+    status, answer = look_up("ad", NIGHT, dynamodb, ledger, recording, policy)
+    assert status == 200
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "decision", "why"),
+    [
+        ("none", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
+        ("refused", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
+        ("ended", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
+        ("renotified", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
+        ("night", "send", "quiet hours, but the recipient has consented to the night"),
+        ("night and renotified", "send", "quiet hours, but the recipient has consented to the night"),
+        ("opted out", "opted_out", "the recipient has opted out of advertising"),
+        ("opted out with a night consent", "opted_out", "the recipient has opted out of advertising"),
+    ],
+)
+def test_the_answer_shows_the_decision_and_no_record(
+    dynamodb: Any, sqs: Any, settings: Settings, name: str, decision: str, why: str
+) -> None:
+    answer = asked_about(dynamodb, sqs, settings, name)
+    assert answer.keys() == {"id", "state", "why", "until", "attempts", "held_at", "source", "rule"}
+    assert (answer["rule"]["decision"], answer["rule"]["why"]) == (decision, why)
+    assert not [shown for shown in ("canary", "2020-03-01", "2020-10-01", "1604188800") if shown in str(answer)]
