@@ -17,6 +17,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from .quiet_hours.api import web
+from .quiet_hours.api.shortening import shorten
 from .quiet_hours.api.status import cancel, cancel_source, look_up, requested_cancels
 from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
 from .quiet_hours.notification.admission import admit
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 NOTIFICATIONS_MAX = 10_000
-"""With more in one request the answer could outgrow the 6 MB that Lambda returns: accepted, but nobody would know."""
+"""In one request: the answer names each of them within the 6 MB that Lambda returns (`api/shortening.py`)."""
 
 logger = Logger()
 api = LambdaFunctionUrlResolver()
@@ -173,7 +174,8 @@ def accept_all(
 
     accepted = _forecast(sorted(taken, key=lambda item: int(item.origin)), now, dynamodb, settings, policy)
     rejected.sort(key=lambda entry: int(entry["index"]))
-    return Accepted(202 if accepted else 503 if items else 400, {"accepted": accepted, "rejected": rejected})
+    answer = {"accepted": accepted, "rejected": shorten(rejected, len(candidates))}
+    return Accepted(202 if accepted else 503 if items else 400, answer)
 
 
 def _admit(

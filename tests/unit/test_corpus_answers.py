@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 from dataclasses import replace
@@ -9,11 +10,24 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import given as given_examples
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from fakes.aws import ORIGINATION
 from fakes.slack import TOKEN
 from fakes.solapi import API_KEY, API_SECRET, SENDER
+from lambdas import producer
 from lambdas.consumer import consume
+from lambdas.producer import NOTIFICATIONS_MAX
+from lambdas.quiet_hours.api.shortening import (
+    ANSWER_BYTES_MAX,
+    ENTRY_BYTES_MAX,
+    ERRORS_BYTES_FREE,
+    sent_bytes,
+    shorten,
+)
 from lambdas.quiet_hours.api.status import look_up
 from lambdas.quiet_hours.channels.aws_sms import AwsSmsChannel
 from lambdas.quiet_hours.channels.channel import Channel, Outcome
@@ -26,7 +40,7 @@ from lambdas.quiet_hours.channels.webhook import WebhookChannel
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.ledger import Ledger
-from tests.helpers.aws import NIGHT, dynamodb, record, settings, sqs
+from tests.helpers.aws import DAY, NIGHT, dynamodb, record, settings, sqs
 from tests.helpers.aws import notification as given
 from tests.helpers.fake_providers import aws_client, fakes, notification, now, send
 from tests.helpers.http_peer import Peer, answering, listening
@@ -427,3 +441,131 @@ def test_the_answer_shows_the_decision_and_no_record(
     assert answer.keys() == {"id", "state", "why", "until", "attempts", "held_at", "source", "rule"}
     assert (answer["rule"]["decision"], answer["rule"]["why"]) == (decision, why)
     assert not [shown for shown in ("canary", "2020-03-01", "2020-10-01", "1604188800") if shown in str(answer)]
+
+
+# --- an answer that Lambda can return, whatever was asked
+
+LAMBDA_BYTES_MAX = 6 * 1024 * 1024
+LONG_ID = "a" * 128
+GOOD = {"channel": "log", "address": "a", "category": "critical", "content": {"body": "b"}}
+WRONG_NAMES = {f"wrong_field_name_that_is_quite_long_{n}": 1 for n in range(10)}
+WRONG_VALUES = {"channel": 1, "address": 1, "category": 1, "content": 1, "expires_at": 1, "source": 1, "metadata": 1}
+UNLABELLED = {"channel": "sms", "address": "01012345678", "content": {"body": "겨울 세일"}}
+KINDS: dict[str, Any] = {
+    "good": GOOD,
+    "wrong names": GOOD | WRONG_NAMES,
+    "wrong values": WRONG_VALUES,
+    "wrong names and values": WRONG_NAMES | WRONG_VALUES,
+    "an invalid id": GOOD | {"id": "가" * 128},
+    "without its label": UNLABELLED,
+    "no object": 7,
+    "empty": {},
+    "a name in Korean": GOOD | {"주소" * 10: 1},
+}
+
+
+def numbered(kind: str, n: int) -> Any:
+    """One candidate of a kind, with an id of its own as long as an id can be."""
+    candidate = KINDS[kind]
+    if not isinstance(candidate, dict) or "id" in candidate:
+        return candidate
+    return candidate | {"id": f"{n:06}" + LONG_ID[6:]}
+
+
+def asked_for_many(
+    candidates: list[Any], settings: Settings, monkeypatch: pytest.MonkeyPatch, not_taken: str = ""
+) -> tuple[int, dict[str, Any]]:
+    def taken(sqs: Any, url: str, messages: list[Any]) -> dict[int, str]:
+        return dict.fromkeys(range(len(messages)), not_taken) if not_taken else {}
+
+    monkeypatch.setattr(producer, "send", taken)
+    settings = replace(settings, advertising_label=True, sender_name="온결")
+    policy = settings.quiet_hours()
+    clients: Any = (None, None)
+    new_id = itertools.count().__next__
+    return producer.accept_all(
+        {"notifications": candidates}, DAY, *clients, settings, policy, lambda: f"{new_id():06}" + LONG_ID[6:]
+    )
+
+
+def assert_returnable(candidates: list[Any], answer: dict[str, Any]) -> None:
+    """Lambda can return the answer by both ways, and each notification is in it once."""
+    direct = len(json.dumps(answer))
+    through_url = len(
+        json.dumps({"statusCode": 202, "headers": {"Content-Type": "application/json"}, "body": to_text(answer)})
+    )
+    assert max(direct, through_url) <= ANSWER_BYTES_MAX + 1000 < LAMBDA_BYTES_MAX - 200_000
+    rejected = [entry["index"] for entry in answer["rejected"]]
+    assert len(set(rejected)) == len(rejected)
+    assert len(answer["accepted"]) + len(rejected) == len(candidates)
+    assert {entry["id"] for entry in answer["accepted"]}.isdisjoint(
+        {entry["id"] for entry in answer["rejected"] if entry["id"]}
+    )
+    assert all(entry["errors"] and all(entry["errors"]) for entry in answer["rejected"])
+
+
+@pytest.mark.parametrize(
+    ("parts", "shortened"),
+    [
+        ([("wrong names", 9_900), ("good", 100)], True),
+        ([("good", 100), ("wrong names and values", 9_900)], True),
+        ([("wrong names and values", 10_000)], True),
+        ([("wrong values", 10_000)], False),
+        ([("without its label", 10_000)], False),
+        ([("good", 10_000)], False),
+        ([("no object", 10_000)], False),
+        ([("an invalid id", 10_000)], False),
+        ([("wrong names", 1_000), ("good", 9_000)], False),
+        ([("wrong names and values", 1)], False),
+    ],
+)
+def test_ten_thousand_of_any_kind_have_an_answer_that_lambda_returns(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, parts: list[tuple[str, int]], shortened: bool
+) -> None:
+    kinds = [kind for kind, count in parts for _ in range(count)]
+    candidates = [numbered(kind, n) for n, kind in enumerate(kinds)]
+    status, answer = asked_for_many(candidates, settings, monkeypatch)
+    assert_returnable(candidates, answer)
+    good = kinds.count("good")
+    assert (status, len(answer["accepted"])) == (202 if good else 400, good)
+    cut = [entry for entry in answer["rejected"] if entry["errors"][0].startswith("answer: too long to name the ")]
+    assert bool(cut) == shortened
+    assert len(cut) < len(candidates), "the first are named whole"
+    if cut and len(parts) == 1:
+        assert [entry["index"] for entry in cut] == list(range(cut[0]["index"], len(candidates)))
+
+
+def test_what_sqs_did_not_take_is_always_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    kinds = ["wrong names and values"] * 9_000 + ["good"] * 1_000
+    candidates = [numbered(kind, n) for n, kind in enumerate(kinds)]
+    code = "AWS.SimpleQueueService.BatchEntryIdsNotDistinctOrSomethingOfThisLength"
+    status, answer = asked_for_many(candidates, settings, monkeypatch, not_taken=code)
+    assert_returnable(candidates, answer)
+    assert status == 503
+    assert {entry["errors"][0] for entry in answer["rejected"][9_000:]} == {
+        f"queue: SQS did not take it ({code}); send it again with the same id"
+    }
+
+
+@given_examples(data=st.data())
+@hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_mixture_names_every_notification_once_and_can_be_returned(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
+) -> None:
+    mixture = data.draw(st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.integers(1, 2_500)), max_size=4))
+    kinds = [kind for kind, count in mixture for _ in range(count)] or ["empty"]
+    if data.draw(st.booleans()):
+        kinds = kinds[::2] + kinds[1::2]
+    candidates = [numbered(kind, n) for n, kind in enumerate(kinds)]
+    _, answer = asked_for_many(candidates, settings, monkeypatch, data.draw(st.sampled_from(["", "InternalError"])))
+    assert_returnable(candidates, answer)
+
+
+def test_an_entry_is_as_long_as_the_bound_says() -> None:
+    accepted = {"id": LONG_ID, "decision": "send", "until": "2020-11-12T08:00:00+09:00"}
+    without_errors = {"index": NOTIFICATIONS_MAX - 1, "id": LONG_ID, "errors": []}
+    shortened = shorten([without_errors | {"errors": ["x" * 200] * 99}], 10**9)[0]["errors"]
+    assert sent_bytes(accepted) < ENTRY_BYTES_MAX + ERRORS_BYTES_FREE
+    assert sent_bytes(without_errors) < ENTRY_BYTES_MAX
+    assert shortened == ["answer: too long to name the 99 errors; send this notification alone"]
+    assert sent_bytes(shortened) < ERRORS_BYTES_FREE
