@@ -48,7 +48,11 @@ def wrong_signature(request: Request) -> str | None:
 
 
 class Ses:
-    """SES with one verified domain, and the configuration set `shop`."""
+    """SES with one verified domain, and the configuration set `shop`. It is in the sandbox for `@sandbox.example.com`
+    only: nobody there is verified.
+
+    https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html has the words of what is not verified.
+    """
 
     name = "ses"
 
@@ -68,9 +72,11 @@ class Ses:
             return self._error(403, code, ids)
         sent = request.json()
         if not sent["FromEmailAddress"].rstrip(">").endswith(f"@{SENDER}"):
-            return self._error(400, "MailFromDomainNotVerifiedException", ids)
+            return self._not_verified(request, sent["FromEmailAddress"], ids)
         if sent.get("ConfigurationSetName", "shop") != "shop":
             return self._error(404, "NotFoundException", ids)
+        if sent["Destination"]["ToAddresses"][0].endswith("@sandbox.example.com"):
+            return self._not_verified(request, sent["Destination"]["ToAddresses"][0], ids)
         content = sent["Content"]["Simple"]
         if any(len(header["Value"]) > 995 for header in content["Headers"]) or not content["Subject"]["Data"]:
             return self._error(400, "BadRequestException", ids)
@@ -81,8 +87,14 @@ class Ses:
     def fault(self, status: int) -> Reply:
         return self._error(status, "TooManyRequestsException" if status == 429 else "InternalFailure", [])
 
-    def _error(self, status: int, code: str, ids: Collection[str]) -> Reply:
-        return as_json(status, {"message": "no"}, {"x-amzn-ErrorType": code}, refused=ids)
+    def _not_verified(self, request: Request, identity: str, ids: Collection[str]) -> Reply:
+        found = _AUTHORIZATION.fullmatch(request.headers["authorization"])
+        region = found[3].upper() if found else ""
+        message = "Email address is not verified. The following identities failed the check in region"
+        return self._error(400, "MessageRejected", ids, f"{message} {region}: {identity}")
+
+    def _error(self, status: int, code: str, ids: Collection[str], message: str = "no") -> Reply:
+        return as_json(status, {"message": message}, {"x-amzn-ErrorType": code}, refused=ids)
 
 
 class EndUserMessaging:

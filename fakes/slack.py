@@ -16,7 +16,8 @@ API, HOOKS, HOOK = "/api/chat.postMessage", "/services/", "/services/T0DEMO/B0DE
 
 
 class Slack:
-    """Slack with one bot and one webhook. Every channel exists, except #nowhere; #old is archived."""
+    """Slack with one bot and one webhook. Every channel exists, except #nowhere; #old is archived, and #private is not
+    the bot's."""
 
     name = "slack"
 
@@ -54,6 +55,8 @@ def _api_error(request: Request) -> tuple[int, str] | None:
         return 200, "channel_not_found"
     if message["channel"] == "#old":
         return 200, "is_archived"
+    if message["channel"] == "#private":
+        return 200, "no_permission"
     if not message.get("text") and not message.get("attachments"):
         return 200, "no_text"
     return None

@@ -193,7 +193,7 @@ class QuietHours(Construct):
                 allow(ANSWER, tables.ledger.table_arn),
                 allow(CANCEL, tables.ledger.table_arn),
                 *self._only_if_recorded(
-                    allow(ANSWER, tables.held.table_arn, tables.consent.table_arn),
+                    allow(ANSWER, tables.held.table_arn),
                     allow(LIST, index_arn(tables.held, SOURCE_INDEX)),
                 ),
             ],

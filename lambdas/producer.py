@@ -17,6 +17,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from .quiet_hours.api import web
+from .quiet_hours.api.shortening import shorten
 from .quiet_hours.api.status import cancel, cancel_source, look_up, requested_cancels
 from .quiet_hours.consents.counting import consent_for
 from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 NOTIFICATIONS_MAX = 10_000
-"""The answer to a larger request could exceed the 6 MB that Lambda returns. Nobody would know what was accepted."""
+"""The most notifications of one request. The answer names each of them within the 6 MB that Lambda returns
+(`api/shortening.py`)."""
 
 logger = Logger()
 api = LambdaFunctionUrlResolver()
@@ -174,7 +176,8 @@ def accept_all(
 
     accepted = _forecast(sorted(taken, key=lambda item: int(item.origin)), now, dynamodb, settings, policy)
     rejected.sort(key=lambda entry: int(entry["index"]))
-    return Accepted(202 if accepted else 503 if items else 400, {"accepted": accepted, "rejected": rejected})
+    answer = {"accepted": accepted, "rejected": shorten(rejected, len(candidates))}
+    return Accepted(202 if accepted else 503 if items else 400, answer)
 
 
 def _admit(

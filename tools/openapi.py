@@ -191,7 +191,7 @@ def _notification_schemas() -> Schema:
         ),
         "Cancellations": _object(results=_array(_ref("Cancellation")), next=_maybe({"type": "string"})),
         "State": _object(
-            {"ended_at", "held_at", "source", "rule", "consent"},
+            {"ended_at", "held_at", "source", "rule"},
             id=_ref("Id"),
             state={"enum": ["not_recorded", "held", "released", "claimed", "waiting", *ENDINGS]},
             why={"type": "string"},
@@ -205,7 +205,6 @@ def _notification_schemas() -> Schema:
                 until=_maybe({"type": "string"}),
                 why={"type": "string"},
             ),
-            consent=_maybe(_ref("Consent")),
         ),
     }
 

@@ -33,8 +33,8 @@ class Settings:
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
     name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `campaign_sender` is the unique
     id of the campaign function's role, as SQS names a sender: only its messages may have ids of campaign files; if
-    it is empty, this is not checked. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty
-    if there is none.
+    it is empty, this is not checked. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each
+    is empty if there is none.
     """
 
     notification_queue_url: str

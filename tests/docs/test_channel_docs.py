@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import types
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from lambdas.quiet_hours.channels import build
+from lambdas.quiet_hours.channels import aws_sms, build, slack
 from lambdas.quiet_hours.channels.channel import DELIVERED, Channel
+from lambdas.quiet_hours.channels.http import Answer
 from lambdas.quiet_hours.errors import Misconfigured
 from tests.helpers.fake_providers import aws_client, notification, now, send
 from tests.helpers.http_peer import answering, listening
@@ -61,6 +63,32 @@ def test_the_rules_of_unknown_outcomes_are_those_of_the_channels() -> None:
         for name, config, channel in built()
         for told_to in [build(name, config | {"unknown_outcome": "resend"}, now, aws_client)]
     )
+
+
+def named(text: str, header: str) -> dict[str, str]:
+    """The outcome of each word in the first column of a table."""
+    _, _, after = text.partition(f"| {header} | outcome |")
+    lines = [line.strip("|").split("|") for line in after.partition("\n\n")[0].splitlines()[2:]]
+    return {word: line[1].strip() for line in lines for word in re.findall(r"`(\w+)`", line[0])}
+
+
+def test_the_table_of_slack_s_errors_says_what_the_channel_does() -> None:
+    documented = named(DOC, "error")
+    told = [*slack._UNAVAILABLE, *slack._UNAUTHORIZED]
+    assert set(told) <= set(documented) and len(documented) > 30
+    for error, kind in documented.items():
+        answer = Answer(200, {}, json.dumps({"ok": False, "error": error}).encode())
+        assert slack._outcome(answer, True, now()).kind == kind, error
+
+
+def test_every_error_that_may_be_one_conversation_s_is_documented() -> None:
+    assert [error for error in (*slack._FORBIDDEN, *slack._OF_ONE_CONVERSATION) if f"`{error}`" not in DOC] == []
+
+
+def test_every_cause_that_an_sms_may_be_refused_for_is_documented() -> None:
+    causes = [cause for cause in aws_sms._MEANINGS if cause.isupper() and not cause.startswith("SENDER_ID_")]
+    documented = [cause for cause in causes if f"`{cause}`" in DOC]
+    assert [cause for cause in causes if cause not in documented] == ["DESTINATION_PHONE_NUMBER_NOT_VERIFIED"]
 
 
 @pytest.fixture

@@ -198,7 +198,6 @@ def test_what_recording_the_held_takes_is_allowed_only_where_it_is_asked_for(oth
     more = {
         "Producer": {
             ("dynamodb:GetItem", "Held"),
-            ("dynamodb:GetItem", "Consent"),
             ("dynamodb:Query", "Held/index/BySource"),
         },
         "Consumer": {("dynamodb:BatchWriteItem", "Held")},

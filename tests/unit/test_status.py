@@ -108,13 +108,12 @@ def test_what_is_held_says_until_when_and_by_which_rule_and_consent(
         "until": "2020-11-12T08:00:00+09:00",
         "why": "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent",
     }
-    assert answer["consent"]["recipient_id"] == "user-42"
-    assert answer["consent"]["night_consent"] is False
+    assert "consent" not in answer
 
 
 def test_a_consent_that_came_after_the_hold_is_seen(state: Any, sqs: Any, dynamodb: Any, recording: Settings) -> None:
     hold(sqs, dynamodb, recording, notification(id="a"))
-    assert state(settings=recording)[1]["consent"] is None
+    assert state(settings=recording)[1]["rule"]["decision"] == "hold"
     item = {
         "recipient_id": {"S": "+821012345678"},
         "night_consent": {"BOOL": True},
@@ -124,7 +123,7 @@ def test_a_consent_that_came_after_the_hold_is_seen(state: Any, sqs: Any, dynamo
     dynamodb.put_item(TableName="consent", Item=item)
     _, answer = state(settings=recording)
     assert (answer["state"], answer["rule"]["decision"]) == ("held", "send")
-    assert answer["consent"]["evidence"] == "web form"
+    assert "web form" not in str(answer)
 
 
 def test_after_quiet_hours_it_is_on_its_way_and_after_its_ending_ended(

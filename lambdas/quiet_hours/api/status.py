@@ -13,7 +13,7 @@ from ..notification.json_text import RepeatedKeys
 from ..rule.policy import Hold, Policy, Send, decide
 from ..settings import Settings
 from ..stores.clients import SERVICE_ERRORS
-from ..stores.consents import read_consents, read_record
+from ..stores.consents import read_consents
 from ..stores.entries import ENDINGS, Entry
 from ..stores.held import Held, held_of, read_held
 from ..stores.ledger import TRANSACTION_ITEMS_MAX, Ledger
@@ -81,18 +81,18 @@ def _of_held(kept: Held, now: datetime) -> dict[str, Any]:
 
 
 def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy) -> dict[str, Any]:
-    """The rule's decision at this moment, and the consent that the rule was given."""
-    record = read_record(dynamodb, settings.consent_table, kept.recipient_id)
+    """The rule's decision at this moment, without the consent that it rests on.
+
+    Whoever may send may name any recipient. So the answer says what the decision means for this notification, as
+    accepting it does, and nothing else of the recipient's record.
+    """
     notification = {"category": kept.category, "channel": kept.channel, "expires_at": kept.expires_at}
     keys = [kept.recipient_id, kept.address] if kept.address else [kept.recipient_id]
     consents = read_consents(dynamodb, settings.consent_table, keys, now)
     decision = decide(notification, consent_under(keys, consents), now, policy)
     until = decision.until.isoformat(timespec="seconds") if isinstance(decision, Hold) else None
     word = "hold" if isinstance(decision, Hold) else "send" if isinstance(decision, Send) else decision.reason
-    return {
-        "rule": {"decision": word, "until": until, "why": decision.why},
-        "consent": record.shown(now) if record else None,
-    }
+    return {"rule": {"decision": word, "until": until, "why": decision.why}}
 
 
 def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] | None]:

@@ -8,8 +8,8 @@ errors do not always say whether the request was sent. So botocore makes and sig
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse, HeadersDict
@@ -29,6 +29,22 @@ from .outcomes import answered, call_failed, forbidden, unauthorized
 
 DEADLINE_S = 10.0
 ROLE = "the worker's role, and what the address names"
+
+
+class Meaning(NamedTuple):
+    """The outcome that an error means for one channel. `check`: what an operator should look at, if that is known."""
+
+    kind: Literal["unavailable", "forbidden", "rejected"]
+    check: str = ""
+
+
+class Refusal(NamedTuple):
+    """An error as the service answered it. `cause`: its `Reason`, empty if it has none. The message may show data."""
+
+    code: str
+    cause: str
+    message: str
+
 
 Clients = Callable[[str, str | None, str | None], Any]
 """Makes a boto3 client that tries once. Its arguments: the service, the region (None: this function's), the endpoint
@@ -65,14 +81,22 @@ class Service:
         self._host = urlsplit(self._client.meta.endpoint_url).netloc
         self._client.meta.events.register("before-send", self._carry)
 
-    def call(self, operation: str, unavailable: Sequence[str], **parameters: Any) -> Outcome:
-        """Calls the service once. `unavailable`: the error codes for which no notification is at fault."""
+    def call(
+        self,
+        operation: str,
+        meanings: Mapping[str, Meaning],
+        by_message: Callable[[Refusal], Outcome | None] = lambda refusal: None,
+        **parameters: Any,
+    ) -> Outcome:
+        """Calls the service once. `meanings`: by an error's cause, or else by its code, where it is not what any AWS
+        service means by it. `by_message` reads errors whose code does not say enough; None leaves them to the code.
+        """
         try:
             answer = getattr(self._client, operation)(**parameters)
         except CallFailed as fault:
             return call_failed(fault, self._name, DEADLINE_S)
         except ClientError as error:
-            return self._outcome(error.response, unavailable)
+            return self._outcome(error.response, meanings, by_message)
         except (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError) as error:
             return unauthorized(f"aws_{type(error).__name__}: no AWS credentials", ROLE)
         except ParamValidationError:
@@ -96,16 +120,25 @@ class Service:
         received: Any = HeadersDict(answer.headers)
         return AWSResponse(request.url, answer.status, received, _Body(answer.body))
 
-    def _outcome(self, response: Mapping[str, Any], unavailable: Sequence[str]) -> Outcome:
+    def _outcome(
+        self,
+        response: Mapping[str, Any],
+        meanings: Mapping[str, Meaning],
+        by_message: Callable[[Refusal], Outcome | None],
+    ) -> Outcome:
         status = int(response["ResponseMetadata"]["HTTPStatusCode"])
         code = _word(response["Error"].get("Code"))
         cause = _word(response.get("Reason"))
+        if (read := by_message(Refusal(code, cause, str(response["Error"].get("Message", ""))))) is not None:
+            return read
         reason = f"{answered('aws', self._name, status, code)} {cause}".rstrip()
+        if meaning := meanings.get(cause) or meanings.get(code):
+            return Outcome(meaning.kind, f"{reason}; check {meaning.check}" if meaning.check else reason)
         if code in _FORBIDDEN:
             return forbidden(reason, ROLE)
         if code in _REFUSED:
             return unauthorized(reason, ROLE)
-        if status in (429, 503) or code in (*unavailable, *_THROTTLED) or "Throttl" in code:
+        if status in (429, 503) or code in _THROTTLED or "Throttl" in code:
             return Outcome("unavailable", reason)
         if status >= 500:
             return Outcome("unknown", reason)

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import Unfit
 from ..notification.notification import Notification
 from . import configuration
-from .aws import DEADLINE_S, Clients, Service
+from .aws import DEADLINE_S, Clients, Meaning, Service
 from .channel import Outcome
 from .outcomes import body_of, unfit
 
@@ -34,7 +34,32 @@ _GSM = frozenset(
 _GSM_TWICE = frozenset("\f^{}\\[~]|€")
 """The alphabet of GSM 03.38, and the characters that count as two."""
 
-_UNAVAILABLE = ("ServiceQuotaExceededException", "ResourceNotFoundException")
+_SANDBOX = "whether the account is in the SMS sandbox of this region: it sends to verified numbers only"
+_ORIGIN = "that sms.from may send to this country and this kind of message"
+
+_MEANINGS = {
+    # The account, or what the channel secret names. They concern every message.
+    "ServiceQuotaExceededException": Meaning("unavailable"),
+    "ResourceNotFoundException": Meaning("unavailable", "sms.from and sms.configuration_set in the channel secret"),
+    "ACCOUNT_DISABLED": Meaning("unavailable", "the account with AWS"),
+    "INSUFFICIENT_ACCOUNT_REPUTATION": Meaning("unavailable", "the account with AWS"),
+    "RESOURCE_NOT_ACTIVE": Meaning("unavailable", "that sms.from is active"),
+    "RESOURCE_NOT_ACCESSIBLE": Meaning("unavailable", "that sms.from belongs to this account and region"),
+    "INVALID_ARN": Meaning("unavailable", "sms.from and sms.configuration_set in the channel secret"),
+    "NUMBER_CAPABILITIES_MISMATCH": Meaning("unavailable", "that sms.from can send SMS"),
+    "CHANNEL_NOT_ENABLED": Meaning("unavailable", "that sms.from can send SMS"),
+    # What is sent from does not fit the country or the kind of message: perhaps others go.
+    "NO_ORIGINATION_IDENTITIES_FOUND": Meaning("forbidden", _ORIGIN),
+    "MESSAGE_TYPE_MISMATCH": Meaning("forbidden", _ORIGIN),
+    "REGISTRATION_NOT_COMPLETE": Meaning("forbidden", _ORIGIN),
+    "SENDER_ID_NOT_REGISTERED": Meaning("forbidden", _ORIGIN),
+    "SENDER_ID_REQUIRES_REGISTRATION": Meaning("forbidden", _ORIGIN),
+    "SENDER_ID_NOT_SUPPORTED": Meaning("forbidden", _ORIGIN),
+    "INVALID_IDENTITY_FOR_DESTINATION_COUNTRY": Meaning("forbidden", _ORIGIN),
+    # One number. Everything else that is refused is one message's fault too.
+    "DESTINATION_PHONE_NUMBER_NOT_VERIFIED": Meaning("rejected", _SANDBOX),
+}
+"""By the `Reason` of an error or by its code. The reasons are those of the service's model in botocore."""
 
 
 class AwsSmsChannel:
@@ -68,7 +93,7 @@ class AwsSmsChannel:
             return unfit(fault)
         return self._service.call(
             "send_text_message",
-            _UNAVAILABLE,
+            _MEANINGS,
             **self._common,
             DestinationPhoneNumber=notification["address"],
             MessageBody=text,

@@ -23,6 +23,9 @@ from urllib.parse import urlsplit
 from ..errors import NoAnswer, NotSent
 
 RESPONSE_BYTES_MAX = 256 * 1024
+INTERIM_ANSWERS_MAX = 20
+"""A server sends one or two interim answers: https://www.rfc-editor.org/rfc/rfc9110#section-15.2"""
+
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 """The names of this machine, for local use. Every other name must resolve to a public address."""
 
@@ -90,7 +93,7 @@ class PostClient:
             connection.flush()
             with connection.getresponse() as response:
                 answer = response.read(RESPONSE_BYTES_MAX)
-                if response.status < 200:  # an interim answer: http.client does not wait for the final one
+                if response.status < 200:  # another protocol (101), or interim answers without end
                     raise http.client.ResponseNotReady
                 if not response.isclosed():  # unread bytes would be taken for the next answer
                     connection.close()
@@ -114,8 +117,22 @@ class PostClient:
         return connection
 
 
+class _Response(http.client.HTTPResponse):
+    """A final answer. Interim ones (1xx) before it are passed over: http.client itself passes over 100 only."""
+
+    def begin(self, **options: Any) -> None:
+        super().begin(**options)
+        for _ in range(INTERIM_ANSWERS_MAX):
+            if self.status >= 200 or self.status == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return
+            self.headers = None  # type: ignore[assignment]  # then `begin` reads the next answer
+            super().begin(**options)
+
+
 class _Connection(http.client.HTTPConnection):
     """A connection whose waits all end at `deadline`."""
+
+    response_class = _Response
 
     def __init__(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         super().__init__(host, port)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from ..errors import Misconfigured, Unfit
 from ..notification.notification import Notification
 from . import configuration
-from .aws import DEADLINE_S, Clients, Service
+from .aws import DEADLINE_S, Clients, Meaning, Refusal, Service
 from .channel import Outcome
 from .outcomes import body_of, unfit
 
@@ -27,10 +27,18 @@ HEADER_CHARACTERS_MAX = 995
 
 ID_HEADER = "X-Quiet-Hours-Id"
 
-_UNAVAILABLE = (
-    *("LimitExceededException", "AccountSuspendedException", "SendingPausedException"),
-    *("MailFromDomainNotVerifiedException", "NotFoundException"),
-)
+_MEANINGS = {
+    "LimitExceededException": Meaning("unavailable"),
+    "AccountSuspendedException": Meaning("unavailable", "the account with AWS"),
+    "SendingPausedException": Meaning("unavailable", "the account with AWS"),
+    "MailFromDomainNotVerifiedException": Meaning("unavailable", "the MAIL FROM domain of email.from"),
+    "NotFoundException": Meaning("unavailable", "email.configuration_set in the channel secret"),
+}
+
+_ACCOUNT_STOPPED = ("Sending paused for this account", "Sending suspended for this account", "Account is paused")
+_NOT_VERIFIED = "Email address is not verified"
+_FAILED_IN = re.compile(r"[^:]*identities failed the check in region ([A-Za-z0-9-]{1,32}):(.*)", re.DOTALL)
+"""How SES answers `MessageRejected`: https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html"""
 
 
 class SesChannel:
@@ -69,12 +77,23 @@ class SesChannel:
             return unfit(fault)
         return self._service.call(
             "send_email",
-            _UNAVAILABLE,
+            _MEANINGS,
+            self._by_message,
             **self._common,
             Destination={"ToAddresses": [notification["address"]]},
             Content={"Simple": message},
             EmailTags=[{"Name": "category", "Value": notification["category"]}],
         )
+
+    def _by_message(self, refusal: Refusal) -> Outcome | None:
+        """Reads whom `MessageRejected` is about: the account, its own sender, or the recipient."""
+        if refusal.code != "MessageRejected":
+            return None
+        if refusal.message.startswith(_ACCOUNT_STOPPED):
+            return Outcome("unavailable", "ses_account_stopped: SES sends nothing for this account; check it with AWS")
+        if not refusal.message.startswith(_NOT_VERIFIED):
+            return None
+        return _not_verified(refusal.message, parseaddr(self._common["FromEmailAddress"])[1])
 
     def _headers(self, notification: Notification) -> list[dict[str, str]]:
         """The id, and for advertising the unsubscribe headers of RFC 8058."""
@@ -90,6 +109,24 @@ class SesChannel:
                 {"Name": "List-Unsubscribe-Post", "Value": "List-Unsubscribe=One-Click"},
             ]
         return headers
+
+
+def _not_verified(message: str, sender: str) -> Outcome:
+    """Returns the outcome of an e-mail for which SES lists addresses that are not verified.
+
+    The list may end in an ellipsis. It may have recipients in it, so no reason shows anything from it but the region.
+    """
+    found = _FAILED_IN.match(message)
+    region, listed = (found[1].lower(), found[2].lower()) if found else ("of the channel", "")
+    identities = {each.rstrip(".…") for each in re.findall(r"[^\s<>,;\"]+", listed)}
+    if identities & {sender.lower(), sender.lower().rpartition("@")[2]}:
+        reason = f"ses_sender_not_verified: SES has not verified {sender} in region {region}; verify it there"
+        return Outcome("unavailable", reason)
+    if found is None or listed.rstrip().endswith(("...", "…")) or not any("@" in each for each in identities):
+        reason = "ses_not_verified: SES has not verified an address that it does not name"
+        return Outcome("forbidden", f"{reason}; verify {sender} in region {region}")
+    reason = "ses_recipient_not_verified: SES sends to verified recipients only, because the account is in its sandbox"
+    return Outcome("rejected", f"{reason} in region {region}; ask for production access, or verify the recipient")
 
 
 def _subject(notification: Notification) -> str:

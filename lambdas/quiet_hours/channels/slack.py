@@ -32,15 +32,29 @@ CHARACTERS_MAX = 40_000
 WEBHOOK_HOST = "hooks.slack.com"
 POST_MESSAGE_URL = "https://slack.com/api/chat.postMessage"
 
+_UNAVAILABLE = (
+    *("ratelimited", "rate_limited", "message_limit_exceeded", "service_unavailable", "request_timeout"),
+    *("org_login_required", "team_added_to_org"),  # the workspace is being moved
+)
+"""Errors that pass and concern every message."""
+
 _UNAUTHORIZED = (
     *("invalid_auth", "not_authed", "account_inactive", "token_revoked", "token_expired", "missing_scope"),
-    *("no_permission", "not_allowed_token_type", "ekm_access_denied", "access_denied", "accesslimited"),
-    *("org_login_required", "two_factor_setup_required", "enterprise_is_restricted", "team_access_not_granted"),
+    *("not_allowed_token_type", "accesslimited", "two_factor_setup_required", "enterprise_is_restricted"),
 )
 """Errors of the token: they concern every message."""
 
-_FORBIDDEN = ("no_service", "no_active_hooks", "invalid_token", "action_prohibited", "no_team", "team_disabled")
-"""Errors of one incoming webhook. There may be several."""
+_FORBIDDEN = (
+    *("no_permission", "access_denied", "ekm_access_denied", "team_access_not_granted"),
+    *("no_service", "no_active_hooks", "invalid_token", "action_prohibited", "no_team", "team_disabled"),
+)
+"""Errors that may concern one conversation: a permission for it, the key of its encryption, its workspace, or its
+incoming webhook."""
+
+_OF_ONE_CONVERSATION = ("posting_to_general_channel_denied",)
+"""Errors for which Slack answers 403 although they name one conversation."""
+
+_CONVERSATION = "that the app is in the conversation and may post there; the credentials in the channel secret"
 
 
 class SlackChannel:
@@ -91,7 +105,7 @@ class SlackChannel:
             answer = client.post(headers, to_text(message).encode())
         except CallFailed as fault:
             return call_failed(fault, "Slack", DEADLINE_S)
-        return _outcome(answer, self._now())
+        return _outcome(answer, self._token is not None, self._now())
 
 
 def _webhooks(config: object, local: bool) -> dict[str, PostClient]:
@@ -132,20 +146,19 @@ def _escaped(notification: Notification, name: str, text: str) -> str:
     return escaped
 
 
-def _outcome(answer: Answer, now: datetime) -> Outcome:
+def _outcome(answer: Answer, by_token: bool, now: datetime) -> Outcome:
     """Reads the answer. `chat.postMessage` answers 200 with the error in JSON, a webhook a status with plain text."""
     status, said = answer.status, _said(answer)
     if status == 200 and said == "ok":
         return DELIVERED
     reason = answered("slack", "Slack", status, said)
-    if status == 429 or said in ("ratelimited", "rate_limited", "message_limit_exceeded"):
+    if status in (429, 503) or said in _UNAVAILABLE:
         return Outcome("unavailable", reason, retry_after_s(answer.headers.get("retry-after", ""), now))
-    if said in _FORBIDDEN:
-        return forbidden(reason)
-    if status in (401, 403) or said in _UNAUTHORIZED:
-        return unauthorized(reason)
-    if status == 503 or said in ("service_unavailable", "request_timeout"):
-        return Outcome("unavailable", reason)
+    if said in _OF_ONE_CONVERSATION:
+        return Outcome("rejected", reason)
+    if status in (401, 403) or said in (*_UNAUTHORIZED, *_FORBIDDEN):
+        # An incoming webhook's credentials are its URL: they are those of one conversation.
+        return forbidden(reason, _CONVERSATION) if said in _FORBIDDEN or not by_token else unauthorized(reason)
     if status >= 500 or said in ("fatal_error", "internal_error") or (status == 200 and not said):
         return Outcome("unknown", reason)  # in Slack's words, some aspect of the operation may have succeeded
     if 300 <= status < 400:

@@ -15,7 +15,7 @@ from ..errors import Unfit
 from ..notification.json_text import to_text
 from ..notification.notification import Notification
 from . import configuration
-from .aws import DEADLINE_S, Clients, Service
+from .aws import DEADLINE_S, Clients, Meaning, Service
 from .channel import Outcome
 from .outcomes import body_of, unfit
 
@@ -28,9 +28,9 @@ https://developer.apple.com/documentation/usernotifications/generating-a-remote-
 https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type"""
 
 _ENDPOINT = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]+):[0-9]{12}:endpoint/(APNS|APNS_SANDBOX|GCM)/[!-~]+/[0-9a-f-]+")
-_UNAVAILABLE = (
-    *("KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired"),
-    *("KMSThrottling", "KMSAccessDenied"),
+_MEANINGS = dict.fromkeys(
+    ("KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired", "KMSThrottling", "KMSAccessDenied"),
+    Meaning("unavailable"),
 )
 
 
@@ -58,7 +58,7 @@ class SnsChannel:
         except Unfit as fault:
             return unfit(fault)
         return self._service.call(
-            "publish", _UNAVAILABLE, TargetArn=notification["address"], MessageStructure="json", Message=message
+            "publish", _MEANINGS, TargetArn=notification["address"], MessageStructure="json", Message=message
         )
 
 
