@@ -35,7 +35,11 @@ class QuietHoursProps:
     """The properties of `QuietHours`. Every one has a default; `cdk.json` holds the same defaults."""
 
     policy: Policy = field(default_factory=lambda: named_policy("korea"))
-    """When quiet hours are, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`."""
+    """When quiet hours are, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`.
+
+    Only a policy that `named_policy` returns for a name, a start, an end and a zone is accepted. The functions get
+    these four values and build the policy from them.
+    """
 
     consumer_concurrency: int = 2
     """How many consumers run at once for each queue that feeds them; 2 to 1,000."""
@@ -87,3 +91,20 @@ class QuietHoursProps:
       consumer passes on every message that it can, so a message that failed comes again after its group's later
       messages may have gone. The queues behind the consumer keep no order either.
     """
+
+    def __post_init__(self) -> None:
+        _check_policy(self.policy)
+
+
+def _check_policy(policy: Policy) -> None:
+    """Raise `ValueError` unless the functions can build this policy from its name, start, end and zone."""
+    supported = (
+        "policy must be one that named_policy returns for a name, a start and an end in whole minutes, and a zone; "
+        "held categories, exempt channels, guard and skew of your own do not reach the functions"
+    )
+    try:
+        built = named_policy(policy.name, f"{policy.start:%H:%M}", f"{policy.end:%H:%M}", str(policy.zone))
+    except ValueError as error:
+        raise ValueError(f"{supported}: {error}") from None
+    if policy != built:
+        raise ValueError(supported)
