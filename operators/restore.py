@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from lambdas.quiet_hours.consents.record import Record, amended, renotified
+from lambdas.quiet_hours.consents.record import Record, amended, grants_more, renotified
 from lambdas.quiet_hours.consents.statement import Statement
 from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import StatementRefused
@@ -121,9 +121,8 @@ def _goes_back(item: Item, present: Record | None) -> bool:
         restored.renotified_at,
     ):
         return False
-    grants_more = restored.night_consent > present.night_consent or restored.opted_out < present.opted_out
     is_older = "" < present.changed_at < restored.changed_at
-    return is_older or not grants_more
+    return is_older or not grants_more(restored, present)
 
 
 def _statement(entry: Item, at: datetime) -> Statement:

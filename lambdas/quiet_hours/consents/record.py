@@ -115,7 +115,7 @@ def _refuse_earlier(record: Record | None, said: Statement, at: str) -> None:
     """
     if record is None:
         return
-    if not record.changed_at and _grants_more(said, record):
+    if not record.changed_at and grants_more(said, record):
         raise StatementRefused(
             "changed_at: nobody knows since when the record stands; only what is said now may grant more"
         )
@@ -125,7 +125,8 @@ def _refuse_earlier(record: Record | None, said: Statement, at: str) -> None:
         raise StatementRefused("changed_at: is the very instant of the last renotification")
 
 
-def _grants_more(said: Statement, record: Record) -> bool:
+def grants_more(said: Statement | Record, record: Record) -> bool:
+    """True if a statement or another record grants anything that the record does not grant."""
     longer = said.expires_at == "" or said.expires_at > record.expires_at
     more_at_night = not record.night_consent or (record.expires_at != "" and longer)
     return (record.opted_out and not said.opted_out) or (said.night_consent and more_at_night)
