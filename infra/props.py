@@ -19,13 +19,15 @@ class SharedBus:
     """An event bus that belongs to somebody else, and which of its events are for this deployment.
 
     `sources` are values of the events' `source` field. Two deployments on one bus must not name the same source:
-    both would send its notifications. Raises `ValueError` when `sources` is empty.
+    both would send its notifications. Raises `ValueError` when `sources` is empty or one text.
     """
 
     bus: events.IEventBus
     sources: Sequence[str]
 
     def __post_init__(self) -> None:
+        if isinstance(self.sources, str):  # it would be taken for a sequence of its letters
+            raise ValueError(f"sources must be a sequence of texts such as ['shop'], not the text {self.sources!r}")
         if not self.sources:
             raise ValueError("SharedBus needs at least one source: without one it would take everybody's events")
 
@@ -78,11 +80,16 @@ class QuietHoursProps:
     """A bus of yours that requests come from. Without one, the deployment has a bus of its own."""
 
     topics: Sequence[sns.ITopic] = ()
-    """Topics of yours. The notification queue is subscribed to each, with raw message delivery."""
+    """Topics of yours. The notification queue is subscribed to each, with raw message delivery.
+
+    Two deployments must not name the same topic: each would send what is published on it.
+    """
 
     queues: Sequence[sqs.IQueue] = ()
     """Queues of yours that the consumer reads, beside the notification queue. Standard and FIFO queues both work.
 
+    - Two deployments must not name the same queue: each would get some of its messages, and judge them by its own
+      policy and consents.
     - The visibility timeout must be at least 180 s, six times the consumer's timeout.
     - A dead-letter queue of your own takes messages that keep failing. Bodies that cannot be read go to our
       dead-letter queue, as those from the notification queue do.
