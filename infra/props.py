@@ -19,13 +19,15 @@ class SharedBus:
     """An event bus that belongs to somebody else, and which of its events are for this deployment.
 
     `sources` are values of the events' `source` field. Two deployments on one bus must not name the same source:
-    both would send its notifications. Raises `ValueError` when `sources` is empty.
+    both would send its notifications. Raises `ValueError` when `sources` is empty or one text.
     """
 
     bus: events.IEventBus
     sources: Sequence[str]
 
     def __post_init__(self) -> None:
+        if isinstance(self.sources, str):  # it would be taken for a sequence of its letters
+            raise ValueError(f"sources must be a sequence of texts such as ['shop'], not the text {self.sources!r}")
         if not self.sources:
             raise ValueError("SharedBus needs at least one source: without one it would take everybody's events")
 
@@ -35,7 +37,11 @@ class QuietHoursProps:
     """The properties of `QuietHours`. Every one has a default; `cdk.json` holds the same defaults."""
 
     policy: Policy = field(default_factory=lambda: named_policy("korea"))
-    """When quiet hours are, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`."""
+    """When quiet hours are, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`.
+
+    Only a policy that `named_policy` returns for a name, a start, an end and a zone is accepted. The functions get
+    these four values and build the policy from them.
+    """
 
     consumer_concurrency: int = 2
     """The number of consumers that run at once for each queue that feeds them; 2 to 1,000."""
@@ -78,11 +84,16 @@ class QuietHoursProps:
     """A bus of yours that requests come from. Without one, the deployment has a bus of its own."""
 
     topics: Sequence[sns.ITopic] = ()
-    """Topics of yours. The notification queue is subscribed to each. SNS's envelope stays around the message."""
+    """Topics of yours. The notification queue is subscribed to each. SNS's envelope stays around the message.
+
+    Two deployments must not name the same topic: each would send what is published on it.
+    """
 
     queues: Sequence[sqs.IQueue] = ()
     """Queues of yours that the consumer reads, beside the notification queue. Standard and FIFO queues both work.
 
+    - Two deployments must not name the same queue: each would get some of its messages, and judge them by its own
+      policy and consents.
     - The visibility timeout must be at least 180 s, six times the consumer's timeout.
     - A dead-letter queue of your own takes messages that keep failing. Bodies that cannot be read go to our
       dead-letter queue, as those from the notification queue do.
@@ -91,3 +102,20 @@ class QuietHoursProps:
       consumer passes on every message that it can, so a message that failed comes again after its group's later
       messages may have gone. The queues behind the consumer keep no order either.
     """
+
+    def __post_init__(self) -> None:
+        _check_policy(self.policy)
+
+
+def _check_policy(policy: Policy) -> None:
+    """Raise `ValueError` unless the functions can build this policy from its name, start, end and zone."""
+    supported = (
+        "policy must be one that named_policy returns for a name, a start and an end in whole minutes, and a zone; "
+        "held categories, exempt channels, guard and skew of your own do not reach the functions"
+    )
+    try:
+        built = named_policy(policy.name, f"{policy.start:%H:%M}", f"{policy.end:%H:%M}", str(policy.zone))
+    except ValueError as error:
+        raise ValueError(f"{supported}: {error}") from None
+    if policy != built:
+        raise ValueError(supported)

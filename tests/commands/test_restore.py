@@ -14,8 +14,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from lambdas.quiet_hours.consents.record import amended, renotified
+from lambdas.quiet_hours.consents.record import Record, amended, renotified
 from lambdas.quiet_hours.consents.statement import Statement
+from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import StatementRefused
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import Change, read_consents, read_record, write
@@ -177,6 +178,40 @@ def test_what_the_table_in_use_has_lost_comes_back_from_the_restored_one(
         each: restored[each] for each in ("lost", "overwritten", "out", "by-hand")
     }
     assert consents.copy_back("restored") == {"kept": 7}
+
+
+END = "2027-01-01T00:00:00.000+00:00"
+LATER_END = "2027-06-01T00:00:00.000+00:00"
+
+
+@pytest.mark.parametrize(
+    ("restored", "present", "goes_back"),
+    [
+        ({"night_consent": True}, {"night_consent": True, "expires_at": END}, False),
+        ({"night_consent": True, "expires_at": LATER_END}, {"night_consent": True, "expires_at": END}, False),
+        ({"night_consent": True, "expires_at": END}, {}, False),
+        ({"night_consent": True, "expires_at": END}, {"night_consent": True}, True),
+        ({"night_consent": True, "expires_at": END}, {"night_consent": True, "expires_at": LATER_END}, True),
+        ({"opted_out": True}, {"night_consent": True, "expires_at": END}, True),
+        ({}, {"opted_out": True}, False),
+        ({}, {"night_consent": True, "expires_at": END}, True),
+    ],
+)
+@pytest.mark.parametrize("changed_at", ["", iso(T)])
+def test_a_restored_record_without_a_newer_date_never_grants_more_than_what_stands(
+    dynamodb: Any,
+    consents: Consents,
+    restored: dict[str, Any],
+    present: dict[str, Any],
+    goes_back: bool,
+    changed_at: str,
+) -> None:
+    dynamodb.put_item(TableName="consent", Item=Record("a", changed_at=changed_at, **restored).to_item())
+    snapshot(dynamodb, "consent", "restored")
+    stands = Record("a", changed_at=changed_at, **present).to_item()
+    dynamodb.put_item(TableName="consent", Item=stands)
+    assert consents.copy_back("restored") == ({"put back": 1} if goes_back else {"kept": 1})
+    assert items(dynamodb, "consent")["a"] == (items(dynamodb, "restored")["a"] if goes_back else stands)
 
 
 def test_a_record_that_the_damage_made_older_goes_back_to_the_newer_statement(

@@ -6,6 +6,8 @@ import runpy
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
+from datetime import time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from aws_cdk.aws_sqs import Queue
 from infra import pipeline_stack
 from infra.config import Config, flag
 from infra.props import QuietHoursProps
+from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.stack_template import CONTEXT, DEFAULTS, FLAGS, ROOT, make_stack
 
@@ -97,6 +100,30 @@ def test_who_leaves_the_senders_name_unchecked_is_warned(context: dict[str, str]
 
 def test_text_from_the_command_line_means_what_a_number_in_cdk_json_means() -> None:
     assert _config(deliveryConcurrency="5") == _config(deliveryConcurrency=5)
+
+
+STRICT = named_policy("strict", "22:00", "07:00", "Asia/Tokyo")
+
+
+def test_a_policy_that_the_functions_can_build_is_accepted() -> None:
+    props = QuietHoursProps(policy=STRICT)
+    assert props.policy == STRICT
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"held_categories": frozenset({"informational"})},
+        {"exempt_channels": frozenset({"log"})},
+        {"name": "japan"},
+        {"guard": timedelta(seconds=30)},
+        {"skew": timedelta(seconds=1)},
+        {"start": time(22, 0, 30)},
+    ],
+)
+def test_a_policy_that_would_not_reach_the_functions_as_it_was_given_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="policy must be one that named_policy returns"):
+        QuietHoursProps(policy=replace(STRICT, **change))
 
 
 QUIET_HOURS = (

@@ -232,3 +232,11 @@ def test_a_shared_bus_without_a_source_is_refused() -> None:
     bus = events.EventBus.from_event_bus_name(Stack(), "Company", "company")
     with pytest.raises(ValueError, match="SharedBus needs at least one source"):
         SharedBus(bus, [])
+
+
+@pytest.mark.parametrize("text", ["shop", ""])
+def test_one_text_as_the_sources_of_a_shared_bus_is_refused(text: str) -> None:
+    """A text is a sequence of its letters: each would have been a source."""
+    bus = events.EventBus.from_event_bus_name(Stack(), "Company", "company")
+    with pytest.raises(ValueError, match="sources must be a sequence of texts"):
+        SharedBus(bus, text)
