@@ -159,10 +159,13 @@ def _log_rules(scope: Construct, prefix: str, functions: Mapping[str, lambda_.Fu
 
     late_s = logged("ReleaseLate", "Scheduler", "release", "late_s")
     stopped = logged("StoppedByGuard", "Worker", "bundle", "held")
+    dropped = logged("HeldNotRecorded", "Consumer", "judged", "held_not_recorded")
+    dropped_means = "Held notifications could not be recorded: cancelling by source does not reach them."
     stopped_means = "What had been cleared came to the worker when quiet hours had begun, and was held again."
     rules = [
         _Rule("ReleaseLate", late_s, RELEASE_LATE_S, "Held notifications are still not released.", minutes=2, of=3),
         _Rule("StoppedByGuard", stopped, 1, stopped_means),
+        _Rule("HeldNotRecorded", dropped, 1, dropped_means),
     ]
     for name, field, meaning in (
         ("ChannelUnavailable", "unavailable", "A provider refuses what it is sent, or cannot be reached."),

@@ -37,7 +37,7 @@ from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.ledger import Ledger
 from operators import redrive
 from operators.consent_csv import read_rows
-from operators.consents import Imported, Registry, import_rows
+from operators.consents import ConsentTables, Imported, import_rows
 from tests.helpers.aws import (
     DAY,
     NIGHT,
@@ -426,7 +426,7 @@ def consents() -> tuple[Forms, Forms]:
         _ask(at, "PUT", "/consents/registrar-4", said, NIGHT)
         out = {"night_consent": False, "opted_out": True, "evidence": "080 number"}
         _ask(at, "PUT", "/consents/registrar-4", out, NIGHT + timedelta(hours=5))
-        registry = Registry(at.dynamodb, "consent", "consent-history", ZoneInfo("Asia/Seoul"))
+        registry = ConsentTables(at.dynamodb, "consent", "consent-history", ZoneInfo("Asia/Seoul"))
         rows = (
             "recipient_id,night_consent,opted_out,changed_at,evidence,expires_at,renotified_at,renotify_due\n"
             "imported-1,true,false,2020-03-01T10:00:00+09:00,old system,,2020-06-01T10:00:00+09:00,2022-06-01\n"
