@@ -193,7 +193,10 @@ def _notification_schemas() -> Schema:
             {"complete", "why", "held_before"},
             results=_array(_ref("Cancellation")),
             next=_maybe({"type": "string"}),
-            complete={"type": "boolean", "description": "For a source: everything held before held_before was found"},
+            complete={
+                "type": "boolean",
+                "description": "For a source: everything held before the first page's held_before was found",
+            },
             why=_maybe({"type": "string"}),
             held_before={"type": "string"},
         ),

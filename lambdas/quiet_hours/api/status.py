@@ -169,8 +169,8 @@ def cancel_source(
     """Cancel what is held of one source, up to `CANCELS_MAX` at a time. `next` is where the next page begins, or None.
 
     `complete` says that this was the last page and that no record of the source is missing, of what was held before
-    `held_before`; otherwise `why` says what is missing. Answers 409 where what is held is not recorded. Raises what the
-    client raises.
+    the first page's `held_before`; otherwise `why` says what is missing. Answers 409 where what is held is not
+    recorded. Raises what the client raises.
     """
     if not settings.record_held:
         return 409, {"errors": ["source: what is held is not recorded; set recordHeld to true, or cancel by ids"]}
