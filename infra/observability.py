@@ -159,6 +159,8 @@ def _log_rules(scope: Construct, prefix: str, functions: Mapping[str, lambda_.Fu
 
     late_s = logged("ReleaseLate", "Scheduler", "release", "late_s")
     stopped = logged("StoppedByGuard", "Worker", "bundle", "held")
+    dropped = logged("HeldNotRecorded", "Consumer", "judged", "held_not_recorded")
+    dropped_means = "Held notifications could not be recorded: cancelling by source does not reach them."
     stopped_means = "What had been cleared came to the worker when quiet hours had begun, and was held again."
     reused = logged("IdReused", "Worker", "bundle", "id_reused")
     reused_means = "An id was used for two notifications: the later one is on dead-letter and was not sent."
@@ -166,6 +168,7 @@ def _log_rules(scope: Construct, prefix: str, functions: Mapping[str, lambda_.Fu
         _Rule("IdReused", reused, 1, reused_means),
         _Rule("ReleaseLate", late_s, RELEASE_LATE_S, "Held notifications are still not released.", minutes=2, of=3),
         _Rule("StoppedByGuard", stopped, 1, stopped_means),
+        _Rule("HeldNotRecorded", dropped, 1, dropped_means),
     ]
     for name, field, meaning in (
         ("ChannelUnavailable", "unavailable", "A provider refuses what it is sent, or cannot be reached."),

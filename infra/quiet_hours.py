@@ -55,7 +55,7 @@ from infra.ways_in import feed, feed_batches, feed_from_bus, feed_from_their_que
 from lambdas.quiet_hours.rule.policies import zone_warning
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import DUE_INDEX
-from lambdas.quiet_hours.stores.held import SOURCE_INDEX
+from lambdas.quiet_hours.stores.held import OLD_SOURCE_INDEX, SOURCE_INDEX
 from lambdas.quiet_hours.timings import (
     ALERTER_TIMEOUT_S,
     CAMPAIGN_TIMEOUT_S,
@@ -194,7 +194,7 @@ class QuietHours(Construct):
                 allow(CANCEL, tables.ledger.table_arn),
                 *self._only_if_recorded(
                     allow(ANSWER, tables.held.table_arn),
-                    allow(LIST, index_arn(tables.held, SOURCE_INDEX)),
+                    allow(LIST, *(index_arn(tables.held, name) for name in (OLD_SOURCE_INDEX, SOURCE_INDEX))),
                 ),
             ],
         )

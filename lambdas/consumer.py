@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -75,8 +76,9 @@ def consume(
     dynamodb: DynamoDBClient,
     settings: Settings,
     policy: Policy,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Consumed:
-    """Judge the notifications in the records and pass them on.
+    """Judge the notifications in the records and pass them on. `sleep` is used to record what is held.
 
     A record must come again if a queue did not take everything that it holds. Raises what reading consents raises:
     then nothing has been sent, and all records come again.
@@ -90,7 +92,7 @@ def consume(
     counts = Counter(now=len(now_lane), held=len(held), refused=len(letters))
     if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
         on_wait = [held_record(item.notification, hold, now) for item, hold in held if item.origin not in failed]
-        counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, on_wait)
+        counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, on_wait, now, sleep)
     return Consumed(sorted(failed), counts)
 
 

@@ -120,7 +120,13 @@ class Deployment:
 
     def _consume(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
         failed, _ = consumer.consume(
-            event["Records"], process.now(), self.sqs(process), self.dynamodb(process), self.settings, self.policy
+            event["Records"],
+            process.now(),
+            self.sqs(process),
+            self.dynamodb(process),
+            self.settings,
+            self.policy,
+            sleep=process.pause,
         )
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 

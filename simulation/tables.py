@@ -1,4 +1,4 @@
-"""The part of DynamoDB that the project's tables use: conditional puts, transactions, batches, one index."""
+"""The part of DynamoDB that the project's tables use: conditional puts, transactions, batches, indexes by source."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from .world import Process, World
 TRANSACTION_ITEMS_MAX = 100
 BATCH_WRITE_MAX = 25
 BATCH_GET_MAX = 100
+
+INDEX_KEYS = {"BySource": "source", "BySourceShard": "source_shard"}
+"""The partition key of each index. Both sort by the end of quiet hours."""
 
 OPERATORS = {
     "=": operator.eq,
@@ -163,14 +166,15 @@ class DynamoDb(Client):
         Limit: int,
         ExclusiveStartKey: Item | None = None,
     ) -> Item:
-        """Query the one index of this model: what is held, by its source, in the order of its release."""
-        if (IndexName, KeyConditionExpression) != ("BySource", "#source = :source"):
+        """Query an index of what is held: by its source and shard, or by its source alone as earlier versions did."""
+        by = INDEX_KEYS.get(IndexName, "")
+        if KeyConditionExpression != "#key = :key" or ExpressionAttributeNames != {"#key": by}:
             raise client_error("Query", "ValidationException")
-        table, keys = self._tables[TableName], ("source", "until", "id")
+        table, keys = self._tables[TableName], (by, "until", "id")
 
         def effect(partial: bool) -> Item:
-            wanted = ExpressionAttributeValues[":source"]
-            found = [{key: item[key] for key in keys} for item in table.items.values() if item.get("source") == wanted]
+            wanted = ExpressionAttributeValues[":key"]
+            found = [{key: item[key] for key in keys} for item in table.items.values() if item.get(by) == wanted]
             found.sort(key=lambda each: [each[key]["S"] for key in keys])
             if ExclusiveStartKey:
                 start = [ExclusiveStartKey[key]["S"] for key in keys]

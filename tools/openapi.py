@@ -189,7 +189,17 @@ def _notification_schemas() -> Schema:
             outcome={"enum": ["cancelled", "too_late", "ended", "not_known"]},
             state=_maybe({"enum": ["claimed", *ENDINGS]}),
         ),
-        "Cancellations": _object(results=_array(_ref("Cancellation")), next=_maybe({"type": "string"})),
+        "Cancellations": _object(
+            {"complete", "why", "held_before"},
+            results=_array(_ref("Cancellation")),
+            next=_maybe({"type": "string"}),
+            complete={
+                "type": "boolean",
+                "description": "For a source: everything held before the first page's held_before was found",
+            },
+            why=_maybe({"type": "string"}),
+            held_before={"type": "string"},
+        ),
         "State": _object(
             {"ended_at", "held_at", "source", "rule"},
             id=_ref("Id"),

@@ -18,7 +18,7 @@ from moto import mock_aws
 
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import DUE_INDEX
-from lambdas.quiet_hours.stores.held import SOURCE_INDEX
+from lambdas.quiet_hours.stores.held import OLD_SOURCE_INDEX, SOURCE_INDEX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 QUEUES = ("notification", "delivery", "wait", "schedule", "dead-letter")
@@ -33,17 +33,19 @@ class Index(NamedTuple):
 
 
 class TableKeys(NamedTuple):
-    """The keys of a table, and its index if it has one."""
+    """The keys of a table, and its indexes."""
 
     keys: tuple[str, ...]
-    index: Index | None = None
+    indexes: tuple[Index, ...] = ()
 
 
 TABLES = {
     "ledger": TableKeys(("id",)),
-    "consent": TableKeys(("recipient_id",), Index(DUE_INDEX, "due_month", "renotify_due")),
+    "consent": TableKeys(("recipient_id",), (Index(DUE_INDEX, "due_month", "renotify_due"),)),
     "consent-history": TableKeys(("recipient_id", "changed_at")),
-    "held": TableKeys(("id",), Index(SOURCE_INDEX, "source", "until")),
+    "held": TableKeys(
+        ("id",), (Index(SOURCE_INDEX, "source_shard", "until"), Index(OLD_SOURCE_INDEX, "source", "until"))
+    ),
 }
 
 NIGHT = datetime(2020, 11, 11, 12, 3, tzinfo=UTC)  # 21:03 in Seoul
@@ -85,7 +87,7 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
         for name in QUEUES
     }
     for name, table in TABLES.items():
-        create_table(dynamodb, name, table.keys, table.index)
+        create_table(dynamodb, name, table.keys, table.indexes)
     return Settings(
         notification_queue_url=urls["notification"],
         delivery_queue_url=urls["delivery"],
@@ -100,10 +102,10 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
     )
 
 
-def create_table(dynamodb: Any, name: str, keys: tuple[str, ...], index: Index | None) -> None:
+def create_table(dynamodb: Any, name: str, keys: tuple[str, ...], indexes: tuple[Index, ...]) -> None:
     """Make a table that reads and writes like the stack's."""
-    extra = {} if index is None else {"GlobalSecondaryIndexes": [_index(index)]}
-    attributes = dict.fromkeys([*keys, *((index.partition_key, index.sort_key) if index else ())])
+    extra = {"GlobalSecondaryIndexes": [_index(index) for index in indexes]} if indexes else {}
+    attributes = dict.fromkeys([*keys, *(key for index in indexes for key in index[1:])])
     dynamodb.create_table(
         TableName=name,
         KeySchema=_key_schema(*keys),

@@ -199,6 +199,7 @@ def test_what_recording_the_held_takes_is_allowed_only_where_it_is_asked_for(oth
         "Producer": {
             ("dynamodb:GetItem", "Held"),
             ("dynamodb:Query", "Held/index/BySource"),
+            ("dynamodb:Query", "Held/index/BySourceShard"),
         },
         "Consumer": {("dynamodb:BatchWriteItem", "Held")},
     }

@@ -182,6 +182,7 @@ LOGGED = {
     "SecretUnavailable": ("Worker", "bundle", "secret_unavailable", (1, 3, 5)),
     "LedgerUnavailable": ("Worker", "bundle", "ledger_unavailable", (1, 3, 5)),
     "ConsentUnavailable": ("Worker", "bundle", "consent_unavailable", (1, 3, 5)),
+    "HeldNotRecorded": ("Consumer", "judged", "held_not_recorded", (1, 1, 1)),
 }
 """The metrics that are read from log lines: the function, the line's message, the field, and (threshold, minutes,
 of)."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, ConnectTimeoutError
 from hypothesis import HealthCheck
 from hypothesis import given as given_examples
 from hypothesis import settings as hypothesis_settings
@@ -28,7 +30,7 @@ from lambdas.quiet_hours.api.shortening import (
     sent_bytes,
     shorten,
 )
-from lambdas.quiet_hours.api.status import look_up
+from lambdas.quiet_hours.api.status import cancel_source, look_up, requested_cancels
 from lambdas.quiet_hours.channels.aws_sms import AwsSmsChannel
 from lambdas.quiet_hours.channels.channel import Channel, Outcome
 from lambdas.quiet_hours.channels.http import INTERIM_ANSWERS_MAX
@@ -37,10 +39,14 @@ from lambdas.quiet_hours.channels.slack import SlackChannel
 from lambdas.quiet_hours.channels.sns import SnsChannel
 from lambdas.quiet_hours.channels.solapi import SolapiChannel
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
+from lambdas.quiet_hours.errors import Invalid
+from lambdas.quiet_hours.notification.fields import is_id
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.held import PAUSES_S, SHARDS, Held, Position, record_held, shard_of
 from lambdas.quiet_hours.stores.ledger import Ledger
-from tests.helpers.aws import DAY, NIGHT, dynamodb, record, settings, sqs
+from lambdas.quiet_hours.timings import CONSUMER_TIMEOUT_S
+from tests.helpers.aws import DAY, NIGHT, Faulty, dynamodb, record, settings, sqs
 from tests.helpers.aws import notification as given
 from tests.helpers.fake_providers import aws_client, fakes, notification, now, send
 from tests.helpers.http_peer import Peer, answering, listening
@@ -569,3 +575,171 @@ def test_an_entry_is_as_long_as_the_bound_says() -> None:
     assert sent_bytes(without_errors) < ENTRY_BYTES_MAX
     assert shortened == ["answer: too long to name the 99 errors; send this notification alone"]
     assert sent_bytes(shortened) < ERRORS_BYTES_FREE
+
+
+# --- cancelling by source: spread, counted, and complete only where it is
+
+SALE = [{"id": f"sale-{n}", "source": "sale"} for n in range(60)]
+
+
+def hold(sqs: Any, client: Any, settings: Settings, wanted: list[dict[str, Any]], now: datetime = NIGHT) -> int:
+    """Hold notifications at night. Returns how many could not be recorded."""
+    recording = replace(settings, record_held=True)
+    body = "[" + ",".join(to_text(given(**each)) for each in wanted) + "]"
+    records = [record(body, sent_at=now)]
+    _, counts = consume(records, now, sqs, client, recording, recording.quiet_hours(), sleep=lambda _: None)
+    assert counts["held"] == len(wanted)
+    return int(counts["held_not_recorded"])
+
+
+def cancelled(client: Any, settings: Settings, source: str, now: datetime = NIGHT) -> tuple[list[str], dict[str, Any]]:
+    """Every id that cancelling a source page by page reaches, and the last answer."""
+    recording = replace(settings, record_held=True)
+    ledger, ids, after = Ledger(client, "ledger", "api", timedelta(seconds=120)), [], None
+    for _ in range(100):
+        request = requested_cancels({"source": source, "after": after})
+        assert not isinstance(request, list)
+        status, answer = cancel_source(*request, now, client, ledger, recording)
+        assert status == 200
+        ids += [each["id"] for each in answer["results"]]
+        if (after := answer["next"]) is None:
+            return ids, answer
+        assert (answer["complete"], answer["why"]) == (False, "there are more: send next back as after")
+    raise AssertionError("the pages do not end")
+
+
+@pytest.mark.parametrize("page", [1, 7, 60, 1000])
+@pytest.mark.parametrize("source", ["sale", "sale#3", "세일 #1", "a,b", "#"])
+def test_every_page_size_reaches_each_of_a_source_once_and_no_other_s(
+    sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int, source: str
+) -> None:
+    monkeypatch.setattr("lambdas.quiet_hours.api.status.CANCELS_MAX", page)
+    assert hold(sqs, dynamodb, settings, [{"id": f"n-{n}", "source": source} for n in range(20)]) == 0
+    assert hold(sqs, dynamodb, settings, [{"id": "other", "source": source + "#3"}, {"id": "nobody's"[:6]}]) == 0
+    ids, answer = cancelled(dynamodb, settings, source)
+    assert sorted(ids) == sorted(f"n-{n}" for n in range(20))
+    assert (answer["complete"], answer["why"], answer["held_before"]) == (True, None, "2020-11-11T12:02:55+00:00")
+
+
+def test_one_source_is_spread_over_every_shard_and_costs_one_index_entry_each(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    assert hold(sqs, dynamodb, settings, SALE) == 0
+    items = dynamodb.scan(TableName="held")["Items"]
+    assert {item["source_shard"]["S"] for item in items} == {f"sale#{shard}" for shard in range(SHARDS)}
+    assert not [item for item in items if "source" in item], "the old index takes no write unit"
+
+
+def test_a_thousand_ids_are_spread_evenly() -> None:
+    counts = Counter(shard_of(f"campaign:0123456789abcdef:{n}") for n in range(16_000))
+    assert counts.keys() == set(range(SHARDS))
+    assert min(counts.values()) > 800 and max(counts.values()) < 1_200
+
+
+def test_what_an_earlier_version_recorded_is_cancelled_with_the_rest(
+    sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lambdas.quiet_hours.api.status.CANCELS_MAX", 2)
+    for n in range(5):
+        times = {"held_at": NIGHT.isoformat(), "until": "2020-11-11T23:00:00+00:00", "expires_at": NIGHT.isoformat()}
+        texts = {"id": f"old-{n}", "source": "sale", "why": "w", "category": "advertising", "channel": "log", **times}
+        item = {name: {"S": value} for name, value in texts.items()} | {"recipient_id": {"S": "u"}}
+        dynamodb.put_item(TableName="held", Item=item)
+    assert hold(sqs, dynamodb, settings, [{"id": f"new-{n}", "source": "sale"} for n in range(5)]) == 0
+    ids, answer = cancelled(dynamodb, settings, "sale")
+    assert sorted(ids) == [f"{age}-{n}" for age in ("new", "old") for n in range(5)]
+    assert answer["complete"]
+
+
+@pytest.mark.parametrize(
+    ("after", "position"),
+    [
+        ("2020-11-11T23:00:00+00:00,n-1", Position(None, "2020-11-11T23:00:00+00:00", "n-1")),
+        ("0,2020-11-11T23:00:00+00:00,n-1", Position(0, "2020-11-11T23:00:00+00:00", "n-1")),
+        ("15,,", Position(15)),
+        ("0,,", Position(0)),
+    ],
+)
+def test_a_next_is_taken_back_also_that_of_an_earlier_version(after: str, position: Position) -> None:
+    assert requested_cancels({"source": "sale", "after": after}) == ("sale", position)
+
+
+@pytest.mark.parametrize(
+    "after",
+    ["", ",", ",,", "16,,", "-1,,", "1,,n-1", "1,2020-11-11T23:00:00+00:00,", "x,,", "0,,,", "0", "²,,", "n-1", 5, [0]],
+)
+def test_what_is_no_next_is_refused(after: Any) -> None:
+    with pytest.raises(Invalid, match="after: must be what an answer gave as next"):
+        requested_cancels({"source": "sale", "after": after})
+
+
+def throttled(*_: Any, **__: Any) -> Any:
+    raise ClientError({"Error": {"Code": "ProvisionedThroughputExceededException"}}, "BatchWriteItem")
+
+
+def test_what_is_throttled_for_a_while_is_recorded_after_pauses(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    calls = itertools.count()
+
+    def busy_then_free(real: Any, RequestItems: dict[str, Any]) -> Any:
+        if (call := next(calls)) < 3:
+            return throttled()
+        if call < 6:
+            real(RequestItems={"held": RequestItems["held"][:20]})
+            return {"UnprocessedItems": {"held": RequestItems["held"][20:]}}
+        return real(RequestItems=RequestItems)
+
+    assert hold(sqs, Faulty(dynamodb, batch_write_item=busy_then_free), settings, SALE) == 0
+    ids, answer = cancelled(dynamodb, settings, "sale")
+    assert sorted(ids) == sorted(each["id"] for each in SALE)
+    assert answer["complete"]
+
+
+def test_the_pauses_are_bounded_for_all_records_together(dynamodb: Any) -> None:
+    pauses: list[float] = []
+    records = [
+        Held(f"n-{n}", "2020-11-11T12:03:00+00:00", "u", "w", "c", "log", "r", "2020-11-14T12:03:00+00:00", "sale")
+        for n in range(1_000)
+    ]
+    busy: Any = Faulty(dynamodb, batch_write_item=throttled)
+    assert record_held(busy, "held", records, NIGHT, pauses.append) == 1_000
+    assert len(pauses) == len(PAUSES_S)
+    assert all(longest / 2 <= pause <= longest for pause, longest in zip(pauses, PAUSES_S, strict=True))
+    assert sum(PAUSES_S) < 3.3 < CONSUMER_TIMEOUT_S / 5
+
+
+def only_marks(real: Any, RequestItems: dict[str, Any]) -> Any:
+    items = [each["PutRequest"]["Item"]["id"]["S"] for each in RequestItems["held"]]
+    return real(RequestItems=RequestItems) if items[0].startswith("!") else throttled()
+
+
+def test_what_could_not_be_recorded_is_counted_and_its_source_is_said_to_be_incomplete(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    assert hold(sqs, dynamodb, settings, [{"id": "seen", "source": "sale"}, {"id": "shop-1", "source": "shop"}]) == 0
+    assert hold(sqs, Faulty(dynamodb, batch_write_item=only_marks), settings, SALE) == len(SALE)
+    ids, answer = cancelled(dynamodb, settings, "sale")
+    assert (ids, answer["next"], answer["complete"]) == (["seen"], None, False)
+    assert answer["why"] == "some of what is held of this source could not be recorded: cancel those by their ids"
+    assert cancelled(dynamodb, settings, "shop")[1]["complete"]
+    after_four_days = NIGHT + timedelta(days=4, seconds=1)
+    assert cancelled(dynamodb, settings, "sale", after_four_days)[1]["complete"]
+
+
+def test_a_mark_is_nobody_s_notification(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    assert hold(sqs, Faulty(dynamodb, batch_write_item=only_marks), settings, [{"id": "a"}, SALE[0]]) == 2
+    (mark,) = dynamodb.scan(TableName="held")["Items"]
+    assert mark.keys() == {"id", "expires"}, "in no index, and forgotten with the records"
+    assert not is_id(mark["id"]["S"])
+
+
+def test_where_the_table_is_away_nothing_fails_and_nothing_is_tried_for_long(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    calls = []
+
+    def away(*_: Any, **__: Any) -> Any:
+        calls.append(1)
+        raise ConnectTimeoutError(endpoint_url="https://dynamodb")
+
+    assert hold(sqs, Faulty(dynamodb, batch_write_item=away), settings, SALE) == len(SALE)
+    assert len(calls) == 2, "the records, and the mark"

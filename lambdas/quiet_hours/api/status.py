@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from ..consents.counting import consent_under
@@ -15,7 +16,7 @@ from ..settings import Settings
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_consents
 from ..stores.entries import ENDINGS, Entry
-from ..stores.held import Held, held_of, read_held
+from ..stores.held import INDEX_LAG, SHARDS, Held, Position, held_of, is_incomplete, read_held
 from ..stores.ledger import TRANSACTION_ITEMS_MAX, Ledger
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Setti
     return {"rule": {"decision": word, "until": until, "why": decision.why}}
 
 
-def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] | None]:
+def requested_cancels(request: object) -> list[str] | tuple[str, Position | None]:
     """The notifications that a request cancels: some ids, or a source and where to continue. Raises `Invalid`."""
     if not isinstance(request, dict) or isinstance(request, RepeatedKeys):
         raise Invalid(['request: must be {"ids": [...]} or {"source": "..."} as a JSON object'])
@@ -113,10 +114,31 @@ def requested_cancels(request: object) -> list[str] | tuple[str, dict[str, str] 
     after = request.get("after")
     if after is None:
         return request["source"], None
-    until, _, id = after.partition(",") if isinstance(after, str) else ("", "", "")
-    if time_fault(until) or not is_id(id):
+    position = _position(after) if isinstance(after, str) else None
+    if position is None:
         raise Invalid(["after: must be what an answer gave as next"])
-    return request["source"], {"until": until, "id": id}
+    return request["source"], position
+
+
+def _position(text: str) -> Position | None:
+    """Read a `next`: a shard, an instant and an id, the last two empty at the beginning of a shard.
+
+    An earlier version's has no shard. It is a place in the index of that version.
+    """
+    *shards, until, id = text.split(",") if text.count(",") in (1, 2) else ["", "", ""]
+    shard = None
+    if shards:
+        if not re.fullmatch("[0-9]{1,2}", shards[0]) or int(shards[0]) >= SHARDS:
+            return None
+        shard = int(shards[0])
+        if not until and not id:
+            return Position(shard)
+    return None if time_fault(until) or not is_id(id) else Position(shard, until, id)
+
+
+def _next(position: Position) -> str:
+    parts = (position.until, position.id) if position.shard is None else map(str, position)
+    return ",".join(parts)
 
 
 def cancel(ids: Iterable[str], now: datetime, ledger: Ledger) -> list[dict[str, Any]]:
@@ -140,7 +162,7 @@ def cancel(ids: Iterable[str], now: datetime, ledger: Ledger) -> list[dict[str, 
 
 def cancel_source(
     source: str,
-    after: dict[str, str] | None,
+    after: Position | None,
     now: datetime,
     dynamodb: DynamoDBClient,
     ledger: Ledger,
@@ -148,10 +170,22 @@ def cancel_source(
 ) -> Answer:
     """Cancel what is held of one source, up to `CANCELS_MAX` at a time. `next` is where the next page begins, or None.
 
-    Answers 409 if held notifications are not recorded. Raises what the client raises.
+    `complete` says that this was the last page and that no record of the source is missing, of what was held before
+    the first page's `held_before`; otherwise `why` says what is missing. Answers 409 if held notifications are not
+    recorded. Raises what the client raises.
     """
     if not settings.record_held:
         return 409, {"errors": ["source: what is held is not recorded; set recordHeld to true, or cancel by ids"]}
     page = held_of(dynamodb, settings.held_table, source, CANCELS_MAX, after)
-    last = f"{page.after['until']},{page.after['id']}" if page.after else None
-    return 200, {"results": cancel(page.ids, now, ledger), "next": last}
+    why = None
+    if page.after is not None:
+        why = "there are more: send next back as after"
+    elif is_incomplete(dynamodb, settings.held_table, source, now):
+        why = "some of what is held of this source could not be recorded: cancel those by their ids"
+    return 200, {
+        "results": cancel(page.ids, now, ledger),
+        "next": _next(page.after) if page.after else None,
+        "complete": why is None,
+        "why": why,
+        "held_before": (now - INDEX_LAG).astimezone(UTC).isoformat(timespec="seconds"),
+    }

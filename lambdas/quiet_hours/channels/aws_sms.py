@@ -73,7 +73,7 @@ class AwsSmsChannel:
     def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], clients: Clients) -> None:
         self.rate_per_s = configuration.rate_per_s(config, "sms", RATE_PER_S)
         self.can_resend = configuration.can_resend(config, "sms")
-        self._common = {"OriginationIdentity": configuration.required(config, "sms", "from")}
+        self._common: dict[str, Any] = {"OriginationIdentity": configuration.required(config, "sms", "from")}
         if name := configuration.optional(config, "sms", "configuration_set"):
             self._common["ConfigurationSetName"] = name
         self._service = Service(clients, "pinpoint-sms-voice-v2", config, "sms", "AWS End User Messaging")

@@ -3,29 +3,50 @@
 The record is for people who ask or cancel. Nothing that sends depends on it. It costs two write units for each
 notification, one for the item and one for the index by source. It is written after wait has taken the message, so a
 missing record loses no notification.
+
+A partition of an index takes 1,000 write units a second, so the notifications of one source are spread over
+`SHARDS` partitions by their ids. What cannot be recorded is counted, and an item marks its source as incomplete.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-sharding.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
 
-from ..notification.notification import Notification, consent_keys
+from ..notification.notification import LIFE, Notification, consent_keys
 from ..rule.policy import Hold
-from .clients import SERVICE_ERRORS
+from .clients import SERVICE_ERRORS, error_code
 from .unprocessed import BATCH_ITEMS_MAX, put_batch
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-ROUNDS_MAX = 3
-SOURCE_INDEX = "BySource"
+SHARDS = 16
+"""The partitions of one source: 16,000 records a second. It must not become less while records are kept."""
+
+SOURCE_INDEX = "BySourceShard"
+OLD_SOURCE_INDEX = "BySource"
+"""The index of earlier versions, with one partition for each source. Nothing is written into it any more."""
 
 KEEP = timedelta(days=1)
 """The time that a record outlives the notification's own expiry, after which there is nothing left to ask or cancel."""
+
+INDEX_LAG = timedelta(seconds=5)
+"""An index is read as it was a moment ago. AWS states no bound; it is usually well under a second."""
+
+PAUSES_S = (0.05, 0.1, 0.2, *[0.4] * 7)
+"""The longest pauses before trying again what DynamoDB left unprocessed: at most 3.2 s for all records together."""
+
+MARK_ROUNDS_MAX = 3
+
+_THROTTLED = ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded")
+_MARK = "!dropped#"
+"""Begins the key of a source's mark. No notification's id can have an exclamation mark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +69,44 @@ class Held:
     address: str = ""
 
     def to_item(self) -> dict[str, Any]:
-        item: dict[str, Any] = {name: {"S": value} for name in self.__slots__ if (value := getattr(self, name))}
+        """The item. The key of the index has the source, so that the item has it only once."""
+        texts = {name: getattr(self, name) for name in self.__slots__ if name != "source"}
+        item: dict[str, Any] = {name: {"S": value} for name, value in texts.items() if value}
+        if self.source:
+            item["source_shard"] = {"S": f"{self.source}#{shard_of(self.id)}"}
         item["expires"] = {"N": str(int((datetime.fromisoformat(self.expires_at) + KEEP).timestamp()))}
         return item
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Held:
-        return cls(**{name: item[name]["S"] for name in cls.__slots__ if name in item})
+        """The record of an item. An item of an earlier version has a `source`."""
+        found = {name: item[name]["S"] for name in cls.__slots__ if name in item}
+        if "source_shard" in item:
+            found["source"] = item["source_shard"]["S"].rpartition("#")[0]
+        return cls(**found)
+
+
+class Position(NamedTuple):
+    """A place among the records of one source: behind this record, or at the beginning if `id` is empty.
+
+    `shard` is None in the index of earlier versions, which is read first.
+    """
+
+    shard: int | None = None
+    until: str = ""
+    id: str = ""
 
 
 class Page(NamedTuple):
     """Some ids of one source, and where the next page begins, or None after the last."""
 
     ids: list[str]
-    after: dict[str, str] | None
+    after: Position | None
+
+
+def shard_of(id: str) -> int:
+    """The shard of a notification's record."""
+    return crc32(id.encode()) % SHARDS
 
 
 def held_record(notification: Notification, hold: Hold, now: datetime) -> Held:
@@ -81,21 +126,53 @@ def held_record(notification: Notification, hold: Hold, now: datetime) -> Held:
     )
 
 
-def record_held(dynamodb: DynamoDBClient, table: str, records: Sequence[Held]) -> int:
-    """Write the records. Returns how many could not be written.
+def record_held(
+    dynamodb: DynamoDBClient, table: str, records: Sequence[Held], now: datetime, sleep: Callable[[float], None]
+) -> int:
+    """Write the records. Returns how many could not be written; their sources are then marked as incomplete.
 
-    It never raises what the client raises, and it stops at the first failure: what is held stays held, and the queue's
-    messages must not wait for this table.
+    What DynamoDB throttles is tried again after a pause, as often as `PAUSES_S` allows. It never raises what the client
+    raises, and it stops at any other failure: what is held stays held, and the queue's messages must not wait for this
+    table.
     """
-    items = [each.to_item() for each in {each.id: each for each in records}.values()]
-    for start in range(0, len(items), BATCH_ITEMS_MAX):
-        batch = items[start : start + BATCH_ITEMS_MAX]
-        later = len(items) - start - len(batch)
-        with suppress(*SERVICE_ERRORS):
-            put_batch(dynamodb, table, batch, ROUNDS_MAX)
+    unique = {each.id: each for each in records}
+    left = [each.to_item() for each in unique.values()]
+    pauses = iter(PAUSES_S)
+    while left:
+        batch, left = left[:BATCH_ITEMS_MAX], left[BATCH_ITEMS_MAX:]
+        try:
+            put_batch(dynamodb, table, batch, rounds_max=1)
+        except SERVICE_ERRORS as error:
+            if error_code(error) not in _THROTTLED:
+                left += batch
+                break
+        left += batch  # last: the shard may be busy, and others are not
         if batch:
-            return len(batch) + later
-    return 0
+            if (longest_s := next(pauses, None)) is None:
+                break
+            sleep(_jittered(longest_s, batch[0]["id"]["S"]))
+    _mark_incomplete(dynamodb, table, {unique[item["id"]["S"]].source for item in left}, now)
+    return len(left)
+
+
+def _jittered(longest_s: float, id: str) -> float:
+    """A pause of half this length or more. It depends on an id, so that consumers throttled together part."""
+    return longest_s * (1 + crc32(id.encode()) / 2**32) / 2
+
+
+def _mark_incomplete(dynamodb: DynamoDBClient, table: str, sources: Iterable[str], now: datetime) -> None:
+    """Mark that records of these sources are missing, for as long as a record is kept. A mark is in no index."""
+    expires = {"N": str(int((now + LIFE + KEEP).timestamp()))}
+    marks = [{"id": {"S": _MARK + source}, "expires": expires} for source in sorted(sources) if source]
+    with suppress(*SERVICE_ERRORS):
+        for start in range(0, len(marks), BATCH_ITEMS_MAX):
+            put_batch(dynamodb, table, marks[start : start + BATCH_ITEMS_MAX], MARK_ROUNDS_MAX)
+
+
+def is_incomplete(dynamodb: DynamoDBClient, table: str, source: str, now: datetime) -> bool:
+    """True if records of a source are missing. Raises what the client raises."""
+    answer = dynamodb.get_item(TableName=table, Key={"id": {"S": _MARK + source}}, ConsistentRead=True)
+    return "Item" in answer and float(answer["Item"]["expires"]["N"]) > now.timestamp()
 
 
 def read_held(dynamodb: DynamoDBClient, table: str, id: str) -> Held | None:
@@ -104,28 +181,39 @@ def read_held(dynamodb: DynamoDBClient, table: str, id: str) -> Held | None:
     return Held.from_item(answer["Item"]) if "Item" in answer else None
 
 
-def held_of(
-    dynamodb: DynamoDBClient, table: str, source: str, limit: int, after: Mapping[str, str] | None = None
-) -> Page:
-    """Up to `limit` ids of one source, in the order of their release. Raises what the client raises.
+def held_of(dynamodb: DynamoDBClient, table: str, source: str, limit: int, after: Position | None = None) -> Page:
+    """Up to `limit` ids of one source, shard by shard. Raises what the client raises.
 
-    An index is read as it was a moment ago: what has been held within the last second may be missing.
+    What has been held within the last moments (`INDEX_LAG`) may be missing.
     """
+    ids: list[str] = []
+    position: Position | None = after or Position()
+    while position is not None and len(ids) < limit:
+        found = _query(dynamodb, table, source, limit - len(ids), position)
+        ids += found.ids
+        position = found.after
+    return Page(ids, position)
+
+
+def _query(dynamodb: DynamoDBClient, table: str, source: str, limit: int, at: Position) -> Page:
+    """One query. `after` is then in the same shard, or at the beginning of the next, or None after the last."""
+    name, key = ("source", source) if at.shard is None else ("source_shard", f"{source}#{at.shard}")
     start: dict[str, Any] = {}
-    if after:
-        key = {"source": source, "until": after["until"], "id": after["id"]}
-        start = {"ExclusiveStartKey": {name: {"S": value} for name, value in key.items()}}
+    if at.id:
+        start = {"ExclusiveStartKey": {name: {"S": key}, "until": {"S": at.until}, "id": {"S": at.id}}}
     answer = dynamodb.query(
         TableName=table,
-        IndexName=SOURCE_INDEX,
-        KeyConditionExpression="#source = :source",
-        ExpressionAttributeNames={"#source": "source"},
-        ExpressionAttributeValues={":source": {"S": source}},
+        IndexName=OLD_SOURCE_INDEX if at.shard is None else SOURCE_INDEX,
+        KeyConditionExpression="#key = :key",
+        ExpressionAttributeNames={"#key": name},
+        ExpressionAttributeValues={":key": {"S": key}},
         Limit=limit,
         **start,
     )
     last = answer.get("LastEvaluatedKey")
-    return Page(
-        [item["id"]["S"] for item in answer["Items"]],
-        {"until": last["until"]["S"], "id": last["id"]["S"]} if last else None,
-    )
+    if last:
+        after: Position | None = Position(at.shard, last["until"]["S"], last["id"]["S"])
+    else:
+        following = 0 if at.shard is None else at.shard + 1
+        after = Position(following) if following < SHARDS else None
+    return Page([item["id"]["S"] for item in answer["Items"]], after)
