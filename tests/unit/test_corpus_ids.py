@@ -242,6 +242,21 @@ def test_a_redrive_of_another_ending_opens_nothing_for_other_content(world: Worl
     assert world.entry("order-1001") == before
 
 
+def test_an_unknown_outcome_that_an_operator_reopens_keeps_its_fingerprint(world: World) -> None:
+    world.provider.can_resend = False
+    world.provider.answer = answers(**{"order-1001": UNKNOWN})
+    world.invoke(FIRST)
+    ended_at = world.letter().attributes["dead_lettered_at"]
+    operator = Ledger(world.dynamodb, "ledger", "operator", LEASE)
+    assert not operator.reopen_unknown("order-1001", "2020-11-11T02:00:00.000+00:00", DAY)
+    assert operator.reopen_unknown("order-1001", ended_at, DAY)
+    assert not operator.reopen_unknown("order-1001", ended_at, DAY)
+    sent = sent_by(world)
+    assert world.invoke(OTHERS["another text"])[1] == Counter(id_reused=1)
+    assert world.invoke(FIRST, dead_lettered_at=ended_at)[1] == Counter(delivered=1)
+    assert [each["content"] for each in sent] == [FIRST["content"]]
+
+
 def test_a_redriven_id_reused_letter_comes_back_with_the_same_reason(world: World) -> None:
     world.invoke(FIRST)
     world.invoke(OTHERS["another text"])

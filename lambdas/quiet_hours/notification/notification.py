@@ -111,7 +111,7 @@ def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
 def recipient_of(notification: Notification) -> str:
     """The recipient whose consent counts: the key of the consent table."""
     recipient = notification.get("recipient_id")
-    return notification["address"] if recipient is None else canonical_recipient(recipient)
+    return canonical_recipient(notification["address"] if recipient is None else recipient)
 
 
 def _faults(candidate: dict[str, Any]) -> list[str]:
