@@ -6,6 +6,7 @@ consent is a list of what was written when.
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -95,22 +96,32 @@ class Checks:
     late_s: float
     violations: list[Violation] = field(default_factory=list)
     accepted: dict[str, Wanted] = field(default_factory=dict)
+    accepted_numbers: set[int] = field(default_factory=set)
     reopened: Counter[str] = field(default_factory=Counter)
     taken: defaultdict[int, list[Taken]] = field(default_factory=lambda: defaultdict(list))
     consents: defaultdict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
     ended: dict[str, str] = field(default_factory=dict)
     claimed_at: dict[str, float] = field(default_factory=dict)
     by_number: dict[int, Wanted] = field(default_factory=dict)
+    by_id: defaultdict[str, list[Wanted]] = field(default_factory=lambda: defaultdict(list))
     cancelled: set[str] = field(default_factory=set)
     claimed: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         self.by_number = {each.number: each for each in self.plan.wanted}
+        for each in self.plan.wanted:
+            if each.id:
+                self.by_id[each.id].append(each)
 
     def _broken(self, invariant: str, detail: str) -> None:
         self.violations.append(Violation(invariant, self.world.t, detail))
         if self.world.note:
             self.world.note(f"VIOLATION of {invariant}: {detail}", None)
+
+    def note_accepted(self, id_: str, wanted: Wanted) -> None:
+        """A sender knows that its notification is accepted under this id."""
+        self.accepted_numbers.add(wanted.number)
+        self.accepted.setdefault(id_, wanted)
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
@@ -136,6 +147,8 @@ class Checks:
                 self._broken("effectively_once", f"{who} went out before as {before[0].id}")
         elif len(before) > allowed_again:
             self._broken("effectively_once", f"{who} was accepted before, and the provider knows no repeats")
+        if others := [each for each in self.by_id.get(id_, []) if each is not wanted and self.taken[each.number]]:
+            self._broken("ids_kept", f"{who} went out, and so did #{others[0].number}, which has the same id")
         if ending := self.ended.get(id_):
             self._broken("never_after_ending", f"{who} was called for although the ledger says {ending}")
         if id_ in self.cancelled:
@@ -192,14 +205,16 @@ class Checks:
             if name != "dead-letter" and queue.messages:
                 self._broken("settled", f"{len(queue.messages)} messages are still on {name}")
         letters = list(queues["dead-letter"].messages.values())
-        self._conserved(ledger, self._letters_by_id(letters))
+        letters_by_id = self._letters_by_id(letters)
+        self._ids_kept(ledger, letters_by_id)
+        self._conserved(ledger, letters_by_id)
         self._ended(ledger)
         for id_ in sorted(self.cancelled):
             if (state := ledger[id_]["state"]["S"] if id_ in ledger else "nothing") != "cancelled":
                 self._broken("cancelled_is_cancelled", f"{id_} was answered as cancelled and the ledger says {state}")
         for body in self.plan.letters:
             if not any(msg.body == body for msg in letters):
-                self._broken("conserved", f"what could not be read is not on dead-letter: {body}")
+                self._broken("conserved", f"what could not be read is not on dead-letter: {body[:60]}")
         self._blameless(ledger, excuses)
 
     def _letters_by_id(self, letters: list[Msg]) -> defaultdict[str, list[Msg]]:
@@ -209,6 +224,25 @@ class Checks:
                 self._broken("has_reason", f"a dead letter without a reason: {msg.body[:60]}")
             by_id[msg.attributes.get("notification_id", {}).get("StringValue", "")].append(msg)
         return by_id
+
+    def _ids_kept(self, ledger: dict[str, dict[str, Any]], letters: defaultdict[str, list[Msg]]) -> None:
+        """Check that each id is of one notification, and that a letter says so of each other one that was sent under
+        it. An id that was cancelled is of none. From here on `accepted` has the notification that an id is of."""
+        for id_, sent in self.by_id.items():
+            if len(sent) == 1:
+                continue
+            reused = {_number(msg) for msg in letters[id_] if _letter_reason(msg).startswith("id_reused: ")}
+            left = [each for each in sent if each.number not in reused]
+            accepted = [each for each in left if each.number in self.accepted_numbers]
+            state = ledger[id_]["state"]["S"] if id_ in ledger else "nothing"
+            if not left:
+                self._broken("ids_kept", f"every notification that was sent as {id_} was refused")
+            elif len(accepted) > 1 and state != "cancelled":
+                numbers = ", ".join(f"#{each.number}" for each in accepted)
+                self._broken("ids_kept", f"{numbers} were accepted as {id_}, and no letter says that one was not sent")
+            self.accepted.pop(id_, None)
+            for each in sorted(accepted, key=lambda each: not self.taken[each.number])[:1]:
+                self.accepted[id_] = each
 
     def _conserved(self, ledger: dict[str, dict[str, Any]], letters: defaultdict[str, list[Msg]]) -> None:
         """Check that each accepted notification has an ending, and that the ending is true."""
@@ -329,7 +363,8 @@ class Checks:
 
     def _is_taken(self, id_: str) -> bool:
         """Say if its provider has it, and no operator has asked since to send it again."""
-        return bool(self.taken[self.accepted[id_].number]) and id_ not in self.reopened
+        sent = self.by_id.get(id_) or [self.accepted[id_]]
+        return any(self.taken[each.number] for each in sent) and id_ not in self.reopened
 
     def _has_expired(self, wanted: Wanted) -> bool:
         return wanted.expires is not None and self.world.t >= wanted.expires - self.late_s
@@ -360,6 +395,15 @@ def _within(times: list[float], begins: float, ends: float) -> int:
 
 def _reason(item: dict[str, Any]) -> str:
     return str(item.get("reason", {}).get("S", ""))
+
+
+def _letter_reason(msg: Msg) -> str:
+    return str(msg.attributes.get("reason", {}).get("StringValue", ""))
+
+
+def _number(msg: Msg) -> int:
+    """The number of the notification in a dead letter."""
+    return int(json.loads(msg.body)["metadata"]["n"])
 
 
 def _undoes(msg: Msg, item: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.api import status
 from lambdas.quiet_hours.errors import LedgerUnavailable
+from lambdas.quiet_hours.notification.addresses import canonical_recipient
 from lambdas.quiet_hours.stores.clients import SERVICE_ERRORS
 
 from .deployment import Deployment
@@ -36,7 +37,7 @@ def send(deployment: Deployment, request: Request) -> None:
                 default = f"event:{body.content['id']}"
             else:
                 default = f"sqs:{msg.id}" + (f":{index}" if request.route == "bundle" else "")
-            deployment.checks.accepted[each.id or default] = each
+            deployment.checks.note_accepted(each.id or default, each)
 
 
 class Body(NamedTuple):
@@ -67,7 +68,7 @@ def _invoke_producer(deployment: Deployment, wanted: Sequence[Wanted], tries: in
         if isinstance(answer, dict):
             for entry in answer["accepted"]:
                 each = next(each for each in wanted if each.id == entry["id"])
-                deployment.checks.accepted[entry["id"]] = each
+                deployment.checks.note_accepted(entry["id"], each)
             rejected = [entry for entry in answer["rejected"] if entry["errors"][0].startswith("queue:")]
             left = [wanted[entry["index"]] for entry in rejected]
         if left and tries > 1:
@@ -137,13 +138,15 @@ def _is_unknown(letter: dict[str, Any]) -> bool:
     return bool(reason.startswith("unknown_outcome:"))
 
 
-def set_consent(deployment: Deployment, recipient: str, consent: Consent) -> None:
-    """Write a consent. It counts from the moment at which the table has it."""
-    item: dict[str, Any] = {"recipient_id": {"S": recipient}}
+def set_consent(deployment: Deployment, recipient: str, consent: Consent, written: str = "") -> None:
+    """Write a consent under the key that the registrar makes of the recipient as `written`. It counts from the moment
+    at which the table has it."""
+    key = canonical_recipient(written or recipient)
+    item: dict[str, Any] = {"recipient_id": {"S": key}}
     item |= {"night_consent": {"BOOL": consent.night_consent}, "opted_out": {"BOOL": consent.opted_out}}
     if isfinite(consent.expires):
         item["expires"] = {"N": str(int(deployment.world.start_s + consent.expires))}
-    deployment.tables["consent"].items[recipient] = item
+    deployment.tables["consent"].items[key] = item
     deployment.checks.consent_written(recipient, consent)
     if deployment.world.note:
         flags = {"night_consent": consent.night_consent, "opted_out": consent.opted_out}

@@ -22,8 +22,9 @@ PACED = tuple(name for name, kind in KINDS.items() if kind.rate_per_s)
 TEXT = "(광고) x 무료수신거부 080-000-0000"
 """The body of every notification. It carries the label that the law asks of advertising."""
 
-JUNK = ("not json", "[]", '{"id":"junk-1","channel":"sms"}', "[[", "null")
-"""Bodies that are no notification: each has to end on dead-letter with its reason."""
+TOO_MANY = "[" + ",".join(f'{{"id":"many-{n}"}}' for n in range(101)) + "]"
+JUNK = ("not json", "[]", '{"id":"junk-1","channel":"sms"}', "[[", "null", TOO_MANY, "[0,null]")
+"""Bodies that are no notification: each has to end on dead-letter with its reason, in one letter."""
 
 UNDER_THE_GUARD_S = (9.5, 14.5)
 """The time before quiet hours at which a worker begins on some nights: within the guard, so it must not send any
@@ -45,8 +46,9 @@ def draw(rng: Random, notifications: int, pause_s: float, skew_s: float) -> Plan
     if rng.random() < 0.03:
         add_second_night(plan)
     plan.faults_until = plan.ends[-1] + rng.choice((300.0, 900.0, 1800.0))
-    recipients = [Recipient(f"user-{index}", by_id=rng.random() < 0.85) for index in range(RECIPIENTS)]
+    recipients = [Recipient(_key(index), by_id=rng.random() < 0.85) for index in range(RECIPIENTS)]
     _draw_requests(plan, rng, recipients, notifications)
+    _draw_reused_ids(plan, rng, recipients)
     _draw_consents(plan, rng)
     plan.skew_s = rng.choice((0.0, skew_s / 4, skew_s))
     if rng.random() < 0.15:
@@ -92,10 +94,32 @@ def _draw_requests(plan: Plan, rng: Random, recipients: list[Recipient], notific
         again_at = at + rng.choice((0.0, rng.random() * 30, 3600.0)) if rng.random() < again else None
         if any(each.id is None for each in wanted):
             again_at = None
-        invalid = f'{{"id":"invalid-{number}"}}' if route == "bundle" and rng.random() < 0.2 else None
+        invalid = None
+        if route == "bundle" and rng.random() < 0.2:
+            invalid = rng.choice((f'{{"id":"invalid-{number}"}}', f'"{number}",0'))
+            plan.letters.append(invalid if invalid.startswith("{") else f"[{invalid}]")
         plan.requests.append(Request(at, route, tuple(wanted), again_at, invalid))
-        if invalid:
-            plan.letters.append(invalid)
+
+
+def _draw_reused_ids(plan: Plan, rng: Random, recipients: list[Recipient]) -> None:
+    """Some senders use an id that another notification has: before it, while it is on its way, after it, by any way
+    in."""
+    if rng.random() >= 0.3:
+        return
+    number = len(plan.wanted)
+    for first in rng.sample([each for each in plan.wanted if each.id], 3):
+        place = next(n for n, request in enumerate(plan.requests) if first in request.wanted)
+        request = plan.requests[place]
+        at = max(1.0, request.at + rng.choice((-3600.0, -1.0, 0.0, 1.0, 30.0, 3600.0, 12 * 3600.0)) * rng.random())
+        route = rng.choice(("producer", "sqs", "bundle", "event"))
+        other = _draw_wanted(plan, rng, number, recipients, None, at, route)
+        body = {**other.body, "id": first.id, "content": {"body": f"{TEXT} {number}"}}
+        other = replace(other, id=first.id, body=body)
+        number += 1
+        if request.route == "bundle" and rng.random() < 0.5:
+            plan.requests[place] = replace(request, wanted=(*request.wanted, other))
+        else:
+            plan.requests.append(Request(at, route, (other,)))
 
 
 def _draw_wanted(
@@ -107,6 +131,7 @@ def _draw_wanted(
     recipient = recipients[which]
     typed = _typed_address(channel, which)
     key = recipient.key if recipient.by_id else _canonical_address(channel, which)
+    written = _written(key, rng) if recipient.by_id else ""
     expires = None
     if rng.random() < 0.15:
         expires = at + rng.choice((60.0, 600.0, rng.random() * 43_200))
@@ -118,23 +143,41 @@ def _draw_wanted(
         body["id"] = id_
     if category != "advertising" or rng.random() < 0.5:
         body["category"] = category
-    if recipient.by_id:
-        body["recipient_id"] = key
+    if written:
+        body["recipient_id"] = written
     if expires is not None:
         body["expires_at"] = (plan.start + timedelta(seconds=expires)).isoformat(timespec="milliseconds")
     return Wanted(number, id_, category, channel, key, expires, body)
 
 
+def _key(which: int) -> str:
+    """The key of a person in the registry: a number that the sender counts, a phone number or an e-mail address."""
+    return (f"user-{which}", f"+82107777{5000 + which}", f"member{which}@example.com")[which % 3]
+
+
+def _written(key: str, rng: Random) -> str:
+    """A key of the registry as somebody may write it."""
+    if key.startswith("+82"):
+        local = f"0{key[3:5]}-{key[5:9]}-{key[9:]}"
+        return rng.choice((key, local, local.replace("-", ""), f"+82 {local[1:]}"))
+    return rng.choice((key, key.title())) if "@" in key else key
+
+
 def _typed_address(channel: str, which: int) -> str:
     """An address as a person types it."""
-    typed = {"email": f"User{which}@Example.com", "slack": f"#Room-{which}"}
+    typed = {"email": f"User{which}@Example.com", "slack": f"#Room-{which}", "webhook": f"Home{which}@Example.com"}
     number = f"010-1234-{5000 + which}"
     return number if channel in ("kakao", "sms") else typed.get(channel, f"token-{which}")
 
 
 def _canonical_address(channel: str, which: int) -> str:
-    """The one form that the same address has within the system."""
-    canonical = {"email": f"user{which}@example.com", "slack": f"#room-{which}"}
+    """The key in the registry of whoever has this address. A webhook gets its address as it was typed, but the consent
+    that counts is under the same key as everywhere."""
+    canonical = {
+        "email": f"user{which}@example.com",
+        "slack": f"#room-{which}",
+        "webhook": f"home{which}@example.com",
+    }
     number = f"+82101234{5000 + which}"
     return number if channel in ("kakao", "sms") else canonical.get(channel, f"token-{which}")
 
@@ -143,7 +186,7 @@ def _draw_consents(plan: Plan, rng: Random) -> None:
     keys = sorted({each.recipient for each in plan.wanted})
     for key in keys:
         if rng.random() < 0.5:
-            plan.consents.append(ConsentChange(0.0, key, _draw_consent(plan, rng)))
+            plan.consents.append(ConsentChange(0.0, key, _draw_consent(plan, rng), _written(key, rng)))
 
 
 def _draw_consent(plan: Plan, rng: Random) -> Consent:
@@ -181,7 +224,8 @@ def _draw_changes_of_consent(plan: Plan, rng: Random) -> None:
         for _ in range(rng.randint(1, 8)):
             recipient = rng.choice(wanted).recipient
             at = max(1.0, _moment(plan, rng))
-            plan.consents.append(ConsentChange(at, recipient, _draw_consent(plan, rng)))
+            written = _written(recipient, rng)
+            plan.consents.append(ConsentChange(at, recipient, _draw_consent(plan, rng), written))
 
 
 def _draw_cancels(plan: Plan, rng: Random, end: float) -> None:

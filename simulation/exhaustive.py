@@ -24,7 +24,8 @@ class Point(NamedTuple):
 
 
 def small_night() -> Plan:
-    """Eight notifications, one for each way through: by day, at night, over an edge, refused, by every way in."""
+    """Eight notifications, one for each way through: by day, at night, over an edge, refused, by every way in; and one
+    that has the id of another."""
     plan = quiet_night(Random(0))
     begin, end = plan.begins[0], plan.begins[0] + 2 * 3600
     plan.end_hour, plan.ends = 23, [end]
@@ -40,6 +41,10 @@ def small_night() -> Plan:
         Request(begin + 60, "bundle", tuple(held), invalid='{"id":"invalid"}'),
         Request(end - 5, "event", (wanted(7, "sms", "advertising"),)),
     ]
+    other = wanted(8, "kakao", "informational")
+    other.id = other.body["id"] = "n0"
+    other.body["content"] = {"body": f"{TEXT} 8"}
+    plan.requests.append(Request(begin - 190, "sqs", (other,)))
     plan.letters = ['{"id":"invalid"}']
     plan.refused = frozenset([3])
     plan.redrives = [Redrive(begin + 3600, resend_unknown=False)]

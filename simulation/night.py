@@ -99,7 +99,7 @@ class Night:
     def _schedule_the_plan(self) -> None:
         world, plan, deployment = self.world, self.plan, self.deployment
         for change in plan.consents:
-            world.at(change.at, clients.set_consent, deployment, change.recipient, change.consent)
+            world.at(change.at, clients.set_consent, deployment, change.recipient, change.consent, change.written)
         for request in plan.requests:
             world.at(request.at, clients.send, deployment, request)
             if request.again_at is not None:

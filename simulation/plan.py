@@ -63,11 +63,13 @@ class Consent(NamedTuple):
 
 
 class ConsentChange(NamedTuple):
-    """A recipient's consent from this moment on."""
+    """A recipient's consent from this moment on. `written` is the recipient as whoever states it writes it; empty: as
+    `recipient`, the key in the registry."""
 
     at: float
     recipient: str
     consent: Consent
+    written: str = ""
 
 
 class Cancel(NamedTuple):

@@ -14,7 +14,20 @@ from lambdas.quiet_hours.errors import Unreadable
 from lambdas.quiet_hours.stores.ledger import Ledger
 
 from . import topology
-from .planting import Patch, aftermath, blind, consumer, delivery, ledger, plant, producer, status, timings, verdicts
+from .planting import (
+    Patch,
+    aftermath,
+    blind,
+    bundle,
+    consumer,
+    delivery,
+    ledger,
+    plant,
+    producer,
+    status,
+    timings,
+    verdicts,
+)
 from .world import Process
 
 # --- ledger -----------------------------------------------------------------------------------------------------------
@@ -172,6 +185,27 @@ def cancel_takes_no_answer_for_done() -> list[Patch]:
     return [(status, "cancel", hopeful)]
 
 
+@plant("an id used twice: the fingerprint is not compared", "ids_kept")
+def compares_no_fingerprints() -> list[Patch]:
+    return [(ledger, "may_be_the_same", lambda one, other: True)]
+
+
+@plant("an id used twice: within one bundle", "ids_kept")
+def takes_an_id_in_a_bundle_for_a_repeat() -> list[Patch]:
+    return [(delivery, "_without_repeats", lambda items: list({item.id: item for item in reversed(items)}.values()))]
+
+
+@plant("an id used twice: the later one ends the first", "conserved", "ends_once", "never_after_ending")
+def a_reused_id_ends_the_first() -> list[Patch]:
+    refuse = Aftermath.refuse
+
+    def ending(self: Aftermath, item: Any, code: str, why: str) -> None:
+        refuse(self, item, code, why)
+        self.delivered.append(ledger.Entry(item.id, "claimed"))
+
+    return [(Aftermath, "refuse", ending)]
+
+
 # --- worker, consumer, producer: the handling of bundles --------------------------------------------------------------
 
 
@@ -189,6 +223,12 @@ def does_not_split() -> list[Patch]:
 def split_forgets_an_item() -> list[Patch]:
     split = delivery._split
     return [(delivery, "_split", lambda items: split(items[:-1]))]
+
+
+@plant("malformed arrays: more items than a bundle may have", "conserved")
+def reads_arrays_of_any_length() -> list[Patch]:
+    unpack = bundle.unpack
+    return [(bundle, "unpack", lambda body, items_max: unpack(body))]
 
 
 @plant("one bad item never takes its neighbours with it", "conserved")

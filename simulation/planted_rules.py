@@ -202,6 +202,14 @@ def worker_does_not_read_opt_outs() -> list[Patch]:
     return [(delivery, "read_consents", nights_only)]
 
 
+@plant("a recipient written differently in registry and notification", "never_after_opt_out")
+def worker_looks_under_what_was_written() -> list[Patch]:
+    def as_written(notification: Any) -> Any:
+        return notification.get("recipient_id", notification["address"])
+
+    return [(delivery, "recipient_of", as_written)]
+
+
 @plant("expiry during the hold", "never_expired")
 def sends_what_has_expired() -> list[Patch]:
     decide = delivery.decide

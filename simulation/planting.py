@@ -17,6 +17,7 @@ from lambdas.quiet_hours.delivery import aftermath as aftermath_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
 from lambdas.quiet_hours.delivery import verdicts as verdicts_module
 from lambdas.quiet_hours.notification import admission as admission_module
+from lambdas.quiet_hours.notification import bundle as bundle_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
 # The patched names are private to their modules, so the modules are `Any` here.
@@ -24,6 +25,7 @@ consumer: Any = consumer_module
 producer: Any = producer_module
 scheduler: Any = scheduler_module
 admission: Any = admission_module
+bundle: Any = bundle_module
 aftermath: Any = aftermath_module
 delivery: Any = delivery_module
 verdicts: Any = verdicts_module

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import boto3
 import pytest
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
@@ -27,7 +28,7 @@ from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, dynamodb, record, settings, sqs, take, text_attributes
-from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, down, world
+from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, consent, down, world
 
 __all__ = ["dynamodb", "settings", "sqs", "world"]
 
@@ -240,6 +241,21 @@ def test_a_redrive_of_another_ending_opens_nothing_for_other_content(world: Worl
     assert world.invoke(OTHERS["another text"], dead_lettered_at=ahead)[1] == Counter(id_reused=1)
     assert "dead_lettered_at" not in world.sqs.messages["dead-letter"][-1].attributes
     assert world.entry("order-1001") == before
+
+
+def test_an_unknown_outcome_that_an_operator_reopens_keeps_its_fingerprint(world: World) -> None:
+    world.provider.can_resend = False
+    world.provider.answer = answers(**{"order-1001": UNKNOWN})
+    world.invoke(FIRST)
+    ended_at = world.letter().attributes["dead_lettered_at"]
+    operator = Ledger(world.dynamodb, "ledger", "operator", LEASE)
+    assert not operator.reopen_unknown("order-1001", "2020-11-11T02:00:00.000+00:00", DAY)
+    assert operator.reopen_unknown("order-1001", ended_at, DAY)
+    assert not operator.reopen_unknown("order-1001", ended_at, DAY)
+    sent = sent_by(world)
+    assert world.invoke(OTHERS["another text"])[1] == Counter(id_reused=1)
+    assert world.invoke(FIRST, dead_lettered_at=ended_at)[1] == Counter(delivered=1)
+    assert [each["content"] for each in sent] == [FIRST["content"]]
 
 
 def test_a_redriven_id_reused_letter_comes_back_with_the_same_reason(world: World) -> None:
@@ -507,3 +523,52 @@ def test_a_redriven_row_waits_where_the_ledger_does_not_answer(world: World) -> 
     world.faults = {"get_item": down}
     settled, counts = world.invoke(ROW, dead_lettered_at="2020-11-11T03:00:00.000+00:00")
     assert (settled, counts) == (True, Counter(ledger_unavailable=1, given_back=1))
+
+
+# --- the topic
+
+
+def published(sqs: Any, settings: Settings, message: Any, **subscription: str) -> tuple[str, dict[str, Any]]:
+    """Publish on a topic that the notification queue is subscribed to. Returns SNS's id, and what SQS then has."""
+    sns = boto3.client("sns")
+    topic = sns.create_topic(Name="notifications")["TopicArn"]
+    queue = sqs.get_queue_attributes(QueueUrl=settings.notification_queue_url, AttributeNames=["QueueArn"])
+    endpoint = queue["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=endpoint, Attributes=subscription)
+    message_id = sns.publish(TopicArn=topic, Message=to_text(message))["MessageId"]
+    (taken,) = take(sqs, settings.notification_queue_url)
+    return message_id, taken
+
+
+WITHOUT_ID = {name: value for name, value in FIRST.items() if name != "id"}
+
+
+def test_a_second_delivery_by_sns_is_the_same_notification(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    message_id, taken = published(sqs, settings, WITHOUT_ID)
+    for sqs_id in ("first-delivery", "second-delivery"):
+        consume([record(taken["Body"], sqs_id)], DAY, sqs, dynamodb, settings, settings.quiet_hours())
+    sent = [json.loads(each["Body"])[0]["id"] for each in take(sqs, settings.delivery_queue_url)]
+    assert sent == [f"sns:{message_id}"] * 2
+
+
+def test_with_raw_delivery_an_id_of_its_own_is_what_tells_a_second_delivery(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    _, taken = published(sqs, settings, [FIRST, WITHOUT_ID], RawMessageDelivery="true")
+    for sqs_id in ("first-delivery", "second-delivery"):
+        consume([record(taken["Body"], sqs_id)], DAY, sqs, dynamodb, settings, settings.quiet_hours())
+    sent = [each["id"] for body in take(sqs, settings.delivery_queue_url) for each in json.loads(body["Body"])]
+    assert sent == ["order-1001", "sqs:first-delivery:1", "order-1001", "sqs:second-delivery:1"]
+
+
+# --- whose consent counts for an address
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [("Kim@Example.com", "kim@example.com"), ("010-1234-5678", "+821012345678"), ("token-1", "token-1")],
+)
+def test_an_opt_out_is_found_under_the_registrars_key_of_an_address(world: World, address: str, key: str) -> None:
+    consent(world, key, opted_out=True)
+    body = accepted("a", category="advertising", address=address)
+    assert world.invoke(body)[1] == Counter(opted_out=1)

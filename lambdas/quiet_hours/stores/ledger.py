@@ -188,9 +188,17 @@ class Ledger:
 
     def reopen_unknown(self, id: str, dead_lettered_at: str, now: datetime) -> bool:
         """Let a redrive send a notification again whose outcome is unknown: an operator's decision."""
-        found = Entry(id, "unknown", ended_at=dead_lettered_at)
-        put = unchanged(found, Entry(id, "dead_lettered", ended_at=dead_lettered_at, reason="reopened by an operator"))
-        return not self._put([put], now)
+        found = self.read(id)
+        if found is None or found.state != "unknown" or found.ended_at != dead_lettered_at:
+            return False
+        reopened = Entry(
+            id,
+            "dead_lettered",
+            ended_at=dead_lettered_at,
+            reason="reopened by an operator",
+            fingerprint=found.fingerprint,
+        )
+        return not self._put([unchanged(found, reopened)], now)
 
     def _put(self, puts: Iterable[Put], now: datetime) -> dict[str, Entry | None]:
         """Make each put whose condition holds. Returns the others by id: the entry that is in the way, or None where
