@@ -8,7 +8,7 @@ from typing import Any
 
 from constructs import Node
 
-from infra.props import QuietHoursProps
+from infra.props import ADVERTISING_CONSENT, QuietHoursProps
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
 
@@ -53,6 +53,7 @@ class Config:
                 record_held=_switch(node, "recordHeld"),
                 advertising_label=_switch(node, "advertisingLabel"),
                 sender_name=_name(node, "senderName"),
+                advertising_consent=_choice(node, "advertisingConsent", ADVERTISING_CONSENT),
                 runbook_url=_url(node, "runbookUrl"),
                 local_endpoint=flag(node, "localEndpoint"),
             ),
@@ -129,6 +130,13 @@ def _whole_number(node: Node, key: str, allowed: tuple[int, int]) -> int:
     if not re.fullmatch("[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
         raise ValueError(f"context {key} must be a whole number from {lowest} to {highest}, not {value!r}")
     return int(value)
+
+
+def _choice(node: Node, key: str, allowed: tuple[str, ...]) -> str:
+    value = str(_value(node, key))
+    if value not in allowed:
+        raise ValueError(f"context {key} must be {' or '.join(allowed)}, not {value!r}")
+    return value
 
 
 def _name(node: Node, key: str) -> str:

@@ -12,6 +12,9 @@ from aws_cdk import aws_sqs as sqs
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
 
+ADVERTISING_CONSENT = ("elsewhere", "required")
+"""Where consent to advertising by day may be kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class SharedBus:
@@ -60,6 +63,10 @@ class QuietHoursProps:
     sender_name: str = ""
     """The name that advertising must have in its text; empty: none is checked, and the CDK warns."""
 
+    advertising_consent: str = "elsewhere"
+    """Where consent to advertising by day is kept: `required` ends advertising to those who have none here; with
+    `elsewhere` the senders see to it, and under the policy `korea` the CDK warns."""
+
     runbook_url: str = ""
     """Where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
 
@@ -83,3 +90,9 @@ class QuietHoursProps:
       consumer passes on every message that it can, so a message that failed comes again after its group's later
       messages may have gone. The queues behind the consumer keep no order either.
     """
+
+    def __post_init__(self) -> None:
+        if self.advertising_consent not in ADVERTISING_CONSENT:
+            raise ValueError(
+                f"advertising_consent must be {' or '.join(ADVERTISING_CONSENT)}, not {self.advertising_consent!r}"
+            )

@@ -71,6 +71,12 @@ NO_SENDER_NAME = (
     "Set it with -c senderName=NAME, or say -c advertisingLabel=false where the label is checked elsewhere."
 )
 
+CONSENT_ELSEWHERE = (
+    "advertisingConsent is elsewhere: advertising is sent by day to recipients without a consent record. Korean law "
+    "asks for their prior consent (Network Act art. 50(1)). Keep it where the recipients are chosen, or keep it here "
+    "and set -c advertisingConsent=required."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Functions:
@@ -97,7 +103,7 @@ class QuietHours(Construct):
         super().__init__(scope, id_)
         self._props = props = props or QuietHoursProps()
         self._prefix = prefix = name_prefix(self)
-        self._warn_without_sender_name()
+        self._warn_of_what_is_not_checked()
 
         # What is kept
         self.queues: Queues = make_queues(self, prefix, props.batching_window_s)
@@ -320,6 +326,7 @@ class QuietHours(Construct):
             record_held=props.record_held,
             advertising_label=props.advertising_label,
             sender_name=props.sender_name,
+            advertising_consent=props.advertising_consent,
             alert_topic=self.alert_topic.topic_arn,
             runbook_url=props.runbook_url,
             dashboard_url=dashboard_url(self, self._prefix),
@@ -329,7 +336,11 @@ class QuietHours(Construct):
             environment["AWS_ENDPOINT_URL"] = ""
         return environment
 
-    def _warn_without_sender_name(self) -> None:
+    def _warn_of_what_is_not_checked(self) -> None:
         props = self._props
-        if props.advertising_label and props.policy.name == "korea" and not props.sender_name:
+        if props.policy.name != "korea":
+            return
+        if props.advertising_label and not props.sender_name:
             Annotations.of(self).add_warning_v2("quiet-hours:senderName", NO_SENDER_NAME)
+        if props.advertising_consent == "elsewhere":
+            Annotations.of(self).add_warning_v2("quiet-hours:advertisingConsent", CONSENT_ELSEWHERE)

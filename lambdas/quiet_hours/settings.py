@@ -28,7 +28,8 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
-    name `sender_name`, unless that is empty. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`;
+    name `sender_name`, unless that is empty. `advertising_consent`: `required` where it is kept here, else `elsewhere`.
+    `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`;
     each is empty where there is none.
     """
 
@@ -51,6 +52,7 @@ class Settings:
     record_held: bool = False
     advertising_label: bool = False
     sender_name: str = ""
+    advertising_consent: str = "elsewhere"
     campaign_queue_url: str = ""
     alert_topic: str = ""
     runbook_url: str = ""
@@ -72,4 +74,6 @@ class Settings:
         Raises `ValueError` that names the setting at fault.
         """
         guard = timedelta(seconds=CHANNEL_DEADLINE_MAX_S) + CLOCK_SKEW + LONGEST_PAUSE
-        return named_policy(self.policy, self.start, self.end, self.timezone, guard, CLOCK_SKEW)
+        return named_policy(
+            self.policy, self.start, self.end, self.timezone, guard, CLOCK_SKEW, self.advertising_consent
+        )

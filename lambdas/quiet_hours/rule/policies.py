@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime, time, timedelta
+from typing import cast, get_args
 from zoneinfo import ZoneInfo
 
-from .policy import CATEGORIES, Policy
+from .policy import CATEGORIES, AdvertisingConsent, Policy
 
 
 def named_policy(
@@ -15,6 +16,7 @@ def named_policy(
     timezone: str = "Asia/Seoul",
     guard: timedelta = timedelta(0),
     skew: timedelta = timedelta(0),
+    advertising_consent: str = "",
 ) -> Policy:
     """One of the two policies that come with the project.
 
@@ -28,11 +30,23 @@ def named_policy(
         held, exempt = frozenset(CATEGORIES) - {"critical"}, frozenset[str]()
     else:
         raise ValueError(f"policy must be korea or strict, not {name!r}")
+    if advertising_consent not in get_args(AdvertisingConsent):
+        raise ValueError(f"advertising consent must be elsewhere or required, not {advertising_consent!r}")
     try:
         zone = ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}") from None
-    return Policy(name, _wall_time("start", start), _wall_time("end", end), zone, held, exempt, guard, skew)
+    return Policy(
+        name,
+        _wall_time("start", start),
+        _wall_time("end", end),
+        zone,
+        held,
+        exempt,
+        guard,
+        skew,
+        cast(AdvertisingConsent, advertising_consent),
+    )
 
 
 def _wall_time(field: str, text: str) -> time:
