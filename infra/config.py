@@ -8,7 +8,7 @@ from typing import Any
 
 from constructs import Node
 
-from infra.props import QuietHoursProps
+from infra.props import ADVERTISING_CONSENT, QuietHoursProps
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.settings import SMS_ENCODINGS
@@ -56,6 +56,7 @@ class Config:
                 sender_name=_name(node, "senderName"),
                 sms_encoding=_choice(node, "smsEncoding", SMS_ENCODINGS),
                 check_campaign_sender=_switch(node, "checkCampaignSender"),
+                advertising_consent=_choice(node, "advertisingConsent", ADVERTISING_CONSENT),
                 runbook_url=_url(node, "runbookUrl"),
                 local_endpoint=flag(node, "localEndpoint"),
             ),

@@ -13,6 +13,9 @@ from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.settings import EUC_KR
 
+ADVERTISING_CONSENT = ("elsewhere", "required")
+"""Where consent to advertising by day may be kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class SharedBus:
@@ -74,6 +77,10 @@ class QuietHoursProps:
     """Refuse ids of campaign files from every sender but the campaign function. SQS names the sender of a message. What
     stands in for SQS on a laptop names no roles: the check is off there."""
 
+    advertising_consent: str = "elsewhere"
+    """Where consent to advertising by day is kept: `required` ends advertising to those who have none here; with
+    `elsewhere` the senders see to it, and under the policy `korea` the CDK warns."""
+
     runbook_url: str = ""
     """The place where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
 
@@ -105,6 +112,10 @@ class QuietHoursProps:
 
     def __post_init__(self) -> None:
         _check_policy(self.policy)
+        if self.advertising_consent not in ADVERTISING_CONSENT:
+            raise ValueError(
+                f"advertising_consent must be {' or '.join(ADVERTISING_CONSENT)}, not {self.advertising_consent!r}"
+            )
 
 
 def _check_policy(policy: Policy) -> None:

@@ -73,6 +73,12 @@ NO_SENDER_NAME = (
     "Set it with -c senderName=NAME, or say -c advertisingLabel=false where the label is checked elsewhere."
 )
 
+CONSENT_ELSEWHERE = (
+    "advertisingConsent is elsewhere: advertising is sent by day to recipients without a consent record. Korean law "
+    "asks for their prior consent (Network Act art. 50(1)). Keep it where the recipients are chosen, or keep it here "
+    "and set -c advertisingConsent=required."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Functions:
@@ -332,6 +338,7 @@ class QuietHours(Construct):
             advertising_label=props.advertising_label,
             sender_name=props.sender_name,
             sms_encoding=props.sms_encoding,
+            advertising_consent=props.advertising_consent,
             alert_topic=self.alert_topic.topic_arn,
             runbook_url=props.runbook_url,
             dashboard_url=dashboard_url(self, self._prefix),
@@ -344,8 +351,10 @@ class QuietHours(Construct):
     def _warn(self) -> None:
         """Add the warnings that synthesis shows."""
         props, policy = self._props, self._props.policy
-        if props.advertising_label and policy.name == "korea" and not props.sender_name:
+        if policy.name == "korea" and props.advertising_label and not props.sender_name:
             Annotations.of(self).add_warning_v2("quiet-hours:senderName", NO_SENDER_NAME)
+        if policy.name == "korea" and props.advertising_consent == "elsewhere":
+            Annotations.of(self).add_warning_v2("quiet-hours:advertisingConsent", CONSENT_ELSEWHERE)
         start, end = f"{policy.start:%H:%M}", f"{policy.end:%H:%M}"
         if warning := zone_warning(policy.zone.key, start, end, datetime.now(UTC).date()):
             Annotations.of(self).add_warning_v2("quiet-hours:timezone", warning)

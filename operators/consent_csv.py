@@ -2,7 +2,8 @@
 
 Columns: `recipient_id`, `night_consent` and `opted_out` (true or false), `changed_at` (a time with an offset), and
 `evidence`; `expires_at` where a night consent has an end; `renotified_at` and `renotify_due` where an earlier system
-has kept them. UTF-8, with a header. An export also has `text_mark` (spreadsheet_text.py).
+has kept them; `advertising_consent`, and `addresses` with semicolons between them. UTF-8, with a header. An export also
+has `text_mark` (spreadsheet_text.py).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from local import CommandError
 from .spreadsheet_text import MARK, MARK_COLUMN, marked, unmarked
 
 COLUMNS = ("recipient_id", "night_consent", "opted_out", "changed_at", "evidence")
-OPTIONAL_COLUMNS = ("expires_at", "renotified_at", "renotify_due")
+OPTIONAL_COLUMNS = ("expires_at", "renotified_at", "renotify_due", "advertising_consent", "addresses")
+
+ADDRESS_SEPARATOR = ";"
 
 _FLAGS = {"true": True, "false": False}
 _recipient_fault = text_check(128)
@@ -112,6 +115,10 @@ def _request(cells: Mapping[str, str]) -> dict[str, Any]:
     request |= {name: _FLAGS.get(cells[name].lower(), cells[name]) for name in ("night_consent", "opted_out")}
     if cells.get("expires_at"):
         request["expires_at"] = cells["expires_at"]
+    if flag := cells.get("advertising_consent"):
+        request["advertising_consent"] = _FLAGS.get(flag.lower(), flag)
+    if addresses := cells.get("addresses"):
+        request["addresses"] = addresses.rstrip(f"{ADDRESS_SEPARATOR} ").split(ADDRESS_SEPARATOR)
     return request
 
 
@@ -126,5 +133,7 @@ def write_rows(file: Any, records: Iterable[Record]) -> int:
     return number
 
 
-def _cell(value: str | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else marked(value)
+def _cell(value: str | bool | tuple[str, ...] | None) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return marked(ADDRESS_SEPARATOR.join(value) if isinstance(value, tuple) else value or "")

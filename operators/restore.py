@@ -131,7 +131,13 @@ def _goes_back(item: Item, present: Record | None) -> bool:
 def _statement(entry: Item, at: datetime) -> Statement:
     texts = {name: entry.get(name, {}).get("S", "") for name in ("evidence", "expires_at", "renotify_due")}
     flags = {name: entry[name]["BOOL"] for name in ("night_consent", "opted_out")}
-    return Statement(made_at=at, **flags, **texts)
+    return Statement(
+        made_at=at,
+        **flags,
+        **texts,
+        advertising_consent=entry["advertising_consent"]["BOOL"] if "advertising_consent" in entry else None,
+        addresses=tuple(sorted(entry["addresses"]["SS"])) if "addresses" in entry else None,
+    )
 
 
 @dataclass(frozen=True)

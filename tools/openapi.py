@@ -264,6 +264,9 @@ def _fields(names: tuple[str, ...], optional: tuple[str, ...]) -> Schema:
         "changed_at": _ref("Time"),
         "expires_at": _ref("Time") | {"description": "The end of the night consent; none if missing"},
         "renotified_at": _ref("Time"),
+        "advertising_consent": {"type": "boolean", "description": "The record's stays if missing"},
+        "addresses": _array(_text(512), most=statement.ADDRESSES_MAX)
+        | {"description": "The addresses that the consents are for: any if empty; the record's stay if missing"},
     }
     return _object(set(optional) & set(names), **{name: kinds[name] for name in names})
 
@@ -300,6 +303,8 @@ _CONSENT: dict[str, Schema] = {
     "renotified_at": _maybe({"type": "string"}),
     "renotify_due": _maybe(_ref("Date")),
     "expires_at": _maybe({"type": "string"}),
+    "advertising_consent": _maybe({"type": "boolean"}),
+    "addresses": _maybe(_array({"type": "string"})),
 }
 _CHANGE: dict[str, Schema] = {
     "changed_at": {"type": "string"},
@@ -310,6 +315,8 @@ _CHANGE: dict[str, Schema] = {
     "expires_at": _maybe({"type": "string"}),
     "renotify_due": _maybe(_ref("Date")),
     "recorded_at": {"type": "string"},
+    "advertising_consent": _maybe({"type": "boolean"}),
+    "addresses": _maybe(_array({"type": "string"})),
 }
 
 

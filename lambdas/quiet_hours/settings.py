@@ -31,10 +31,10 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
-    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `campaign_sender` is the unique
-    id of the campaign function's role, as SQS names a sender: only its messages may have ids of campaign files; if
-    it is empty, this is not checked. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each
-    is empty if there is none.
+    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `advertising_consent`: `required`
+    if it is kept here, else `elsewhere`. `campaign_sender` is the unique id of the campaign function's role, as SQS
+    names a sender: only its messages may have ids of campaign files; if it is empty, this is not checked. `alert_topic`
+    is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty if there is none.
     """
 
     notification_queue_url: str
@@ -57,6 +57,7 @@ class Settings:
     advertising_label: bool = False
     sender_name: str = ""
     sms_encoding: str = EUC_KR
+    advertising_consent: str = "elsewhere"
     campaign_queue_url: str = ""
     campaign_sender: str = ""
     alert_topic: str = ""
@@ -79,4 +80,6 @@ class Settings:
         Raises `ValueError` that names the setting at fault.
         """
         guard = timedelta(seconds=CHANNEL_DEADLINE_MAX_S) + CLOCK_SKEW + LONGEST_PAUSE
-        return named_policy(self.policy, self.start, self.end, self.timezone, guard, CLOCK_SKEW)
+        return named_policy(
+            self.policy, self.start, self.end, self.timezone, guard, CLOCK_SKEW, self.advertising_consent
+        )

@@ -640,13 +640,13 @@ def test_an_attribute_of_a_later_version_is_ignored_and_goes_with_the_next_write
     assert world.provider.ids == ["a"]
     assert "receipt" not in dynamodb.get_item(TableName="ledger", Key={"id": {"S": "a"}})["Item"]
 
-    given = {"night_consent": {"BOOL": True}, "opted_out": {"BOOL": False}, "advertising_consent": {"BOOL": False}}
+    given = {"night_consent": {"BOOL": True}, "opted_out": {"BOOL": False}, "newsletter": {"BOOL": False}}
     dynamodb.put_item(TableName="consent", Item={"recipient_id": {"S": "r"}} | given)
     before = read_record(dynamodb, "consent", "r")
     said = {"night_consent": True, "opted_out": True, "evidence": "080 number"}
     after = amended(before, "r", statement(said, NIGHT), NIGHT, SEOUL)
     assert write(dynamodb, "consent", "consent-history", [Change(before, after, "changed", "080 number")], NIGHT)
-    assert "advertising_consent" not in dynamodb.get_item(TableName="consent", Key={"recipient_id": {"S": "r"}})["Item"]
+    assert "newsletter" not in dynamodb.get_item(TableName="consent", Key={"recipient_id": {"S": "r"}})["Item"]
 
 
 def test_a_progress_key_of_a_later_version_stops_the_file_until_the_code_is_new(bucket: Bucket) -> None:

@@ -291,7 +291,7 @@ def test_what_is_exported_can_be_imported_again_and_changes_nothing(load: Any, d
     out = io.StringIO(newline="")
     assert write_rows(out, records(dynamodb, "consent")) == 33
     header, *lines = out.getvalue().splitlines()
-    assert header == HEADER + ",expires_at,renotified_at,renotify_due,text_mark"
+    assert header == HEADER + ",expires_at,renotified_at,renotify_due,advertising_consent,addresses,text_mark"
     assert load(*lines, header=header).counts == {"unchanged": 33}
 
 

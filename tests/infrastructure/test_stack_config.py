@@ -50,6 +50,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "senderName": "",
         "smsEncoding": "euc-kr",
         "checkCampaignSender": True,
+        "advertisingConsent": "elsewhere",
         "runbookUrl": "",
     }
 
@@ -74,6 +75,7 @@ def test_the_defaults_are_the_functions_own() -> None:
     assert own["end"] == DEFAULTS["quietHoursEnd"]
     assert own["timezone"] == DEFAULTS["timezone"]
     assert own["policy"] == DEFAULTS["policy"]
+    assert own["advertising_consent"] == DEFAULTS["advertisingConsent"]
     assert own["delivery_concurrency"] == DEFAULTS["deliveryConcurrency"]
     assert own["release_concurrency"] == DEFAULTS["releaseConcurrency"]
     assert own["sms_encoding"] == DEFAULTS["smsEncoding"]
@@ -89,13 +91,31 @@ def test_the_defaults_are_the_functions_own() -> None:
     ],
 )
 def test_who_leaves_the_senders_name_unchecked_is_warned(context: dict[str, str], warned: bool) -> None:
-    said = [
+    assert sum(text.startswith("senderName is empty") for text in _warnings(context)) == warned
+
+
+@pytest.mark.parametrize(
+    ("context", "warned"),
+    [({}, True), ({"advertisingConsent": "required"}, False), ({"policy": "strict"}, False)],
+)
+def test_who_keeps_advertising_consent_elsewhere_is_warned(context: dict[str, str], warned: bool) -> None:
+    said = _warnings(context | {"senderName": "온결"})
+    assert [text.startswith("advertisingConsent is elsewhere") for text in said] == [True] * warned
+
+
+def _warnings(context: dict[str, str]) -> list[str]:
+    return [
         str(each.data)
         for construct in make_stack(**context).node.find_all()
         for each in construct.node.metadata
         if each.type == "aws:cdk:warning"
     ]
-    assert [text.startswith("senderName is empty") for text in said] == [True] * warned
+
+
+@pytest.mark.parametrize("value", ["", "here", "Required", "true"])
+def test_advertising_consent_that_cannot_be_is_named(value: str) -> None:
+    with pytest.raises(ValueError, match="context advertisingConsent must be elsewhere or required, not"):
+        _config(advertisingConsent=value)
 
 
 def test_text_from_the_command_line_means_what_a_number_in_cdk_json_means() -> None:

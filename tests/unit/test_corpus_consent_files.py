@@ -194,6 +194,6 @@ def test_an_apostrophe_in_a_file_that_is_no_export_stays(cell: str) -> None:
 
 
 def test_a_row_that_is_added_to_an_export_needs_no_mark() -> None:
-    added = exported(RECORD) + f"user-1,true,false,{GIVEN},'quoted,,,,\n"
+    added = exported(RECORD) + f"user-1,true,false,{GIVEN},'quoted,,,,,,\n"
     _, _, tables = imported(added.encode())
     assert tables.records["user-1"].evidence == "'quoted"

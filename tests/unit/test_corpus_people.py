@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
@@ -9,6 +10,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lambdas import registrar
 from lambdas.consumer import consume
@@ -18,13 +21,25 @@ from lambdas.quiet_hours.consents.record import Record, amended, renotified
 from lambdas.quiet_hours.consents.statement import Statement, renotification, statement
 from lambdas.quiet_hours.errors import Invalid, StatementRefused
 from lambdas.quiet_hours.notification.json_text import to_text
+from lambdas.quiet_hours.notification.label import label_faults
 from lambdas.quiet_hours.notification.notification import consent_keys
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import history, read_record
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import CLOCK_SKEW
-from tests.helpers.aws import DAY, NIGHT, dynamodb, notification, put_consent, record, settings, sqs
-from tests.helpers.delivery_world import Clock, Provider, Queues, World, accepted
+from tests.helpers.aws import (
+    DAY,
+    NIGHT,
+    dynamodb,
+    notification,
+    put_consent,
+    record,
+    settings,
+    sqs,
+    take,
+    text_attributes,
+)
+from tests.helpers.delivery_world import SETTINGS, Clock, Provider, Queues, World, accepted
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -244,3 +259,82 @@ def test_the_same_recipient_and_address_are_one_key() -> None:
     given = {"channel": "sms", "address": PHONE}
     assert consent_keys(given) == consent_keys(given | {"recipient_id": "010 1234 5678"}) == (PHONE,)  # type: ignore[arg-type]
     assert consent_keys(given | {"recipient_id": "user-42"}) == ("user-42", PHONE)  # type: ignore[arg-type]
+
+
+# --- a text that says that it is advertising, under another category
+
+SAYS_ADVERTISING = [
+    {"body": "(광고) 가을 세일"},
+    {"title": "(광고) 가을 세일", "body": "30% 할인"},
+    {"title": "가을 세일", "body": "(광고) 30% 할인"},
+    {"title": "(광고)", "template": "t-1"},
+    {"body": " (광고) 가을 세일"},
+    {"body": "\n(광고) 가을 세일"},
+    {"body": "\u200b(광고) 가을 세일"},
+    {"body": "\ufeff(광고) 가을 세일"},
+    {"body": "\u00a0(광고) 가을 세일"},
+    {"body": "★(광고) 가을 세일"},
+    {"body": "(광고)가을 세일"},
+    {"body": "(광 고) 가을 세일"},
+    {"body": "( 광고 ) 가을 세일"},
+    {"body": "(광/고) 가을 세일"},
+    {"body": "(광.고) 가을 세일"},
+    {"body": "(광\u200b고) 가을 세일"},
+    {"body": "\uff08광고\uff09 가을 세일"},
+    {"body": "[광고] 가을 세일"},
+    {"body": "【광고】 가을 세일"},
+    {"body": "<광고> 가을 세일"},
+    {"body": unicodedata.normalize("NFD", "(광고) 가을 세일")},
+]
+
+SAYS_NOTHING_OF_IT = [
+    {"body": "주문하신 상품이 출발했습니다"},
+    {"body": "광고 수신 동의가 철회되었습니다"},
+    {"body": "(광고수신) 설정이 바뀌었습니다"},
+    {"body": "(공지) (광고) 문자를 받지 않으시려면 설정에서 바꾸세요"},
+    {"body": "고객님은 (광고) 문자를 받지 않습니다"},
+    {"body": "(광주고) 동창회"},
+    {"title": "안내", "body": "(ad) 0830"},
+    {"template": "(광고) t-1"},
+]
+
+
+@pytest.mark.parametrize("category", ["informational", "critical"])
+@pytest.mark.parametrize("content", SAYS_ADVERTISING)
+def test_a_text_that_begins_with_the_label_is_advertising(
+    settings: Settings, content: dict[str, str], category: str
+) -> None:
+    labelling = replace(settings, advertising_label=True)
+    wanted: Any = {"category": category, "content": content}
+    (fault,) = label_faults(wanted, labelling)
+    assert fault.startswith(f"category: is {category}, but ")
+    assert fault.endswith("begins with (광고)")
+    assert label_faults(wanted, settings) == []  # the setting is off
+    assert label_faults(wanted, replace(labelling, policy="strict")) == []
+
+
+@pytest.mark.parametrize("category", ["informational", "critical"])
+@pytest.mark.parametrize("content", SAYS_NOTHING_OF_IT)
+def test_a_text_that_does_not_begin_with_the_label_may_be_of_any_category(
+    settings: Settings, content: dict[str, str], category: str
+) -> None:
+    wanted: Any = {"category": category, "content": content}
+    assert label_faults(wanted, replace(settings, advertising_label=True)) == []
+
+
+def test_such_a_contradiction_is_refused_at_every_way_in(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    labelling = replace(settings, advertising_label=True)
+    wanted = notification(id="a", category="informational", content={"body": "(광고) 가을 세일"})
+    policy = labelling.quiet_hours()
+    _, answer = accept_all(wanted, NIGHT, sqs, dynamodb, labelling, policy, str)
+    assert answer["rejected"][0]["errors"] == ["category: is informational, but body begins with (광고)"]
+    consume([record(to_text(wanted))], NIGHT, sqs, dynamodb, labelling, policy)
+    (letter,) = take(sqs, settings.dead_letter_queue_url)
+    assert text_attributes(letter)["reason"] == "invalid: category: is informational, but body begins with (광고)"
+
+
+@given(text=st.text(max_size=200))
+def test_looking_for_the_label_is_quick_for_any_text(text: str) -> None:
+    settings = replace(SETTINGS, advertising_label=True)
+    wanted: Any = {"category": "critical", "content": {"body": text + "(" * 9000}}
+    assert label_faults(wanted, settings) == [] or "광" in unicodedata.normalize("NFKC", text)

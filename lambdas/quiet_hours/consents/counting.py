@@ -16,13 +16,19 @@ def consent_for(notification: Notification, records: Mapping[str, Consent]) -> C
 def consent_under(keys: Sequence[str], records: Mapping[str, Consent]) -> Consent | None:
     """The consent of a recipient and an address by their keys, the address last. They may be the same key.
 
-    Where both have a record, what restricts counts: an opt-out under either key, and night consent only if neither
-    record lacks it.
+    Where both have a record, what restricts counts: an opt-out under either key, and a consent only if neither record
+    lacks it. The consents of a record that is for other addresses do not count for this one; its opt-out does.
     """
-    found = [records[key] for key in keys if key in records]
-    if len(found) < 2:
-        return found[0] if found else None
+    if len(keys) == 1:
+        return records.get(keys[0])
+    found = [(key, records[key]) for key in keys if key in records]
+    if not found:
+        return None
+    address = keys[-1]
+    counting = [each for key, each in found if key == address or not each.addresses or address in each.addresses]
+    advertising = [each.advertising_consent for each in counting if each.advertising_consent is not None]
     return Consent(
-        night_consent=all(each.night_consent for each in found),
-        opted_out=any(each.opted_out for each in found),
+        night_consent=bool(counting) and all(each.night_consent for each in counting),
+        opted_out=any(each.opted_out for _, each in found),
+        advertising_consent=all(advertising) if advertising else None,
     )

@@ -30,6 +30,9 @@ class Record:
     are empty if the record was made by other means. The night consent counts until `expires_at`, which is empty if it
     has no end; the table keeps this as `expires`, in seconds since 1970.
 
+    `advertising_consent` is None where nobody has said. `addresses` are the keys of the addresses that the consents are
+    for, sorted; none: any address that a sender names for this recipient.
+
     `stated_at` is the instant of the statement where `changed_at` is a later one: two statements of the same instant
     need two places in the history.
     """
@@ -43,10 +46,13 @@ class Record:
     renotify_due: str = ""
     expires_at: str = ""
     stated_at: str = ""
+    advertising_consent: bool | None = None
+    addresses: tuple[str, ...] = ()
 
     def to_item(self) -> dict[str, Any]:
         item: dict[str, Any] = {name: {"S": value} for name in _TEXTS if (value := getattr(self, name))}
         item |= {name: {"BOOL": getattr(self, name)} for name in ("night_consent", "opted_out")}
+        item |= attributes_said(self)
         if self.renotify_due:
             item["due_month"] = {"S": self.renotify_due[:7]}
         if self.expires_at:
@@ -62,10 +68,24 @@ class Record:
     def shown(self, now: datetime) -> dict[str, Any]:
         """The record as the APIs answer it: the consent that counts now, and null for what is not known."""
         counts = self.night_consent and not (self.expires_at and self.expires_at <= iso(now))
-        return {"recipient_id": self.recipient_id, "night_consent": counts, "opted_out": self.opted_out} | {
-            name: getattr(self, name) or None
-            for name in ("changed_at", "evidence", "renotified_at", "renotify_due", "expires_at")
-        }
+        return (
+            {"recipient_id": self.recipient_id, "night_consent": counts, "opted_out": self.opted_out}
+            | {
+                name: getattr(self, name) or None
+                for name in ("changed_at", "evidence", "renotified_at", "renotify_due", "expires_at")
+            }
+            | {"advertising_consent": self.advertising_consent, "addresses": list(self.addresses) or None}
+        )
+
+
+def attributes_said(record: Record) -> dict[str, Any]:
+    """The attributes that an item or an entry of the history has only where somebody has said them."""
+    found: dict[str, Any] = {}
+    if record.advertising_consent is not None:
+        found["advertising_consent"] = {"BOOL": record.advertising_consent}
+    if record.addresses:
+        found["addresses"] = {"SS": list(record.addresses)}
+    return found
 
 
 def _expiry(expires: Mapping[str, str]) -> str:
@@ -82,6 +102,7 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
     The date of the next renotification goes by the oldest consent that still stands.
     """
     known = record or Record(recipient_id)
+    said = _complete(known, said)
     if _says_nothing_new(known, said):
         return known
     if said.made_at is None:
@@ -105,10 +126,27 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
         "" if said.opted_out else due,
         said.expires_at,
         stated if stated != at else "",
+        said.advertising_consent,
+        said.addresses or (),
     )
 
 
-_SAID = ("night_consent", "opted_out", "evidence", "expires_at")
+def _complete(known: Record, said: Statement) -> Statement:
+    """The statement with what it leaves out as the record has it: nothing that is left out grants more.
+
+    An opt-out ends the consent to advertising: opting in again does not bring it back.
+    """
+    advertising = known.advertising_consent
+    if advertising and (said.opted_out or known.opted_out):
+        advertising = False
+    return replace(
+        said,
+        advertising_consent=advertising if said.advertising_consent is None else said.advertising_consent,
+        addresses=known.addresses if said.addresses is None else said.addresses,
+    )
+
+
+_SAID = ("night_consent", "opted_out", "evidence", "expires_at", "advertising_consent", "addresses")
 
 
 def _says_nothing_new(known: Record, said: Statement) -> bool:
@@ -146,7 +184,20 @@ def grants_more(one: Statement | Record, other: Statement | Record) -> bool:
     """True if the first of two allows anything that the second does not allow."""
     longer = one.expires_at == "" or one.expires_at > other.expires_at
     more_at_night = not other.night_consent or (other.expires_at != "" and longer)
-    return (other.opted_out and not one.opted_out) or (one.night_consent and more_at_night)
+    more_advertising = _extent(one.advertising_consent) > _extent(other.advertising_consent)
+    more_addresses = bool(other.addresses) and not (one.addresses and set(one.addresses) <= set(other.addresses))
+    grants_any = one.night_consent or bool(one.advertising_consent)
+    return (
+        (other.opted_out and not one.opted_out)
+        or (one.night_consent and more_at_night)
+        or more_advertising
+        or (grants_any and more_addresses)
+    )
+
+
+def _extent(advertising_consent: bool | None) -> int:
+    """The order of the three: a refusal, nothing said, a consent."""
+    return 1 if advertising_consent is None else 2 * advertising_consent
 
 
 def restricts(one: Statement | Record, other: Statement | Record) -> bool:
@@ -157,12 +208,17 @@ def restricts(one: Statement | Record, other: Statement | Record) -> bool:
 def _stricter(record: Record, said: Statement) -> Statement:
     """A statement that allows only what both it and the record allow."""
     ends = [each.expires_at for each in (record, said) if each.night_consent and each.expires_at]
-    night_consent = record.night_consent and said.night_consent
+    both = set(record.addresses) & set(said.addresses or ())
+    is_for_none = bool(record.addresses and said.addresses and not both)
+    night_consent = record.night_consent and said.night_consent and not is_for_none
+    advertising = min(record.advertising_consent, said.advertising_consent, key=_extent)
     return replace(
         said,
         night_consent=night_consent,
         opted_out=record.opted_out or said.opted_out,
         expires_at=min(ends, default="") if night_consent else said.expires_at,
+        advertising_consent=False if advertising and is_for_none else advertising,
+        addresses=tuple(sorted(both)) or said.addresses or record.addresses,
     )
 
 
@@ -196,10 +252,15 @@ def consent_of(item: Mapping[str, Any], now: datetime) -> Consent:
     """The consent that an item means at an instant. Doubt disturbs nobody.
 
     Only a stored true is a consent, and anything but a stored false is an opt-out. An expired consent is still stored
-    and does not count. An opt-out never expires.
+    and does not count. An opt-out never expires. Addresses that are no set of texts are nobody's.
     """
+    addresses = item["addresses"].get("SS") if "addresses" in item else ()
+    if addresses is None:
+        item = {name: value for name, value in item.items() if name not in ("night_consent", "advertising_consent")}
     expired = "expires" in item and float(item["expires"].get("N", "0")) <= now.timestamp()
     return Consent(
         night_consent=item.get("night_consent") == {"BOOL": True} and not expired,
         opted_out=item.get("opted_out", {"BOOL": False}) != {"BOOL": False},
+        advertising_consent=item["advertising_consent"] == {"BOOL": True} if "advertising_consent" in item else None,
+        addresses=tuple(sorted(addresses or ())),
     )

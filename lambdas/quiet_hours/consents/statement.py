@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from ..errors import Invalid
+from ..notification.addresses import canonical_recipient
 from ..notification.cleaning import clean_json
 from ..notification.fields import UNKNOWN_FIELDS_NAMED_MAX, shown_name, text_check, time_fault
 from ..notification.json_text import RepeatedKeys
@@ -21,7 +22,20 @@ _words_fault = text_check(EVIDENCE_CHARACTERS_MAX)
 DUE_YEARS_AHEAD_MAX = 10
 """The furthest that a due date may lie ahead. With the oldest date possible, this bounds the months to search."""
 
-STATEMENT_FIELDS = ("night_consent", "opted_out", "evidence", "changed_at", "expires_at")
+ADDRESSES_MAX = 10
+ADDRESSES_CHARACTERS_MAX = 2048
+"""Of all addresses of a record together: with the largest other attributes it stays one read unit of 4 KB."""
+_address_fault = text_check(512)
+
+STATEMENT_FIELDS = (
+    "night_consent",
+    "opted_out",
+    "evidence",
+    "changed_at",
+    "expires_at",
+    "advertising_consent",
+    "addresses",
+)
 
 RENOTIFICATION_FIELDS = ("evidence", "renotified_at")
 
@@ -29,7 +43,10 @@ RENOTIFICATION_FIELDS = ("evidence", "renotified_at")
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement about one recipient's consent. `made_at` None means now. `expires_at` is as in a record.
-    `renotified_at` and `renotify_due` come only from files, where an earlier system has kept them."""
+    `renotified_at` and `renotify_due` come only from files, where an earlier system has kept them.
+
+    `advertising_consent` and `addresses` None say nothing, so that the record's stay. Addresses are keys, sorted; an
+    empty tuple: any address."""
 
     night_consent: bool
     opted_out: bool
@@ -38,18 +55,35 @@ class Statement:
     expires_at: str = ""
     renotified_at: str = ""
     renotify_due: str = ""
+    advertising_consent: bool | None = None
+    addresses: tuple[str, ...] | None = None
 
 
 def statement(candidate: object, now: datetime) -> Statement:
     """Read a request: `night_consent`, `opted_out`, `evidence`, `changed_at` if it was not made now, and `expires_at`
-    if the night consent has an end. A statement of a clock that runs ahead is made now.
+    if the night consent has an end; `advertising_consent` and `addresses` if it says something about them. A statement
+    of a clock that runs ahead is made now.
 
     Raises `Invalid` with every fault found.
     """
     said = _checked(candidate, STATEMENT_FIELDS, now)
     made_at = _past_instant(said, "changed_at", now)
     expires_at = iso(datetime.fromisoformat(said["expires_at"])) if "expires_at" in said else ""
-    return Statement(said["night_consent"], said["opted_out"], said["evidence"], made_at, expires_at)
+    addresses = sorted({address_key(each) for each in said["addresses"]}) if "addresses" in said else None
+    return Statement(
+        said["night_consent"],
+        said["opted_out"],
+        said["evidence"],
+        made_at,
+        expires_at,
+        advertising_consent=said.get("advertising_consent"),
+        addresses=None if addresses is None else tuple(addresses),
+    )
+
+
+def address_key(address: str) -> str:
+    """The key by which an address is looked up, of an address in any form."""
+    return canonical_recipient(address.strip())
 
 
 def renotification(candidate: object, now: datetime) -> tuple[str, datetime | None]:
@@ -124,7 +158,20 @@ def due_fault(value: str, now: datetime) -> str | None:
     return None
 
 
-OPTIONAL_FIELDS = ("changed_at", "expires_at", "renotified_at")
+def _addresses_fault(value: object, now: datetime) -> str | None:
+    if not isinstance(value, list) or len(value) > ADDRESSES_MAX:
+        return f"must be an array of at most {ADDRESSES_MAX} addresses"
+    for number, each in enumerate(value):
+        if fault := _address_fault(each) or (None if each.strip() else "must be more than blanks"):
+            return f"number {number} {fault}"
+        if ";" in each:
+            return f"number {number} must have no semicolon"
+    if sum(len(address_key(each)) for each in value) > ADDRESSES_CHARACTERS_MAX:
+        return f"must have at most {ADDRESSES_CHARACTERS_MAX} characters together"
+    return None
+
+
+OPTIONAL_FIELDS = ("changed_at", "expires_at", "renotified_at", "advertising_consent", "addresses")
 
 _FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
     "night_consent": _flag_fault,
@@ -133,4 +180,6 @@ _FAULTS: dict[str, Callable[[object, datetime], str | None]] = {
     "changed_at": instant_fault,
     "expires_at": _expiry_fault,
     "renotified_at": instant_fault,
+    "advertising_consent": _flag_fault,
+    "addresses": _addresses_fault,
 }

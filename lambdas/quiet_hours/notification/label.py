@@ -6,6 +6,7 @@ Network Act art. 50(4) and table 6 of its Enforcement Decree, by secondary sourc
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from ..settings import Settings
 from .cleaning import clean_text
@@ -26,6 +27,13 @@ _OPT_OUT = re.compile(
 )
 
 
+_LABEL_AS_WRITTEN = re.compile(r"[\W_]*?[(\[{<〔【〈《「『][\W_]*광[\W_]*고[\W_]*[)\]}>〕】〉》」』]")
+"""The label however it is written: other brackets, blanks or marks between, marks before it."""
+
+_LABEL_WITHIN = 64
+"""The characters from the beginning of a text in which a label that begins it stands."""
+
+
 def asks_for_label(settings: Settings) -> bool:
     """Say whether advertising must carry a label in this deployment."""
     return settings.advertising_label and settings.policy == "korea"
@@ -34,13 +42,19 @@ def asks_for_label(settings: Settings) -> bool:
 def label_faults(notification: Notification, settings: Settings) -> list[str]:
     """The faults of an advertisement's label, one `field: fault` each; none if no label is asked for.
 
+    Any other category must not begin with the label: such a text says that it is advertising, and would be sent at
+    night and to those who opted out.
+
     The text that people see first must begin with the label: the title if there is one, else the body. The sender's
     name and the opt-out may stand in either. The provider keeps a template's own text, so of a notification without a
     body only the title is checked.
     """
-    if notification["category"] != "advertising" or not asks_for_label(settings):
+    if not asks_for_label(settings):
         return []
     content = notification["content"]
+    if notification["category"] != "advertising":
+        labelled = [name for name in ("title", "body") if name in content and _begins_with_label(content[name])]
+        return [f"category: is {notification['category']}, but {name} begins with {LABEL}" for name in labelled]
     title, body = content.get("title"), content.get("body")
     first, name = (body, "body") if title is None else (title, "title")
     faults = []
@@ -53,3 +67,10 @@ def label_faults(notification: Notification, settings: Settings) -> list[str]:
         if not any(map(_OPT_OUT.search, texts)):
             faults.append(f"content: advertising must say how to opt out free of charge, such as {OPT_OUT_EXAMPLE}")
     return faults
+
+
+def _begins_with_label(text: str) -> bool:
+    beginning = text[:_LABEL_WITHIN]
+    if beginning.isascii():
+        return False
+    return _LABEL_AS_WRITTEN.match(unicodedata.normalize("NFKC", beginning)) is not None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from typing import cast, get_args
 from zoneinfo import ZoneInfo
 
-from .policy import CATEGORIES, Policy
+from .policy import CATEGORIES, AdvertisingConsent, Policy
 
 _NO_PLACE = ("localtime", "Factory", "posixrules")
 """Files beside the zones: the machine's own zone, and that of a machine which has none set."""
@@ -19,6 +20,7 @@ def named_policy(
     timezone: str = "Asia/Seoul",
     guard: timedelta = timedelta(0),
     skew: timedelta = timedelta(0),
+    advertising_consent: str = "",
 ) -> Policy:
     """One of the two policies that come with the project.
 
@@ -36,11 +38,23 @@ def named_policy(
         raise ValueError(
             f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}, which differs from machine to machine"
         )
+    if advertising_consent not in get_args(AdvertisingConsent):
+        raise ValueError(f"advertising consent must be elsewhere or required, not {advertising_consent!r}")
     try:
         zone = ZoneInfo(timezone)
     except (KeyError, ValueError, OSError):
         raise ValueError(f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}") from None
-    return Policy(name, _wall_time("start", start), _wall_time("end", end), zone, held, exempt, guard, skew)
+    return Policy(
+        name,
+        _wall_time("start", start),
+        _wall_time("end", end),
+        zone,
+        held,
+        exempt,
+        guard,
+        skew,
+        cast(AdvertisingConsent, advertising_consent),
+    )
 
 
 def zone_warning(timezone: str, start: str, end: str, today: date) -> str | None:

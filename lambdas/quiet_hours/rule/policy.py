@@ -13,10 +13,27 @@ SPANS_KEPT = 4
 
 
 class Consent(NamedTuple):
-    """A recipient's consent. No record means the default: no night consent."""
+    """A recipient's consent. No record means the default: no night consent.
+
+    `advertising_consent` None means that nobody has said. `addresses`: the keys of the addresses that a record is for,
+    or none if it does not say. The rule does not read them: it is given what counts for the one address.
+    """
 
     night_consent: bool = False
     opted_out: bool = False
+    advertising_consent: bool | None = None
+    addresses: tuple[str, ...] = ()
+
+
+AdvertisingConsent = Literal["", "elsewhere", "required"]
+"""Where the consent to advertising is kept that the law asks for by day, too (Network Act art. 50(1)): elsewhere, or
+here, where it is then required. Empty: nobody has said, which counts as elsewhere."""
+
+_CONSENT_SAID: dict[AdvertisingConsent, str] = {
+    "": "",
+    "elsewhere": "; advertising consent is kept elsewhere",
+    "required": "; the recipient has consented to advertising",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +42,7 @@ class Policy:
     midnight.
 
     `guard`: no send starts so shortly before quiet hours that it could still be in flight when they begin.
+    `advertising_consent`: `required` ends advertising to those who have not consented to it.
     `skew`: this clock may run so far ahead of the true time; quiet hours last that much longer.
     Raises `ValueError` when the window is empty or leaves no time to send.
     """
@@ -37,6 +55,7 @@ class Policy:
     exempt_channels: frozenset[str] = frozenset()
     guard: timedelta = timedelta(0)
     skew: timedelta = timedelta(0)
+    advertising_consent: AdvertisingConsent = ""
     spans_seen: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)
     """The newest results of the rule: one span lasts for hours, and every notification asks for it."""
 
@@ -81,8 +100,20 @@ def decide(notification: Mapping[str, Any], consent: Consent | None, now: dateti
     if datetime.fromisoformat(notification["expires_at"]) <= now:
         return Drop("expired", f"expired at {notification['expires_at']}")
     category = notification["category"]
-    if category == "advertising" and consent is not None and consent.opted_out:
-        return Drop("opted_out", "the recipient has opted out of advertising")
+    if category == "advertising":
+        if consent is not None and consent.opted_out:
+            return Drop("opted_out", "the recipient has opted out of advertising")
+        if policy.advertising_consent == "required" and not (consent is not None and consent.advertising_consent):
+            return Drop("opted_out", "the recipient has not consented to advertising, which is required here")
+    decision = _by_time(notification, consent, now, policy)
+    if category == "advertising" and policy.advertising_consent and isinstance(decision, Send):
+        return Send(decision.why + _CONSENT_SAID[policy.advertising_consent])
+    return decision
+
+
+def _by_time(notification: Mapping[str, Any], consent: Consent | None, now: datetime, policy: Policy) -> Send | Hold:
+    """Judge by the quiet hours alone."""
+    category = notification["category"]
     if not may_be_held(notification, policy):
         return Send(f"{category} by {notification['channel']} is never held under policy {policy.name}")
     span = _span_at(now, policy)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from ..consents.record import Record, consent_of
+from ..consents.record import Record, attributes_said, consent_of
 from ..consents.times import FIRST_DUE, iso
 from ..errors import ConsentUnavailable
 from ..rule.policy import Consent
@@ -139,7 +139,8 @@ def _history_item(change: Change, now: datetime) -> dict[str, Any]:
         "recorded_at": iso(now),
     }
     item: dict[str, Any] = {name: {"S": value} for name, value in texts.items() if value}
-    return item | {name: {"BOOL": getattr(after, name)} for name in ("night_consent", "opted_out")}
+    item |= {name: {"BOOL": getattr(after, name)} for name in ("night_consent", "opted_out")}
+    return item | attributes_said(after)
 
 
 def history(dynamodb: DynamoDBClient, table: str, recipient_id: str, limit: int) -> list[dict[str, Any]]:
@@ -154,11 +155,15 @@ def history(dynamodb: DynamoDBClient, table: str, recipient_id: str, limit: int)
     )
     names = (
         *("changed_at", "event", "evidence", "night_consent", "opted_out", "expires_at", "renotify_due"),
-        "recorded_at",
+        *("recorded_at", "advertising_consent", "addresses"),
     )
-    return [
-        {name: next(iter(item[name].values())) if name in item else None for name in names} for item in answer["Items"]
-    ]
+    return [{name: _plain(item[name]) if name in item else None for name in names} for item in answer["Items"]]
+
+
+def _plain(value: Mapping[str, Any]) -> Any:
+    """An attribute of the history as JSON has it."""
+    (plain,) = value.values()
+    return sorted(plain) if "SS" in value else plain
 
 
 def due(
