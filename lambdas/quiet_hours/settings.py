@@ -13,7 +13,11 @@ from .rule.policy import Policy
 from .timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE
 
 CAMPAIGN_UPLOADS = "campaigns/"
-"""The folder for campaign files. Their reports are written beside them."""
+"""The folder for campaign files. Only this one is for people who upload."""
+
+CAMPAIGN_REPORTS = "reports/"
+"""The folder for the reports on campaign files and for their rejected rows. Who may write here could say of a file that
+it is done: so nobody may who uploads."""
 
 CAMPAIGN_PROGRESS = "progress/"
 """The folder for a campaign file's progress. A file that is written here starts nothing."""
