@@ -48,10 +48,9 @@ class Seen:
         return None
 
     def to_bytes(self) -> bytes:
-        taken = [slot for slot, digest in enumerate(self._digests) if digest]
         numbers = array("Q", [self.missed_from])
-        numbers.extend(self._digests[slot] for slot in taken)
-        numbers.extend(self._lines[slot] for slot in taken)
+        numbers.extend(digest for digest in self._digests if digest)
+        numbers.extend(line for line in self._lines if line)
         return numbers.tobytes()
 
     def __len__(self) -> int:
