@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from lambdas.campaign import REJECTED, REPORT, STOP_BEFORE_S, Campaign
-from lambdas.quiet_hours.settings import CAMPAIGN_UPLOADS, Settings
+from lambdas.quiet_hours.settings import CAMPAIGN_REPORTS, CAMPAIGN_UPLOADS, Settings
 from local import BUILD, aws, server
 
 ROWS = (10_000, 100_000, 1_000_000)
@@ -98,13 +98,14 @@ def _measure(endpoint: str, queue_url: str, rows: int, path: Path) -> dict[str, 
         done.set()
         drain.join()
 
-    report = json.load(s3.get_object(Bucket=BUCKET, Key=key + REPORT)["Body"])
-    rejected = [json.loads(line) for line in s3.get_object(Bucket=BUCKET, Key=key + REJECTED)["Body"].iter_lines()]
+    beside = CAMPAIGN_REPORTS + key
+    report = json.load(s3.get_object(Bucket=BUCKET, Key=beside + REPORT)["Body"])
+    rejected = [json.loads(line) for line in s3.get_object(Bucket=BUCKET, Key=beside + REJECTED)["Body"].iter_lines()]
     reasons = {each["line"]: each["errors"] for each in rejected}
     assert reasons.keys() == expected.keys() and len(rejected) == len(reasons)
     for line, name in expected.items():
         assert len(reasons[line]) == 1 and name in reasons[line][0], (line, name, reasons[line])
-    assert set(ids) == {f"campaign:{etag}:{line}" for line in range(2, rows + 2) if line not in expected}
+    assert set(ids) == {f"campaign:{report['digest']}:{line}" for line in range(2, rows + 2) if line not in expected}
     assert (report["accepted"], report["rejected"], report["error"]) == (len(ids), len(rejected), None)
     return made | {
         "rows": rows,

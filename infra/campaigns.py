@@ -12,7 +12,7 @@ from constructs import Construct
 from infra.names import name_prefix
 from infra.permissions import SEND, allow
 from infra.queues import KEEP
-from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_UPLOADS
+from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, CAMPAIGN_UPLOADS
 
 FORGET_AFTER = Duration.days(30)
 """Campaign files hold addresses and texts: they are deleted as early as logs are."""
@@ -87,21 +87,28 @@ def acknowledge_objects(bucket: s3.Bucket, function: lambda_.Function) -> None:
     made = bucket.node.default_child
     assert isinstance(made, s3.CfnBucket) and function.role is not None
     arn = f"<{bucket.stack.get_logical_id(made)}.Arn>"
-    for prefix, what in ((CAMPAIGN_UPLOADS, "the files that people drop"), (CAMPAIGN_PROGRESS, "their progress")):
+    objects = {
+        CAMPAIGN_UPLOADS: "the files that people drop",
+        CAMPAIGN_PROGRESS: "their progress",
+        CAMPAIGN_REPORTS: "their reports",
+    }
+    for prefix, what in objects.items():
         Validations.of(function.role).acknowledge(
             Acknowledgment(id=f"AwsSolutions-IAM5[Resource::{arn}/{prefix}*]", reason=f"Objects of one bucket: {what}.")
         )
 
 
 def read_and_report(bucket: s3.Bucket) -> list[iam.PolicyStatement]:
-    """Allow what the campaign function does with the bucket's objects.
+    """Allow what the campaign function does with the bucket's objects. It writes nothing where people drop their files.
 
     The function may list the bucket. Otherwise S3 would answer "forbidden" instead of "not found" for an object that
     does not exist, and the function could not tell that there is no progress yet.
     """
-    uploads, progress = (bucket.arn_for_objects(f"{prefix}*") for prefix in (CAMPAIGN_UPLOADS, CAMPAIGN_PROGRESS))
+    prefixes = (CAMPAIGN_UPLOADS, CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS)
+    uploads, progress, reports = (bucket.arn_for_objects(f"{prefix}*") for prefix in prefixes)
     return [
-        allow(["s3:GetObject", "s3:PutObject"], uploads, progress),
+        allow(["s3:GetObject"], uploads),
+        allow(["s3:GetObject", "s3:PutObject"], progress, reports),
         allow(["s3:DeleteObject"], progress),
         allow(["s3:ListBucket"], bucket.bucket_arn),
     ]

@@ -183,13 +183,18 @@ def accept_all(
 def _admit(
     candidates: Sequence[Any], now: datetime, settings: Settings, new_id: Callable[[], str]
 ) -> tuple[list[Item], list[dict[str, Any]]]:
-    """The items that are accepted, each with its place in the request as `origin`, and the answers for the others."""
+    """The items that are accepted, each with its place in the request as `origin`, and the answers for the others. Of
+    several with one id, only the first is accepted."""
     items: list[Item] = []
     rejected: list[dict[str, Any]] = []
+    places: dict[str, int] = {}
     for index, candidate in enumerate(candidates):
         try:
             default_id = "" if isinstance(candidate, dict) and "id" in candidate else new_id()
-            items.append(admit(candidate, default_id=default_id, now=now, settings=settings, origin=index))
+            item = admit(candidate, default_id=default_id, now=now, settings=settings, origin=index)
+            if (place := places.setdefault(item.id, index)) != index:
+                raise Invalid([f"id: stands at index {place} already"])
+            items.append(item)
         except Invalid as invalid:
             given = candidate.get("id") if isinstance(candidate, dict) else None
             rejected.append({"index": index, "id": given if is_id(given) else None, "errors": invalid.errors})

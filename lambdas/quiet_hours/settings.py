@@ -13,7 +13,11 @@ from .rule.policy import Policy
 from .timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE
 
 CAMPAIGN_UPLOADS = "campaigns/"
-"""The folder for campaign files. Their reports are written beside them."""
+"""The folder for campaign files. Only this one is for people who upload."""
+
+CAMPAIGN_REPORTS = "reports/"
+"""The folder for the reports on campaign files and for their rejected rows. Who may write here could say of a file that
+it is done: so nobody may who uploads."""
 
 CAMPAIGN_PROGRESS = "progress/"
 """The folder for a campaign file's progress. A file that is written here starts nothing."""
@@ -31,10 +35,10 @@ class Settings:
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
-    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `advertising_consent`: `required`
-    if it is kept here, else `elsewhere`. `campaign_sender` is the unique id of the campaign function's role, as SQS
-    names a sender: only its messages may have ids of campaign files; if it is empty, this is not checked. `alert_topic`
-    is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty if there is none.
+    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `advertising_consent`:
+    `required` if it is kept here, else `elsewhere`. `campaign_sender` is the unique id of the campaign function's role,
+    as SQS names a sender: only its messages may have ids of campaign files; if it is empty, this is not checked.
+    `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty if there is none.
     """
 
     notification_queue_url: str

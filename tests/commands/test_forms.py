@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,8 @@ from tests.helpers.record_forms import (
     MORNING,
     accepted,
     body_of,
+    object_bytes,
+    object_text,
     put_message,
     record_forms,
 )
@@ -504,7 +507,7 @@ class Bucket:
 
     def put(self, objects: dict[str, str]) -> None:
         for key, text in objects.items():
-            self.s3.put_object(Bucket=BUCKET, Key=key, Body=text.encode())
+            self.s3.put_object(Bucket=BUCKET, Key=key, Body=object_bytes(key, text))
 
     def go_on(self, key: str) -> int | None:
         """Go on with a file until its end."""
@@ -514,7 +517,11 @@ class Bucket:
         return run.go_on(lambda: NIGHT, lambda: 300.0)
 
     def text(self, key: str) -> str:
-        return str(self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode())
+        return object_text(key, self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.text(f"reports/{CSV_KEY}.report.json"))
+        return found
 
     def accepted(self) -> list[str]:
         bodies = [json.loads(each["Body"]) for each in take(self.sqs, self.settings.notification_queue_url)]
@@ -534,24 +541,36 @@ def test_a_half_done_campaign_goes_on_from_its_progress(stored: Callable[[str], 
     assert bucket.go_on(CSV_KEY) is None
     assert [id for form in forms["half_done_accepted"] for id in ids_of(form)] == ["row-0"]
     assert bucket.accepted() == ["row-3", "row-4", "row-5"]
-    done, report = forms["done"], json.loads(bucket.text(CSV_KEY + ".report.json"))
-    assert bucket.text(CSV_KEY + ".rejected.jsonl") == done[CSV_KEY + ".rejected.jsonl"]
-    assert report == json.loads(done[CSV_KEY + ".report.json"])
+    assert bucket.text(f"reports/{CSV_KEY}.rejected.jsonl") == ended(forms["done"], ".rejected.jsonl")
+    before, report = json.loads(ended(forms["done"], ".report.json")), bucket.report()
+    same = before.keys() - {"rejected_rows"}
+    assert {name: report[name] for name in same} == {name: before[name] for name in same}
+
+
+def ended(objects: dict[str, str], end: str) -> str:
+    """The one object whose key ends so. Versions before 2026-11-27 wrote their reports beside the file."""
+    (found,) = [text for key, text in objects.items() if key.endswith(end)]
+    return found
 
 
 def test_a_half_done_campaign_goes_on_with_its_upload(stored: Callable[[str], Forms], bucket: Bucket) -> None:
     forms = stored("campaigns")
-    rejected = forms["done"][CSV_KEY + ".rejected.jsonl"]
-    there = {"Bucket": BUCKET, "Key": CSV_KEY + ".rejected.jsonl"}
+    rejected = ended(forms["done"], ".rejected.jsonl")
+    there = {"Bucket": BUCKET, "Key": f"reports/{CSV_KEY}.rejected.jsonl"}
     upload = bucket.s3.create_multipart_upload(**there)["UploadId"]
     part = bucket.s3.upload_part(**there, UploadId=upload, PartNumber=1, Body=rejected.encode())
     objects = {key: text.replace("UPLOAD", upload) for key, text in forms["half_done_with_parts"].items()}
-    (progress,) = [json.loads(text) for key, text in objects.items() if key.startswith("progress/")]
+    (progress,) = [
+        json.loads(text) for key, text in objects.items() if key.startswith("progress/") and key.endswith(".json")
+    ]
     assert progress["parts"] == [part["ETag"]]
     bucket.put(objects)
     assert bucket.go_on(CSV_KEY) is None
-    assert bucket.accepted() == ["row-3", "row-4", "row-5"]
-    assert bucket.text(CSV_KEY + ".rejected.jsonl") == rejected
+    # An older version's upload stands beside the file, where today's may not write: all is read again, and absorbed.
+    first = [] if "file_id" in progress else ["row-0"]
+    assert bucket.accepted() == [*first, "row-3", "row-4", "row-5"]
+    assert bucket.text(f"reports/{CSV_KEY}.rejected.jsonl") == rejected
+    assert bucket.report()["rejected"] == 2
 
 
 def test_a_campaign_whose_upload_is_gone_starts_over_with_the_same_ids(
@@ -559,8 +578,9 @@ def test_a_campaign_whose_upload_is_gone_starts_over_with_the_same_ids(
 ) -> None:
     bucket.put(stored("campaigns")["half_done_with_parts"])
     gone = Faulty(bucket.s3, complete_multipart_upload=fail("NoSuchUpload"))
-    assert replace(bucket, s3=gone).go_on(CSV_KEY) is not None
-    assert bucket.go_on(CSV_KEY) is None
+    replace(bucket, s3=gone).go_on(CSV_KEY)
+    bucket.go_on(CSV_KEY)
+    assert bucket.report()["rejected"] == 2
     assert sorted(set(bucket.accepted())) == ["row-0", "row-3", "row-4", "row-5"]
 
 
@@ -570,8 +590,30 @@ def test_a_reported_campaign_is_not_accepted_again(stored: Callable[[str], Forms
     bucket.put(objects)
     (key,) = [each for each in objects if not each.endswith(("json", "jsonl"))]
     assert bucket.go_on(key) is None
-    assert bucket.accepted() == []
     assert {each: bucket.text(each) for each in objects} == objects
+    if any(each.startswith("reports/") for each in objects):
+        assert bucket.accepted() == []
+    else:  # whoever uploads could write such a report: the file is read again under the same ids, and absorbed
+        assert bucket.accepted() == (["row-0", "row-3", "row-4", "row-5"] if name == "done" else [])
+
+
+def test_an_older_versions_file_keeps_the_ids_that_it_was_read_with(bucket: Bucket) -> None:
+    """The ids of rows without one were made from the ETag. Under others everybody would get the file again."""
+    text = "channel,address,body\nwebhook,user-0,a\nwebhook,user-1,b\n"
+    etag = bucket.s3.put_object(Bucket=BUCKET, Key=CSV_KEY, Body=text.encode())["ETag"].strip('"')
+    older = {"etag": etag, "accepted": 2, "rejected": 0, "rejected_rows": None, "error": None, "finished_at": "x"}
+    bucket.put({CSV_KEY + ".report.json": json.dumps(older)})
+    assert bucket.go_on(CSV_KEY) is None
+    assert bucket.accepted() == [f"campaign:{etag}:2", f"campaign:{etag}:3"]
+
+    progress = "progress/" + sha256(f"{CSV_KEY}\0{etag}".encode()).hexdigest() + ".json"
+    bucket.s3.delete_object(Bucket=BUCKET, Key=CSV_KEY + ".report.json")
+    bucket.s3.delete_object(Bucket=BUCKET, Key=f"reports/{CSV_KEY}.report.json")
+    half = {"offset": 38, "line": 3, "columns": ["channel", "address", "body"], "accepted": 1, "rejected": 0}
+    bucket.put({progress: json.dumps(half | {"upload_id": "", "parts": [], "tail": [], "tail_bytes": 0})})
+    assert bucket.go_on(CSV_KEY) is None
+    assert bucket.accepted() == [f"campaign:{etag}:3"]
+    assert bucket.report()["accepted"] == 2
 
 
 def test_s3s_messages_start_a_campaign_and_nothing_else(

@@ -17,11 +17,12 @@ from aws_lambda_powertools.utilities.data_classes import (
     SQSEvent,
 )
 
-from lambdas import campaign, consumer, producer
+from lambdas import consumer, producer
 from lambdas.quiet_hours.alerts import read_alert
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.channels.log import LogChannel
 from lambdas.quiet_hours.delivery.delivery import Delivery
+from lambdas.quiet_hours.files.uploads import uploads
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
@@ -209,9 +210,10 @@ def test_powertools_reads_the_campaigns_message_as_one_of_s3() -> None:
 
 
 def test_the_campaign_finds_the_file_in_its_message() -> None:
-    ((bucket, uploaded),) = campaign._uploads(event("campaign-file")["Records"][0]["body"])
-    assert bucket == "quiethours-campaigns-000000000000-us-east-1"
-    assert (uploaded["key"], uploaded["size"]) == ("campaigns/겨울 세일.csv", 84)
+    (upload,) = uploads(event("campaign-file")["Records"][0]["body"])
+    assert upload.bucket == "quiethours-campaigns-000000000000-us-east-1"
+    assert (upload.key, upload.size) == ("campaigns/겨울 세일.csv", 84)
+    assert (upload.etag, upload.sequencer) == ("d41d8cd98f00b204e9800998ecf8427e", "0055AED6DCD90281E5")
 
 
 def test_the_alerter_finds_the_alarm_in_its_message() -> None:

@@ -31,8 +31,9 @@ def test_a_dropped_file_is_delivered_and_its_wrong_row_written_back(pipeline: Pi
     s3.put_object(Bucket=bucket, Key=key, Body="\r\n".join(lines).encode("utf-8-sig"))
 
     def written(suffix: str) -> Any:
-        found = s3.list_objects_v2(Bucket=bucket, Prefix=key + suffix).get("Contents", [])
-        return s3.get_object(Bucket=bucket, Key=key + suffix)["Body"].read() if found else None
+        there = f"reports/{key}{suffix}"
+        found = s3.list_objects_v2(Bucket=bucket, Prefix=there).get("Contents", [])
+        return s3.get_object(Bucket=bucket, Key=there)["Body"].read() if found else None
 
     report = json.loads(pipeline.wait_until(lambda: written(".report.json")))
     assert (report["accepted"], report["rejected"], report["error"]) == (3, 1, None)

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import sys
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -65,6 +66,9 @@ from tests.helpers.delivery_world import (
 from tests.helpers.web import http
 
 MORNING = datetime.fromisoformat("2020-11-12T08:00:10+09:00").astimezone(UTC)
+BINARY = (".ids", ".addresses")
+"""The ends of the keys of objects that are no text."""
+
 BUCKET = "quiethours-campaigns"
 CSV_KEY, BROKEN_KEY = "campaigns/autumn sale.csv", "campaigns/broken.csv"
 CSV = "channel,address,id,body\n" + "".join(f"webhook,user-{n},row-{n},(광고) 가을 세일\n" for n in range(6))
@@ -190,7 +194,16 @@ class Deployment:
     def objects(self) -> dict[str, str]:
         found = self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
         keys = sorted(each["Key"] for each in found)
-        return {key: self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode() for key in keys}
+        return {key: object_text(key, self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()) for key in keys}
+
+
+def object_text(key: str, body: bytes) -> str:
+    """An object as its fixture shows it: in base64 if it is no text."""
+    return b64encode(body).decode() if key.endswith(BINARY) else body.decode()
+
+
+def object_bytes(key: str, text: str) -> bytes:
+    return b64decode(text) if key.endswith(BINARY) else text.encode()
 
 
 @cache
@@ -471,7 +484,7 @@ def campaigns() -> Forms:
     with deployment() as at, patch.object(campaign, "ROWS_A_BATCH", 3), patch.object(campaign, "PART_BYTES", 100):
         _drop(at, CSV_KEY, CSV_WITH_FAULTS).go_on(lambda: NIGHT, lambda: 0.0)
         forms["half_done_with_parts"] = {
-            key: _with_fixed_upload(text) if key.startswith("progress/") else text for key, text in at.objects().items()
+            key: _with_fixed_upload(text) if key.endswith(".json") else text for key, text in at.objects().items()
         }
     with deployment() as at:
         _drop(at, CSV_KEY, CSV_WITH_FAULTS).go_on(lambda: NIGHT, lambda: 300.0)
@@ -489,8 +502,8 @@ def _drop(at: Deployment, key: str, text: str) -> Campaign:
 
 def _with_fixed_upload(text: str) -> str:
     """The upload's id is made at random by S3."""
-    progress = json.loads(text)
-    return text.replace(progress["upload_id"], "UPLOAD")
+    upload = json.loads(text)["upload_id"]
+    return text.replace(upload, "UPLOAD")
 
 
 def alerts() -> Forms:

@@ -177,7 +177,8 @@ PERMISSIONS = {
         ("sqs:SendMessage", "Notification"),
         ("s3:GetObject", "Bucket/campaigns/*"),
         ("s3:GetObject", "Bucket/progress/*"),
-        ("s3:PutObject", "Bucket/campaigns/*"),
+        ("s3:GetObject", "Bucket/reports/*"),
+        ("s3:PutObject", "Bucket/reports/*"),
         ("s3:PutObject", "Bucket/progress/*"),
         ("s3:DeleteObject", "Bucket/progress/*"),
         ("s3:ListBucket", "Bucket"),
@@ -247,7 +248,7 @@ def test_nothing_is_allowed_by_wildcard_but_whom_the_channels_send_as(stack: Dep
     allowed = [statement for statement in statements(stack.template["Resources"]) if statement["Effect"] == "Allow"]
     assert len(allowed) > len(FUNCTIONS)
     shown = [json.dumps(each) for each in allowed]
-    for objects in ("/campaigns/*", "/progress/*"):  # an object has no name before it is there
+    for objects in ("/campaigns/*", "/progress/*", "/reports/*"):  # an object has no name before it is there
         shown = [each.replace(objects, "") for each in shown]
     wild = [json.loads(each) for each in shown if "*" in each]
     assert {statement["Action"] for statement in wild} == {"ses:SendEmail", "sms-voice:SendTextMessage", "sns:Publish"}

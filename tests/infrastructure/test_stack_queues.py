@@ -7,7 +7,7 @@ import pytest
 from lambdas import campaign
 from lambdas.quiet_hours.notification.bundle import BUNDLE_BYTES_MAX
 from lambdas.quiet_hours.notification.notification import LIFE
-from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_UPLOADS
+from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, CAMPAIGN_UPLOADS
 from lambdas.quiet_hours.stores.entries import KEEP
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import LEASE_S
@@ -196,6 +196,7 @@ def test_a_dropped_file_is_told_to_the_campaign_queue_and_what_is_written_elsewh
     assert (told["Event"], stack.name(told["Queue"])) == ("s3:ObjectCreated:*", "Campaign")
     assert told["Filter"] == {"S3Key": {"Rules": [{"Name": "prefix", "Value": CAMPAIGN_UPLOADS}]}}
     assert not CAMPAIGN_PROGRESS.startswith(CAMPAIGN_UPLOADS)
+    assert not CAMPAIGN_REPORTS.startswith(CAMPAIGN_UPLOADS)
 
 
 def test_the_queue_lets_the_bucket_in_before_the_bucket_is_made(stack: Deployed) -> None:

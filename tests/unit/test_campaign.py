@@ -6,6 +6,7 @@ import json
 import re
 import tracemalloc
 from dataclasses import replace
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from lambdas import campaign
 from lambdas.campaign import AGAIN_AT_ONCE_S, AGAIN_LATER_S, Campaign
 from lambdas.quiet_hours.notification.json_text import to_text
-from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, Settings
+from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, Settings
 from lambdas.quiet_hours.timings import CAMPAIGN_TIMEOUT_S
 from tests.helpers.aws import DAY, Faulty, dynamodb, fail, record, refuse, settings, sqs, take_notifications
 
@@ -29,6 +30,8 @@ BUCKET = "quiethours-campaigns"
 KEY = "campaigns/spring.csv"
 HEADER = "channel,address,id,body\n"
 CANARY = "01012345678"
+REPORT_KEY = f"{CAMPAIGN_REPORTS}{KEY}.report.json"
+REJECTED_KEY = f"{CAMPAIGN_REPORTS}{KEY}.rejected.jsonl"
 
 
 @pytest.fixture
@@ -68,12 +71,17 @@ def written(s3: Any, key: str) -> Any:
 
 
 def report(s3: Any, key: str = KEY) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(written(s3, key + ".report.json"))
+    found: dict[str, Any] = json.loads(written(s3, CAMPAIGN_REPORTS + key + ".report.json"))
     return found
 
 
 def rejected(s3: Any, key: str = KEY) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in written(s3, key + ".rejected.jsonl").splitlines()]
+    return [json.loads(line) for line in written(s3, CAMPAIGN_REPORTS + key + ".rejected.jsonl").splitlines()]
+
+
+def digest_of(text: str) -> str:
+    """The digest of a file of one part."""
+    return sha256(bytes(32) + text.encode()).hexdigest()
 
 
 def keys(s3: Any) -> list[str]:
@@ -103,13 +111,18 @@ def test_the_rows_are_accepted_packed_and_reported(s3: Any, sqs: Any, settings: 
     }
     assert report(s3) == {
         "etag": dropped.etag,
+        "sequencer": "",
+        "digest": digest_of(table(25)),
         "accepted": 25,
         "rejected": 0,
+        "repeated_ids": 0,
+        "repeated_addresses": 24,
+        "repeats_counted_before_line": None,
         "rejected_rows": None,
         "error": None,
         "finished_at": "2020-11-11T03:00:00+00:00",
     }
-    assert keys(s3) == [KEY, KEY + ".report.json"]
+    assert keys(s3) == [KEY, REPORT_KEY]
 
 
 def test_rows_travel_in_bundles(sqs: Any, settings: Settings, drop: Any) -> None:
@@ -150,7 +163,7 @@ def test_a_row_that_is_wrong_in_any_field_is_written_back_with_its_line_and_the_
         assert len(each["errors"]) == 1 and each["errors"][0].startswith(says), each
     assert [each["row"] for each in found] == lines[2:]
     assert (report(s3)["accepted"], report(s3)["rejected"]) == (1, len(WRONG))
-    assert report(s3)["rejected_rows"] == KEY + ".rejected.jsonl"
+    assert report(s3)["rejected_rows"] == REJECTED_KEY
     assert len(ids(sqs, settings)) == 1
 
 
@@ -190,6 +203,19 @@ def test_a_file_that_cannot_be_read_is_reported_and_not_tried_again(
     assert (report(s3, key)["accepted"], report(s3, key)["rejected"]) == (0, 0)
 
 
+class LongFile:
+    """A file of one line again and again, which does not stand in memory."""
+
+    def __init__(self, line: bytes, number: int) -> None:
+        self.line, self.left, self.rest = line, number, b""
+
+    def read(self, size: int) -> bytes:
+        while len(self.rest) < size and self.left:
+            self.rest, self.left = self.rest + self.line, self.left - 1
+        found, self.rest = self.rest[:size], self.rest[size:]
+        return found
+
+
 def test_long_rows_need_no_more_memory_than_many_short_ones(
     s3: Any, drop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,10 +223,12 @@ def test_long_rows_need_no_more_memory_than_many_short_ones(
     monkeypatch.setattr(campaign, "ROWS_A_BATCH", 1_000)
     key = "campaigns/long.jsonl"
     line = to_text({"channel": "log", "address": "a", "content": {"body": "x" * 120_000 + "😀"}}).encode() + b"\n"
-    chunks = iter([line] * 300)
 
     def read(real: Any, **call: Any) -> Any:
-        return {"Body": SimpleNamespace(read=lambda size: next(chunks, b""))} if call["Key"] == key else real(**call)
+        if call["Key"] != key:
+            return real(**call)
+        stream = LongFile(line, 300)
+        return {"Body": SimpleNamespace(read=stream.read)}
 
     dropped = replace(drop("{}", key), s3=Faulty(s3, get_object=read), size=300 * len(line))
     tracemalloc.start()
@@ -232,10 +260,10 @@ def test_rows_without_an_id_get_one_from_the_content_and_the_line(
     dropped = drop(text)
     run(dropped)
     first = ids(sqs, settings)
-    assert first == [f"campaign:{dropped.etag}:2", f"campaign:{dropped.etag}:4"]
+    assert first == [f"campaign:{digest_of(text)}:2", f"campaign:{digest_of(text)}:4"]
 
-    s3.delete_object(Bucket=BUCKET, Key=KEY + ".report.json")
-    run(drop(text))
+    s3.delete_object(Bucket=BUCKET, Key=REPORT_KEY)
+    run(dropped)
     assert ids(sqs, settings) == first
     run(drop(text + "log,c,x\n"))
     assert not set(first) & set(ids(sqs, settings))
@@ -261,7 +289,7 @@ def test_a_file_that_takes_longer_than_a_run_goes_on_where_it_stopped(
     assert runs == 5
     assert ids(sqs, settings) == [f"n-{n:05}" for n in range(125)]
     assert [(each["line"], each["id"]) for each in rejected(s3)] == [(97, "x")]
-    assert keys(s3) == [KEY, KEY + ".rejected.jsonl", KEY + ".report.json"]
+    assert keys(s3) == [KEY, REJECTED_KEY, REPORT_KEY]
 
 
 def test_rejected_rows_that_are_more_than_memory_should_hold_are_uploaded_in_parts_over_several_runs(
@@ -278,12 +306,12 @@ def test_rejected_rows_that_are_more_than_memory_should_hold_are_uploaded_in_par
     assert 0 < largest < 5 * 1024 * 1024 + 10 * 100_000
     assert [each["line"] for each in rejected(s3)] == list(range(2, 132))
     assert report(s3)["rejected"] == 130
-    assert s3.head_object(Bucket=BUCKET, Key=KEY + ".rejected.jsonl")["ETag"].strip('"').endswith("-3")
+    assert s3.head_object(Bucket=BUCKET, Key=REJECTED_KEY)["ETag"].strip('"').endswith("-3")
     assert not s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
-@pytest.mark.parametrize("crashes_at", range(16))  # as many calls as a run makes that none of them ends
+@pytest.mark.parametrize("crashes_at", range(22))  # as many calls as a run makes that none of them ends
 def test_a_crash_at_any_call_loses_no_row_and_leaves_one_report(
     s3: Any, sqs: Any, settings: Settings, drop: Any, monkeypatch: pytest.MonkeyPatch, crashes_at: int, after: bool
 ) -> None:
