@@ -46,12 +46,13 @@ def csv_header(source: Iterator[Line]) -> list[str]:
     return _fields(text) or []
 
 
-def csv_rows(source: Iterator[Line], columns: int) -> Iterator[CsvRow]:
-    """Yields the rows of the lines. A line without any value, blank or of commas only, is not a row."""
+def csv_rows(source: Iterator[Line], columns: int, *, commas_are_a_row: bool = False) -> Iterator[CsvRow]:
+    """Yields the rows of the lines. A blank line is not a row, nor is a line of commas only, unless
+    `commas_are_a_row`."""
     ahead: deque[Line] = deque()  # lines that were read in a vain search for the end of a quotation
     while (first := _next_line(ahead, source)) is not None:
         row = _row_from(first, ahead, source)
-        if row.fault is None and not any(row.fields):
+        if row.fault is None and not (row.fields if commas_are_a_row else any(row.fields)):
             continue
         if row.fault is None and len(row.fields) != columns:
             row = row._replace(fields=(), fault=_wrong_number(row, columns))
