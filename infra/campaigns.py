@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from aws_cdk import Acknowledgment, Duration, Stack, Validations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -17,15 +19,32 @@ from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, CA
 FORGET_AFTER = Duration.days(30)
 """Campaign files hold addresses and texts: they are deleted as early as logs are."""
 
-PREFIX_CHARACTERS_MAX = 25
-"""A bucket's name has at most 63 characters; the account, the longest region and our own word take the others."""
+HASH_CHARACTERS = 6
+PREFIX_CHARACTERS_MAX = 63 - len("-hashed-campaigns-123456789012-us-isof-south-1")
+"""A bucket's name has at most 63 characters. Hash, our own word, account and the longest region take the rest."""
+
+_DEFAULT_PREFIX = "QuietHours"
+"""The name of the default stack. Its bucket has no hash: earlier versions have made it."""
+
+
+def bucket_name(scope: Construct) -> str:
+    """Return the name of the bucket.
+
+    It is in small letters, as S3 demands. A hash of the prefix tells stacks apart whose names differ only in case.
+    """
+    stack, prefix = Stack.of(scope), name_prefix(scope, PREFIX_CHARACTERS_MAX)
+    small = prefix.lower()
+    without_hash = _DEFAULT_PREFIX if small == _DEFAULT_PREFIX.lower() else small
+    if prefix != without_hash:
+        small += f"-{hashlib.sha256(prefix.encode()).hexdigest()[:HASH_CHARACTERS]}"
+    return f"{small}-campaigns-{stack.account}-{stack.region}"
 
 
 def campaign_bucket(scope: Construct, queue: sqs.Queue) -> s3.Bucket:
     """Make the bucket, private. It stays when the stack goes, like everything that holds notifications."""
     stack = Stack.of(scope)
     # The name is given, because the queue's policy must let this bucket in before it is made.
-    name = f"{name_prefix(scope, PREFIX_CHARACTERS_MAX).lower()}-campaigns-{stack.account}-{stack.region}"
+    name = bucket_name(scope)
     bucket = s3.Bucket(
         scope,
         "CampaignBucket",

@@ -65,8 +65,13 @@ def send_alerts_to(alerter: lambda_.Function, topic: sns.Topic) -> None:
 
 def dashboard_url(scope: Construct, prefix: str) -> str:
     """Return the dashboard's address, made from its name: a reference would be circular, as it shows the functions."""
-    region = Stack.of(scope).region
-    return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#dashboards/dashboard/{prefix}"
+    region, name = Stack.of(scope).region, _dashboard_name(scope, prefix)
+    return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#dashboards/dashboard/{name}"
+
+
+def _dashboard_name(scope: Construct, prefix: str) -> str:
+    """Return the name with the region: all regions of an account share the names of dashboards."""
+    return f"{prefix}-{Stack.of(scope).region}"
 
 
 def make_dashboard(
@@ -80,7 +85,7 @@ def make_dashboard(
     cloudwatch.Dashboard(
         scope,
         "Dashboard",
-        dashboard_name=prefix,
+        dashboard_name=_dashboard_name(scope, prefix),
         widgets=[
             [cloudwatch.GraphWidget(title="Messages in each queue", left=depths, width=24)],
             [cloudwatch.AlarmStatusWidget(title="Alarms", alarms=list(alarms), width=24)],

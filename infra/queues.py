@@ -30,7 +30,8 @@ ENTRY_RECEIVES_MAX = WAIT_RECEIVES_MAX = 1000
 # A long file costs one receive for each run. These end before the queue forgets the message.
 CAMPAIGN_RECEIVES_MAX = 150
 
-# A first deployment that fails deletes the queues; after that they stay, even when the stack is deleted.
+# The rollback of a first deployment deletes queues, bucket and secret; after that they stay, even when the stack is
+# deleted. Tables stay in any case (stores.py).
 KEEP = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aws_cdk import Acknowledgment, SecretValue, Validations
+from aws_cdk import Acknowledgment, RemovalPolicy, SecretValue, Validations
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
@@ -39,7 +39,8 @@ def make_tables(scope: Construct) -> Tables:
                 point_in_time_recovery_enabled=True
             ),
             deletion_protection=True,
-            removal_policy=KEEP,
+            # Not KEEP: the rollback of a first deployment would try to delete the table, and the protection forbids it.
+            removal_policy=RemovalPolicy.RETAIN,
         )
 
     tables = Tables(

@@ -63,7 +63,7 @@ def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row
     except UnreadableFile as fault:
         raise CommandError(f"The file cannot be imported: {fault}.") from None
     _check_header(header.columns)
-    for row in csv_rows(source, header):
+    for row in csv_rows(source, header, separators_are_a_row=True):  # a consent without values must be counted
         if row.line < from_line:
             continue
         if row.fault:

@@ -127,8 +127,16 @@ def test_a_file_that_cannot_be_read_at_all_is_refused_with_what_to_do(data: byte
         list(read_rows(io.BytesIO(data), NOW))
 
 
-def test_lines_without_a_value_are_no_rows() -> None:
-    assert [row.line for row in rows("", ",,,,", ",", GOOD)] == [5]
+def test_blank_lines_are_no_rows() -> None:
+    assert [row.line for row in rows("", GOOD, "", "", GOOD)] == [3, 6]
+
+
+def test_a_line_of_commas_only_is_a_wrong_row() -> None:
+    """A consent that lost its values is counted and listed: nobody may take it for imported."""
+    found = wrong("", ",,,,", ",", GOOD)
+    assert [line for line, _ in found] == [3, 4]
+    assert "recipient_id: must have 1 to 128 characters" in found[0][1]
+    assert found[1][1] == "row: has 2 fields where the first line names 5 columns"
 
 
 def test_lines_after_one_of_several_lines_keep_their_numbers() -> None:
@@ -218,6 +226,17 @@ def test_what_is_wrong_is_listed_beside_the_file_and_the_rest_counts(load: Any, 
     assert listed[1].startswith('2,"night_consent: must be true or false; evidence:') or listed[1].startswith("2,night")
     load(*many(1))
     assert not (tmp_path / "consents.csv.rejected.csv").exists()
+
+
+def test_every_row_is_counted_once(load: Any) -> None:
+    older = many(1, at="2024-01-01T00:00:00Z")
+    load(*many(1))
+    assert load(*many(2), *older, "", ",,,,", "user-x,maybe,false,2025,").counts == {
+        "unchanged": 1,
+        "written": 1,
+        "older": 1,
+        "wrong": 2,
+    }
 
 
 def test_checking_writes_nothing(load: Any, dynamodb: Any) -> None:

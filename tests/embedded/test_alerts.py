@@ -67,7 +67,7 @@ def test_an_alarm_on_the_topic_is_posted_to_slack(pipeline: Pipeline, slack: Pee
     sns.publish(TopicArn=pipeline.outputs["AlertTopicArn"], Subject="ALARM", Message=json.dumps(alarm))
     pipeline.wait_until(lambda: titles(slack))
     assert titles(slack) == ["Quiet Hours: DeadLetterNotEmpty"]
-    assert b"#dashboards/dashboard/QuietHours|Dashboard>" in slack.requests[0]
+    assert b"#dashboards/dashboard/QuietHours-us-east-1|Dashboard>" in slack.requests[0]
 
 
 def test_a_release_that_a_failed_call_stops_is_in_slack_at_once_and_what_was_held_stays_held(

@@ -92,7 +92,7 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     assert sender == ("" if name == "Campaign" else {"Fn::GetAtt": [campaign_role, "RoleId"]})
     assert stack.name(read.alert_topic) == "Alerts"
     assert read.runbook_url == ""
-    assert str(read.dashboard_url).endswith("#dashboards/dashboard/QuietHours']]}")
+    assert str(read.dashboard_url).endswith("#dashboards/dashboard/QuietHours-', {'Ref': 'AWS::Region'}]]}")
     assert set(env) - set(read.to_env()) == {"POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}
     assert env["POWERTOOLS_SERVICE_NAME"] == name.lower()
 

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from aws_cdk import App, Stack
+from aws_cdk import App, Environment, Stack
 from aws_cdk import aws_events as events
 from aws_cdk.assertions import Template
+from constructs import Construct
 
+from infra.campaigns import bucket_name
 from infra.names import name_prefix
 from infra.props import QuietHoursProps, SharedBus
 from infra.quiet_hours import QuietHours
@@ -180,12 +182,30 @@ def test_only_the_construct_named_default_has_the_stacks_name_alone() -> None:
 
 def test_the_longest_names_fit() -> None:
     """80 characters for a queue, 63 for a bucket in the region with the longest name."""
-    stack = make_stack(stackName="x" * 128, env="123456789012/ap-southeast-2")
+    stack = make_stack(stackName="X" * 128, env="123456789012/us-isof-south-1")
     deployed = Deployed(stack)
     assert max(len(queue["QueueName"]) for queue in deployed.all("AWS::SQS::Queue").values()) <= 80
     bucket = deployed.only("AWS::S3::Bucket")["BucketName"]
     assert len(bucket) <= 63
     assert bucket == bucket.lower()
+
+
+@pytest.mark.parametrize("names", [("Shop", "shop", "SHOP"), ("QuietHours", "quiethours"), ("X" * 40, "x" * 40)])
+def test_stacks_whose_names_differ_only_in_case_have_different_buckets(names: tuple[str, ...]) -> None:
+    """A bucket's name is in small letters and unique in all accounts, while stacks are told apart by case."""
+    buckets = [bucket(name) for name in names]
+    assert len(set(buckets)) == len(names)
+    assert buckets == [each.lower() for each in buckets]
+
+
+def test_the_default_stack_keeps_the_bucket_that_earlier_versions_made() -> None:
+    assert bucket("QuietHours") == "quiethours-campaigns-123456789012-ap-northeast-2"
+
+
+def bucket(stack_name: str) -> str:
+    """The name of the bucket of a stack."""
+    stack = Stack(App(), stack_name, env=Environment(account="123456789012", region="ap-northeast-2"))
+    return bucket_name(Construct(stack, "Default"))
 
 
 # --- events

@@ -122,7 +122,10 @@ def test_what_holds_notifications_consents_or_credentials_outlives_the_stack(sta
     found = [resource for resource in stack.template["Resources"].values() if resource["Type"] in kept]
     assert len(found) == len(QUEUES) + len(TABLES) + 2
     for resource in found:
-        assert resource["DeletionPolicy"] == "RetainExceptOnCreate"
+        # CloudFormation cannot delete a table that is protected, not even when a first deployment is rolled back.
+        is_protected = resource["Properties"].get("DeletionProtectionEnabled", False)
+        assert is_protected == (resource["Type"] == "AWS::DynamoDB::Table")
+        assert resource["DeletionPolicy"] == ("Retain" if is_protected else "RetainExceptOnCreate")
         assert resource["UpdateReplacePolicy"] == "Retain"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lambdas.quiet_hours import alerts
-from tests.helpers.stack_template import FUNCTIONS, QUEUES, ROOT, Deployed
+from tests.helpers.stack_template import FUNCTIONS, QUEUES, ROOT, Deployed, make_stack
 
 pytestmark = pytest.mark.xdist_group("stack")
 
@@ -232,6 +232,14 @@ def test_an_address_is_subscribed_only_when_one_is_given(stack: Deployed, other_
     assert (slack["Protocol"], stack.name(slack["Endpoint"])) == ("lambda", "Alerter")
     (email,) = (each for each in told(other_stack) if each["Protocol"] == "email")
     assert email["Endpoint"] == "ops@example.com"
+
+
+def test_the_dashboard_is_named_after_stack_and_region() -> None:
+    """All regions of an account share the names of dashboards: a second stack would overwrite the first one's."""
+    stack = Deployed(make_stack(env="123456789012/ap-northeast-2"))
+    assert stack.only("AWS::CloudWatch::Dashboard")["DashboardName"] == "QuietHours-ap-northeast-2"
+    url = stack.function("Alerter")["Environment"]["Variables"]["QUIET_HOURS_DASHBOARD_URL"]
+    assert url.endswith("#dashboards/dashboard/QuietHours-ap-northeast-2")
 
 
 def test_the_dashboard_shows_how_deep_every_queue_is(stack: Deployed) -> None:

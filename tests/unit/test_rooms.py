@@ -6,7 +6,8 @@ Imports are read from the source, those inside functions and under TYPE_CHECKING
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -28,11 +29,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stores": {"errors", "rule", "notification", "consents"},
     "channels": {"errors", "timings", "notification"},
     "redaction": {"errors", "stores"},
-    "alerts": {"channels"},
+    "alerts": set(),
     "delivery": {
-        *("errors", "timings", "side_by_side", "rule", "settings", "notification", "consents", "stores", "channels"),
+        *("errors", "timings", "side_by_side", "rule", "settings", "notification", "stores", "channels"),
     },
-    "api": {"errors", "rule", "settings", "notification", "consents", "stores"},
+    "api": {"errors", "rule", "settings", "notification", "stores"},
     "handlers": {
         *("errors", "timings", "side_by_side", "rule", "settings", "notification", "files", "consents", "stores"),
         *("channels", "redaction", "alerts", "delivery", "api"),
@@ -43,7 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "examples": {"infra"},
     "local": {"settings"},
     "fakes": {"local"},
-    "operators": {"errors", "side_by_side", "notification", "files", "consents", "stores", "settings", "local"},
+    "operators": {"errors", "side_by_side", "notification", "files", "consents", "stores", "local"},
     "demo": {"local", "fakes"},
 }
 """Each room, and the rooms that it may import. A room may always import itself.
@@ -83,12 +84,26 @@ def _name(file: Path) -> str:
 @cache
 def arrows() -> Arrows:
     """Return the modules of ours, and of the tests, that each module imports."""
-    return {module: frozenset(_imported(module, file)) - {module} for module, file in modules().items()}
+    return {module: arrows_of(module, tree(module)) for module in modules()}
 
 
-def _imported(module: str, file: Path) -> Iterator[str]:
-    package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+@cache
+def tree(module: str) -> ast.Module:
+    """The source of a module, parsed."""
+    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+
+
+def arrows_of(module: str, source: ast.Module) -> frozenset[str]:
+    """What a source imports of ours and of the tests, if it is that module's."""
+    names = imported(module, source)
+    return frozenset(name for name in names if name in modules() or name.split(".")[0] == "tests") - {module}
+
+
+def imported(module: str, source: ast.Module) -> Iterator[str]:
+    """The names of everything that a source imports, of ours and of others."""
+    is_package = module in modules() and modules()[module].name == "__init__.py"
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(source):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -98,9 +113,11 @@ def _imported(module: str, file: Path) -> Iterator[str]:
             names = [
                 f"{source}.{alias.name}" if f"{source}.{alias.name}" in modules() else source for alias in node.names
             ]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "import_module"):
+            names = [str(each.value) for each in node.args[:1] if isinstance(each, ast.Constant)]
         else:
             continue
-        yield from (name for name in names if name in modules() or name.split(".")[0] == "tests")
+        yield from names
 
 
 def forbidden(found: Arrows) -> list[str]:
@@ -134,8 +151,36 @@ def circles(found: Arrows) -> list[str]:
     return sorted(module for module in found if module in reached(module))
 
 
+def packages_in(root: Path) -> set[str]:
+    """The directories with Python files, but for what is hidden or was built."""
+    built = ("build", "node_modules", "cdk.out")
+    return {
+        each.name
+        for each in root.iterdir()
+        if each.is_dir() and not each.name.startswith(".") and each.name not in built and any(each.rglob("*.py"))
+    }
+
+
+def test_every_directory_with_python_is_looked_at() -> None:
+    assert packages_in(ROOT) == {*PACKAGES, "tests"}
+    assert {file.name for file in ROOT.glob("*.py")} == {"app.py"}
+
+
+def test_a_new_directory_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "shop" / "deep").mkdir(parents=True)
+    (tmp_path / "shop" / "deep" / "some.py").touch()
+    (tmp_path / "docs").mkdir()
+    assert packages_in(tmp_path) == {"shop"}
+
+
 def test_every_module_stands_in_a_room() -> None:
-    assert {room_of(module) for module in modules()} - {"examples"} == set(ROOMS) - {"examples"}
+    assert {room_of(module) for module in modules()} == set(ROOMS)
+
+
+def test_every_import_that_is_allowed_is_used() -> None:
+    used = {(room_of(module), room_of(target)) for module, targets in arrows().items() for target in targets}
+    allowed = {(room, target) for room, targets in MAY_IMPORT.items() for target in targets}
+    assert allowed - used == set()
 
 
 def test_every_import_goes_the_way_that_the_rooms_allow() -> None:
@@ -165,10 +210,49 @@ FORBIDDEN = sorted(
 
 @pytest.mark.parametrize(("room", "target"), FORBIDDEN)
 def test_a_forbidden_import_is_seen(room: str, target: str) -> None:
-    """Each forbidden arrow, drawn once from a module that exists."""
-    module = next(each for each in [*modules(), room] if room_of(each) == room)
-    other = next(each for each in [*modules(), target] if room_of(each) == target)
-    assert forbidden({**arrows(), module: arrows().get(module, frozenset()) | {other}}) == [f"{module} imports {other}"]
+    """Each forbidden arrow, written once as a line into a module that exists and read like every other source."""
+    module = next(each for each in modules() if room_of(each) == room)
+    other = "tests.conftest" if target == "tests" else next(each for each in modules() if room_of(each) == target)
+    source = ast.parse(f"def later():\n    import {other}\n")
+    with_line = arrows()[module] | arrows_of(module, source)
+    assert forbidden({**arrows(), module: with_line}) == [f"{module} imports {other}"]
+
+
+# --- packages of others
+
+AWS_CLIENTS = ("boto3", "botocore", "aiobotocore")
+MAY_CALL_AWS = ("stores", "channels", "handlers", "local", "fakes", "operators", "demo", *OUTSIDE)
+CHANNELS_THAT_CALL_AWS = re.compile(r"lambdas\.quiet_hours\.channels\.aws\w*")
+
+
+def others_forbidden(module: str, names: Iterable[str]) -> list[str]:
+    """The packages of others that a module may not import."""
+    room = room_of(module)
+    top = {name.split(".")[0] for name in names}
+    may_call = room in MAY_CALL_AWS and (room != "channels" or CHANNELS_THAT_CALL_AWS.fullmatch(module))
+    clients = top & set(AWS_CLIENTS) if not may_call else set()
+    return sorted(clients | (top & {"aws_cdk", "constructs"} if module.startswith("lambdas") else set()))
+
+
+def test_only_stores_aws_channels_and_what_stands_around_call_aws_and_no_function_knows_the_cdk() -> None:
+    found = {module: others_forbidden(module, imported(module, tree(module))) for module in modules()}
+    assert {module: names for module, names in found.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "seen"),
+    [
+        ("lambdas.quiet_hours.rule.policy", "import boto3", ["boto3"]),
+        ("lambdas.quiet_hours.delivery.pacing", "from botocore.config import Config", ["botocore"]),
+        ("lambdas.quiet_hours.channels.http", "import botocore.session", ["botocore"]),
+        ("lambdas.quiet_hours.settings", "import importlib\nimportlib.import_module('boto3')", ["boto3"]),
+        ("lambdas.worker", "import aws_cdk", ["aws_cdk"]),
+        ("lambdas.worker", "import boto3", []),
+        ("infra.queues", "import boto3", ["boto3"]),
+    ],
+)
+def test_a_package_of_others_that_is_forbidden_is_seen(module: str, line: str, seen: list[str]) -> None:
+    assert others_forbidden(module, imported(module, ast.parse(line))) == seen
 
 
 def test_a_circle_is_seen() -> None:
@@ -182,18 +266,17 @@ def test_a_circle_is_seen() -> None:
     [
         *("import local.server", "from local import server", "from local.server import start"),
         *("if TYPE_CHECKING:\n    from local import server", "def f():\n    from local import server"),
+        *("import importlib\nimportlib.import_module('local.server')", "import_module('local.server')"),
     ],
 )
-def test_an_import_is_read_however_it_is_written(line: str, tmp_path: Path) -> None:
-    file = tmp_path / "some.py"
-    file.write_text(f"from typing import TYPE_CHECKING\n{line}\n")
-    assert set(_imported("lambdas.worker", file)) == {"local.server"}
+def test_an_import_is_read_however_it_is_written(line: str) -> None:
+    source = ast.parse(f"from typing import TYPE_CHECKING\n{line}\n")
+    assert arrows_of("lambdas.worker", source) == {"local.server"}
 
 
-def test_a_relative_import_is_read(tmp_path: Path) -> None:
-    file = tmp_path / "some.py"
-    file.write_text("from . import pacing\nfrom ..stores.ledger import Ledger\n")
-    assert set(_imported("lambdas.quiet_hours.delivery.delivery", file)) == {
+def test_a_relative_import_is_read() -> None:
+    source = ast.parse("from . import pacing\nfrom ..stores.ledger import Ledger\n")
+    assert arrows_of("lambdas.quiet_hours.delivery.delivery", source) == {
         "lambdas.quiet_hours.delivery.pacing",
         "lambdas.quiet_hours.stores.ledger",
     }

@@ -87,13 +87,14 @@ def _first_text(source: Iterator[Line]) -> str:
 # --- rows
 
 
-def csv_rows(source: Iterator[Line], header: Header) -> Iterator[CsvRow]:
-    """Yields the rows of the lines. A line without any value, blank or of separators only, is not a row."""
+def csv_rows(source: Iterator[Line], header: Header, *, separators_are_a_row: bool = False) -> Iterator[CsvRow]:
+    """Yield the rows of the lines. A blank line is not a row, nor is a line of separators only, unless
+    `separators_are_a_row`."""
     ahead: deque[_Part] = deque()  # lines that were read in a vain search for the end of a quotation
     parts = (_Part(line, header) for line in source)
     while (first := ahead.popleft() if ahead else next(parts, None)) is not None:
         row = _row_from(first, ahead, parts, header)
-        if row.fault is None and not any(row.fields):
+        if row.fault is None and not (row.fields if separators_are_a_row else any(row.fields)):
             continue
         if row.fault is None:
             fields = _without_empty_end(row.fields, len(header.columns))
