@@ -31,9 +31,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redaction": {"errors", "stores"},
     "alerts": set(),
     "delivery": {
-        *("errors", "timings", "side_by_side", "rule", "settings", "notification", "stores", "channels"),
+        *("errors", "timings", "side_by_side", "rule", "settings", "notification", "consents", "stores", "channels"),
     },
-    "api": {"errors", "rule", "settings", "notification", "stores"},
+    "api": {"errors", "rule", "settings", "notification", "consents", "stores"},
     "handlers": {
         *("errors", "timings", "side_by_side", "rule", "settings", "notification", "files", "consents", "stores"),
         *("channels", "redaction", "alerts", "delivery", "api"),
