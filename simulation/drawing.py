@@ -20,7 +20,10 @@ PACED = tuple(name for name, kind in KINDS.items() if kind.rate_per_s)
 """Some nights have a campaign: large requests, half of them on one channel that has a rate."""
 
 TEXT = "(광고) x 무료수신거부 080-000-0000"
-"""The body of every notification. It carries the label that the law asks of advertising."""
+"""The body of advertising. It carries the label that the law asks for."""
+
+OTHER_TEXT = TEXT.replace("광고", "안내")
+"""The body of every other notification, of the same size. With the label it would be refused."""
 
 TOO_MANY = "[" + ",".join(f'{{"id":"many-{n}"}}' for n in range(101)) + "]"
 JUNK = ("not json", "[]", '{"id":"junk-1","channel":"sms"}', "[[", "null", TOO_MANY, "[0,null]")
@@ -136,7 +139,11 @@ def _draw_wanted(
     if rng.random() < 0.15:
         expires = at + rng.choice((60.0, 600.0, rng.random() * 43_200))
     id_ = None if route != "producer" and rng.random() < 0.3 else f"n{number}"
-    body: dict[str, Any] = {"channel": channel, "address": typed, "content": {"body": TEXT}}
+    body: dict[str, Any] = {
+        "channel": channel,
+        "address": typed,
+        "content": {"body": TEXT if category == "advertising" else OTHER_TEXT},
+    }
     body["metadata"] = {"n": number}
     body["source"] = f"source-{number % SOURCES}"
     if id_:

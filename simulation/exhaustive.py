@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from . import night as night_module
 from .checks import Violation
-from .drawing import TEXT
+from .drawing import OTHER_TEXT, TEXT
 from .faults import CrashAt
 from .plan import Plan, Redrive, Request, Wanted, quiet_night
 
@@ -63,7 +63,7 @@ def wanted(number: int, channel: str, category: str) -> Wanted:
         "category": category,
         "address": address,
         "recipient_id": f"user-{number}",
-        "content": {"body": TEXT},
+        "content": {"body": TEXT if category == "advertising" else OTHER_TEXT},
         "metadata": {"n": number},
     }
     return Wanted(number, f"n{number}", category, channel, f"user-{number}", None, body)

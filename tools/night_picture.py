@@ -29,6 +29,7 @@ BIN_S = 600
 BEGIN_MINUTE, SHOWN_MINUTES = 20 * 60 + 40, 700  # 20:40 to 08:20
 NIGHT_CONSENT_SHARE = 0.1
 TEXT = "(광고) 겨울 세일, 무료수신거부 080-000-0000"
+OTHER_TEXT = TEXT.replace("광고", "안내")
 CAMPAIGN_SIZE, BUNDLE_SIZE = 300, 20
 
 
@@ -139,7 +140,7 @@ def _wanted(number: int, category: str, channel: str) -> Wanted:
         "category": category,
         "address": "010-1234-5678" if channel in ("kakao", "sms") else recipient,
         "recipient_id": recipient,
-        "content": {"body": TEXT},
+        "content": {"body": TEXT if category == "advertising" else OTHER_TEXT},
         "metadata": {"n": number},
         "source": "shop",
     }

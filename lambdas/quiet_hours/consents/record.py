@@ -105,15 +105,16 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
     said = _complete(known, said)
     if _says_nothing_new(known, said):
         return known
-    if said.made_at is None:
+    made_at = said.made_at
+    if made_at is None:
         at = stated = iso(max(now, _after(known.changed_at), _after(known.renotified_at)))
     else:
-        at = stated = iso(said.made_at)
+        at = stated = iso(made_at)
         if record is not None:
             _refuse_earlier(record, said, stated)
             if stated == (record.stated_at or record.changed_at):
                 said = _stricter(record, said)
-            at = _free_instant(record, said.made_at)
+            at = _free_instant(record, made_at)
     keeps_its_date = record is not None and not record.opted_out and record.renotify_due
     due = said.renotify_due or (known.renotify_due if keeps_its_date else due_after(at, zone))
     return Record(
@@ -185,7 +186,7 @@ def grants_more(one: Statement | Record, other: Statement | Record) -> bool:
     longer = one.expires_at == "" or one.expires_at > other.expires_at
     more_at_night = not other.night_consent or (other.expires_at != "" and longer)
     more_advertising = _extent(one.advertising_consent) > _extent(other.advertising_consent)
-    more_addresses = bool(other.addresses) and not (one.addresses and set(one.addresses) <= set(other.addresses))
+    more_addresses = bool(other.addresses) and not (one.addresses and set(one.addresses) <= set(other.addresses or ()))
     grants_any = one.night_consent or bool(one.advertising_consent)
     return (
         (other.opted_out and not one.opted_out)
