@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ..errors import UnreadableFile
-from .lines import LINE_BYTES_MAX, Decoded, Line, decoded
+from .lines import LINE_BYTES_MAX, Line, decoded
 
 ROW_LINES_MAX = 100
 """The number of lines that one row may have, by line breaks in quotation marks. Each quotation that somebody forgot to
@@ -96,7 +96,7 @@ def csv_rows(source: Iterator[Line], header: Header, *, separators_are_a_row: bo
         row = _row_from(first, ahead, parts, header)
         if row.fault is None and not (row.fields if separators_are_a_row else any(row.fields)):
             continue
-        if row.fault is None:
+        if row.fault is None and len(row.fields) != len(header.columns):
             fields = _without_empty_end(row.fields, len(header.columns))
             fault = None if len(fields) == len(header.columns) else _wrong_number(len(fields), header)
             row = row._replace(fields=() if fault else fields, fault=fault)
@@ -157,11 +157,8 @@ class _Part:
 
     def __init__(self, line: Line, header: Header) -> None:
         self.line = line
+        self.decoded = decoded(line.data)
         self._header = header
-
-    @cached_property
-    def decoded(self) -> Decoded:
-        return decoded(self.line.data)
 
     @cached_property
     def inside(self) -> _Scanned:
