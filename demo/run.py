@@ -21,11 +21,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
+from commands.run import run_command
 from fakes.process import Provider
 from fakes.secret import PROVIDERS, secret
 from local import BUILD, CommandError, deploy, server
 from local.aws import client
-from local.command import run_command
 from local.start import requested_port
 
 from .count import Evidence, by_provider, count, endings, problems, release_times_s

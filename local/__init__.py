@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from commands import CommandError
+
+__all__ = ["BUILD", "ROOT", "CommandError"]
+
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("QUIET_HOURS_BUILD", ROOT / "build"))
 """The directory for everything that the commands write. Tests that run side by side each set their own."""
-
-
-class CommandError(Exception):
-    """Raised when a command cannot do its work. The text is the sentence that the user sees."""

@@ -12,12 +12,13 @@ import sys
 from dataclasses import fields, replace
 from urllib.parse import urlsplit
 
+from commands.deployment import deployed_settings, read_outputs
+from commands.run import run_command
 from lambdas.quiet_hours.settings import Settings
 
 from . import BUILD, ROOT, CommandError, server
 from .aws import client
-from .command import run_command
-from .deploy import OUTPUTS, deployed_settings, read_outputs
+from .deploy import OUTPUTS
 
 FILE = BUILD / "sam-env.json"
 HOST = "host.docker.internal"

@@ -6,9 +6,10 @@ import os
 import shlex
 import time
 
+from commands.run import run_command
+
 from . import BUILD, ROOT, CommandError, deploy, server
 from .aws import shell_environment
-from .command import run_command
 from .deploy import OUTPUTS
 from .status import print_status
 

@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from commands import CommandError
+from commands.deployment import deployed_settings
+from commands.run import run_command
 from lambdas.quiet_hours.consents.record import Record, amended, grants_more, renotified
 from lambdas.quiet_hours.consents.statement import Statement
 from lambdas.quiet_hours.consents.times import iso
@@ -27,9 +30,6 @@ from lambdas.quiet_hours.notification.fields import is_id, time_fault
 from lambdas.quiet_hours.stores.consents import ROUNDS_MAX, put_record, read_records
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.unprocessed import BATCH_KEYS_MAX
-from local import CommandError
-from local.command import run_command
-from local.deploy import deployed_settings
 
 from .target import target
 

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from commands import CommandError
 from lambdas.quiet_hours.consents.record import Record, amended, renotified
 from lambdas.quiet_hours.consents.statement import Statement
 from lambdas.quiet_hours.consents.times import iso
@@ -21,7 +22,6 @@ from lambdas.quiet_hours.errors import StatementRefused
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import Change, read_consents, read_record, write
 from lambdas.quiet_hours.stores.ledger import Entry, Ledger
-from local import CommandError
 from operators import restore
 from operators.restore import Consents, LedgerTable, read_ids
 from tests.helpers.aws import TABLES, Faulty, create_table, dynamodb, put_consent, settings, sqs
