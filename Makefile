@@ -64,13 +64,14 @@ night-picture: setup ## draw docs/night.svg from one simulated night
 	@python -m tools.night_picture
 
 sam-env: setup .venv-sam/.filled ## prepare `sam local invoke` against the running `make local` (docs/local.md)
-	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true $(CONTEXT)
+	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true $(CONTEXT) \
+	  -c stackName=QuietHours -c env=
 	@python -m local.sam_env
 
 # --- for developers ---------------------------------------------------------------------------------------------------
 
 unit: .venv/.filled ## run the unit tests: no embedded AWS, no CDK, no simulated nights
-	python -m pytest -n 2 tests/unit
+	python -m pytest -n 2 -m "not slow" tests/unit
 
 test: setup ## run every test except the slow ones
 	@# Tests that share a stack form a group, and a group runs in one process (tests/conftest.py). There are three

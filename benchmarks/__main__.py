@@ -21,8 +21,8 @@ from typing import Any
 
 from rich.console import Console
 
+from commands.run import run_command
 from local import BUILD, ROOT, CommandError
-from local.command import run_command
 
 from . import cold_start, functions, isolation, release, report, whole_path, worker
 from .world import embedded

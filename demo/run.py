@@ -21,11 +21,11 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
+from commands.run import run_command
 from fakes.process import Provider
 from fakes.secret import PROVIDERS, secret
-from local import BUILD, CommandError, deploy, server
+from local import BUILD, CommandError, deploy, server, shown
 from local.aws import client
-from local.command import run_command
 from local.start import requested_port
 
 from .count import Evidence, by_provider, count, endings, problems, release_times_s
@@ -280,7 +280,9 @@ def _report(seen: Evidence, evening: Evening, view: View, clock: Clock) -> bool:
         view.console.print(
             f"Held notifications arrived from {first_s:.1f} s to {last_s:.1f} s after quiet hours had ended."
         )
-    view.console.print(f"{clock}.\nWritten: build/demo.json; what the receiver got: build/demo/received.jsonl.")
+    view.console.print(
+        f"{clock}.\nWritten: {shown(RESULT)}; what the receiver got: {shown(BUILD / 'demo' / 'received.jsonl')}."
+    )
     found = problems(figures, seen)
     if evening.every_channel and channels.keys() != PROVIDERS.keys():
         found.append(f"nothing reached {', '.join(sorted(PROVIDERS.keys() - channels.keys()))}")

@@ -113,7 +113,11 @@ def _tags(node: Node, key: str) -> dict[str, str]:
         raise ValueError(
             f"context {key} must be NAME=VALUE,NAME=VALUE or empty, and no name may begin with aws:, not {value!r}"
         )
-    return dict(text.split("=", 1) for text in value.split(",") if text)
+    pairs = [text.split("=", 1) for text in value.split(",") if text]
+    tags = dict(pairs)
+    if len(tags) < len(pairs):
+        raise ValueError(f"context {key} must name each tag once, not {value!r}")
+    return tags
 
 
 def _policy(node: Node) -> Policy:

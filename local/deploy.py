@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from lambdas.quiet_hours.settings import Settings
+from commands.deployment import read_outputs
 
-from . import BUILD, ROOT, CommandError, processes
+from . import BUILD, ROOT, processes
 from .aws import ACCOUNT, REGION, child_environment
 
 STACK = "QuietHours"
 OUTPUTS = BUILD / "outputs.json"
 """The outputs of what `make local` has deployed."""
-
-_ENTRY = "NotificationQueueUrl"
-"""The output by which a deployment is told from other stacks of the same app."""
 
 _CDK = ROOT / "node_modules" / ".bin" / "cdk"
 _QUIET = ("--no-notices", "--no-color")
@@ -60,17 +55,3 @@ def synthesise(endpoint: str, assembly: Path, log: Path, context: Sequence[str])
 
 def _environment(endpoint: str) -> dict[str, str]:
     return child_environment(endpoint) | {"CI": "true", "CDK_DISABLE_CLI_TELEMETRY": "true"}
-
-
-def read_outputs(path: Path) -> dict[str, str]:
-    """Return the outputs of the one deployment in a CDK outputs file. Raises `CommandError` when there is not one."""
-    found: list[dict[str, str]] = [each for each in json.loads(path.read_text()).values() if _ENTRY in each]
-    if len(found) != 1:
-        raise CommandError(f"{path} must hold the outputs of one deployment; it holds those of {len(found)}.")
-    return found[0]
-
-
-def deployed_settings(lambda_client: Any, function_name: str) -> Settings:
-    """Return the settings that a function was deployed with; the names of queues and tables are resolved."""
-    function = lambda_client.get_function_configuration(FunctionName=function_name)
-    return Settings.from_env(function["Environment"]["Variables"])

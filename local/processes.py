@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -82,15 +81,3 @@ def tail(log: Path, lines: int = 15) -> str:
     """Return the end of a log, indented, for an error message."""
     text = log.read_text(errors="replace").rstrip().splitlines()[-lines:]
     return "\n".join(f"  {line}" for line in text)
-
-
-def stop_on_signals() -> None:
-    """Turn SIGINT, SIGTERM and SIGHUP into an exception, so that everything is cleaned up."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the clean-up
-        sys.exit(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, interrupt)

@@ -12,12 +12,13 @@ import sys
 from dataclasses import fields, replace
 from urllib.parse import urlsplit
 
+from commands.deployment import deployed_settings, read_outputs
+from commands.run import run_command
 from lambdas.quiet_hours.settings import Settings
 
-from . import BUILD, ROOT, CommandError, server
+from . import BUILD, CommandError, server, shown
 from .aws import client
-from .command import run_command
-from .deploy import OUTPUTS, deployed_settings, read_outputs
+from .deploy import OUTPUTS
 
 FILE = BUILD / "sam-env.json"
 HOST = "host.docker.internal"
@@ -44,7 +45,7 @@ def main() -> None:
     settings = deployed_settings(client(background.endpoint, "lambda"), function_name)
     host = sys.argv[1] if len(sys.argv) > 1 else HOST
     FILE.write_text(json.dumps(sam_environment(settings, f"http://{host}:{background.port}"), indent=2) + "\n")
-    print(f"Written: {FILE.relative_to(ROOT)}. docs/local.md says how to use it.")
+    print(f"Written: {shown(FILE)}. docs/local.md says how to use it.")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import os
 import shlex
 import time
 
-from . import BUILD, ROOT, CommandError, deploy, server
+from commands.run import run_command
+
+from . import BUILD, CommandError, deploy, server, shown
 from .aws import shell_environment
-from .command import run_command
 from .deploy import OUTPUTS
 from .status import print_status
 
@@ -52,7 +53,7 @@ def main() -> None:
         "unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN AWS_CA_BUNDLE\n"
         + "".join(f"export {name}={shlex.quote(value)}\n" for name, value in shell_environment(endpoint).items())
     )
-    written = " and ".join(str(path.relative_to(ROOT)) for path in (OUTPUTS, ENVIRONMENT))
+    written = " and ".join(str(shown(path)) for path in (OUTPUTS, ENVIRONMENT))
     print(f"Deployed, {time.monotonic() - began:.0f} s after the start. Written: {written}.\n")
     print_status(endpoint, outputs)
     print(_NEXT)

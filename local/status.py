@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from commands.deployment import read_outputs
+from commands.run import run_command
+
 from . import CommandError, server
 from .aws import client
-from .command import run_command
-from .deploy import OUTPUTS, read_outputs
+from .deploy import OUTPUTS
 
 QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from commands.run import run_command
+
 from . import server
-from .command import run_command
 from .deploy import OUTPUTS
 from .start import ENVIRONMENT
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, BinaryIO
 
+from commands import CommandError
 from lambdas.quiet_hours.consents.record import Record
 from lambdas.quiet_hours.consents.statement import Statement, due_fault, instant_fault, statement
 from lambdas.quiet_hours.consents.times import iso
@@ -22,7 +23,6 @@ from lambdas.quiet_hours.files.csv_rows import csv_header, csv_rows
 from lambdas.quiet_hours.files.lines import lines
 from lambdas.quiet_hours.notification.addresses import canonical_recipient, stored_recipient_fault
 from lambdas.quiet_hours.notification.fields import text_check
-from local import CommandError
 
 from .spreadsheet_text import MARK, MARK_COLUMN, marked, unmarked
 

@@ -25,6 +25,9 @@ from botocore.exceptions import ClientError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from commands import CommandError
+from commands.deployment import deployed_settings
+from commands.run import run_command
 from lambdas.quiet_hours.consents.record import Record, amended
 from lambdas.quiet_hours.consents.statement import due_fault
 from lambdas.quiet_hours.errors import ConsentUnavailable, StatementRefused
@@ -32,9 +35,6 @@ from lambdas.quiet_hours.notification.addresses import lacks_its_zero
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.stores.clients import error_code
 from lambdas.quiet_hours.stores.consents import CHANGES_MAX, Change, due, read_records, write
-from local import CommandError
-from local.command import run_command
-from local.deploy import deployed_settings
 
 from .consent_csv import Row, WrongRow, read_rows, write_rows
 from .target import target

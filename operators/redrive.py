@@ -13,10 +13,10 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from commands import CommandError
+from commands.run import run_command
 from lambdas.quiet_hours.notification.bundle import REDRIVEN
 from lambdas.quiet_hours.stores.ledger import Ledger
-from local import CommandError
-from local.command import run_command
 
 from .target import target
 

@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from commands import CommandError
+from commands.deployment import deployed_settings
+from commands.run import run_command
 from lambdas.quiet_hours.consents.record import Record, amended, grants_more, renotified
 from lambdas.quiet_hours.consents.statement import Statement
 from lambdas.quiet_hours.consents.times import iso
@@ -28,9 +31,6 @@ from lambdas.quiet_hours.notification.fields import is_id, time_fault
 from lambdas.quiet_hours.stores.consents import ROUNDS_MAX, put_record, read_records
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.unprocessed import BATCH_KEYS_MAX
-from local import CommandError
-from local.command import run_command
-from local.deploy import deployed_settings
 
 from .target import target
 
@@ -187,8 +187,12 @@ def _parts(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
 
 
 def read_ids(path: Path) -> list[str]:
-    """The ids in a file, one a line. Raises `CommandError` that names the first line that is none."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    """The ids in a file, one a line. Raises `CommandError` that names the first line that is none, or the file if it
+    cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}.") from None
     for number, line in enumerate(lines, 1):
         if not is_id(line):
             raise CommandError(f"Line {number} of {path} is not the id of a notification.")
@@ -224,11 +228,12 @@ def main() -> None:
     client, outputs = target()
     dynamodb = client("dynamodb")
     if arguments.command == "ledger":
+        ids = read_ids(arguments.delivered) if arguments.delivered else []  # before anything is written
         ledger = LedgerTable(dynamodb, outputs["LedgerTableName"])
         if arguments.restored:
             _report("Copied from the restored table", ledger.copy_back(arguments.restored))
         if arguments.delivered:
-            _report("Deliveries", ledger.delivered(read_ids(arguments.delivered), now))
+            _report("Deliveries", ledger.delivered(ids, now))
         return
     settings = deployed_settings(client("lambda"), outputs["RegistrarFunctionName"])
     consents = Consents(dynamodb, settings.consent_table, settings.consent_history_table, ZoneInfo(settings.timezone))

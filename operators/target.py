@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import boto3
 from botocore.config import Config
 
-from local import CommandError, deploy, server
+from commands import CommandError
+from commands.deployment import read_outputs
+from local import deploy, server
 from local.aws import client
 
 
@@ -29,7 +31,7 @@ def target() -> Target:
     """
     if path := os.environ.get("OUTPUTS"):
         config = Config(retries={"mode": "adaptive", "total_max_attempts": 10}, max_pool_connections=32)
-        return Target(partial(boto3.client, config=config), deploy.read_outputs(Path(path)))
+        return Target(partial(boto3.client, config=config), read_outputs(Path(path)))
     if background := server.running_in_background():
-        return Target(partial(client, background.endpoint), deploy.read_outputs(deploy.OUTPUTS))
+        return Target(partial(client, background.endpoint), read_outputs(deploy.OUTPUTS))
     raise CommandError("Nothing is running (`make local` starts it), and OUTPUTS= names no deployment's outputs file.")

@@ -229,7 +229,7 @@ def test_every_message_on_every_lane_ends_as_it_should(
         assert {id: reason.partition(":")[0] for id, reason in night.letters.items()} == letters, name
 
 
-def test_a_message_that_comes_in_the_old_and_in_the_new_form_is_sent_once(
+def test_a_message_that_comes_in_several_stored_forms_is_sent_once(
     stored: Callable[[str], Forms], night: Night
 ) -> None:
     forms = stored("messages")

@@ -18,10 +18,10 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
+from commands import CommandError
 from lambdas.quiet_hours.files.lines import LINE_BYTES_MAX
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import read_record
-from local import CommandError
 from operators import consents
 from operators.consent_csv import Row, WrongRow, read_rows, write_rows
 from operators.consents import ConsentTables, Imported, import_file, records

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from local import ROOT, CommandError, processes, server, start
+from local import ROOT, CommandError, processes, server, shown, start
 
 
 def alive(process_id: int) -> bool:
@@ -146,3 +146,8 @@ def test_what_runs_in_the_background_is_found_and_ended_and_nothing_else_is(
     lock.write_text(stale.replace(str(process_id), str(os.getpid())))
     assert server.running_in_background() is None
     assert server.stop_in_background() is None
+
+
+def test_a_path_is_printed_from_the_repository_on_and_whole_outside_of_it(tmp_path: Path) -> None:
+    assert str(shown(ROOT / "build" / "outputs.json")) == "build/outputs.json"
+    assert shown(tmp_path / "outputs.json") == tmp_path / "outputs.json"

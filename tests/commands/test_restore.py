@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from commands import CommandError
 from lambdas.quiet_hours.consents.record import Record, amended, renotified
 from lambdas.quiet_hours.consents.statement import Statement
 from lambdas.quiet_hours.consents.times import iso
@@ -21,7 +22,6 @@ from lambdas.quiet_hours.errors import StatementRefused
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import Change, read_consents, read_record, write
 from lambdas.quiet_hours.stores.ledger import Entry, Ledger
-from local import CommandError
 from operators import restore
 from operators.restore import Consents, LedgerTable, read_ids
 from tests.helpers.aws import TABLES, Faulty, create_table, dynamodb, put_consent, settings, sqs
@@ -277,6 +277,11 @@ def test_a_file_of_ids_is_read_whole_or_not_at_all(tmp_path: Path) -> None:
         read_ids(file)
 
 
+def test_a_file_of_ids_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"nowhere\.txt cannot be read: No such file"):
+        read_ids(tmp_path / "nowhere.txt")
+
+
 # --- the command
 
 
@@ -312,6 +317,17 @@ def test_the_command_restores_consents(say: Say, dynamodb: Any, command: Callabl
     assert items(dynamodb, "consent") == stands
     with pytest.raises(SystemExit):
         command("consents", "--since", "2026-11-01")
+
+
+def test_the_command_reads_the_ids_before_it_writes_anything(
+    dynamodb: Any, command: Callable[..., str], tmp_path: Path
+) -> None:
+    dynamodb.put_item(TableName="ledger", Item=Entry("open", "claimed", attempts=3).to_item(NOW))
+    snapshot(dynamodb, "ledger", "restored")
+    dynamodb.delete_item(TableName="ledger", Key={"id": {"S": "open"}})
+    with pytest.raises(CommandError):
+        command("ledger", "--from", "restored", "--delivered", str(tmp_path / "nowhere.txt"))
+    assert items(dynamodb, "ledger") == {}
 
 
 def test_the_command_restores_the_ledger(dynamodb: Any, command: Callable[..., str], tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from commands.deployment import deployed_settings
 from lambdas.quiet_hours.settings import Settings
-from local import deploy, sam_env
+from local import sam_env
 from local.aws import shell_environment
 from tests.helpers.stack_template import FUNCTIONS, ROOT
 from tools.events import EVENTS
@@ -161,7 +162,7 @@ def test_the_settings_are_those_of_the_running_stack() -> None:
             "Environment": {"Variables": SETTINGS.to_env() | {"POWERTOOLS_SERVICE_NAME": "worker"}},
         }
     )
-    assert deploy.deployed_settings(deployed, "QuietHours-Worker-1") == SETTINGS
+    assert deployed_settings(deployed, "QuietHours-Worker-1") == SETTINGS
 
 
 # --- what the tests above share

@@ -246,6 +246,13 @@ def test_tags_that_aws_would_refuse_are_refused(value: str) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["a=1,a=2", "a=1,b=2,a=1"])
+def test_a_tag_that_is_given_twice_is_refused(value: str) -> None:
+    with pytest.raises(ValueError) as raised:
+        _config(tags=value)
+    assert str(raised.value) == f"context tags must name each tag once, not '{value}'"
+
+
 @pytest.mark.parametrize("value", ["", "1shop", "quiet_hours", "Quiet Hours", "x" * 129])
 def test_a_stack_name_that_cloudformation_would_refuse_is_refused(value: str) -> None:
     with pytest.raises(ValueError) as raised:

@@ -42,10 +42,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "infra": {"timings", "rule", "settings", "notification", "stores"},
     "app": {"infra"},
     "examples": {"infra"},
-    "local": {"settings"},
+    "commands": {"settings"},
+    "local": {"settings", "commands"},
     "fakes": {"local"},
-    "operators": {"errors", "side_by_side", "notification", "files", "consents", "stores", "local"},
-    "demo": {"local", "fakes"},
+    "operators": {"errors", "side_by_side", "notification", "files", "consents", "stores", "commands", "local"},
+    "demo": {"commands", "local", "fakes"},
 }
 """Each room, and the rooms that it may import. A room may always import itself.
 
@@ -54,7 +55,7 @@ Tools, simulation and benchmarks look at the whole from outside: they may import
 
 OUTSIDE = ("tools", "simulation", "benchmarks")
 ROOMS = (*MAY_IMPORT, *OUTSIDE)
-PACKAGES = ("lambdas", "infra", "local", "fakes", "operators", "demo", "examples", *OUTSIDE)
+PACKAGES = ("lambdas", "infra", "commands", "local", "fakes", "operators", "demo", "examples", *OUTSIDE)
 
 Arrows = Mapping[str, frozenset[str]]
 
@@ -194,6 +195,16 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 def test_no_handler_imports_another() -> None:
     handlers = {module for module in modules() if room_of(module) == "handlers" and module != "lambdas"}
     assert {module: arrows()[module] & handlers for module in handlers if arrows()[module] & handlers} == {}
+
+
+def test_only_the_choice_of_a_target_joins_operators_and_the_embedded_aws() -> None:
+    """The commands run on real accounts: nothing else of them may depend on what runs on this machine."""
+    found = {
+        module
+        for module, targets in arrows().items()
+        if room_of(module) == "operators" and any(room_of(target) == "local" for target in targets)
+    }
+    assert found == {"operators.target"}
 
 
 def test_what_a_room_may_import_may_not_import_it_back() -> None:
