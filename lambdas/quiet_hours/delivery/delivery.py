@@ -214,8 +214,8 @@ class Delivery:
         claimed: list[Claimed] = []
         for id, entry in (claims.held | claims.interrupted).items():
             mine = replace(entry, sending=entry.sending or (channel.can_resend and id in claims.lapsed))
-            if ending := too_late_to_send(mine, channel.can_resend, now):
-                after.dead_letter(by_id[id], ending)
+            if final := too_late_to_send(mine, channel.can_resend, now):
+                after.dead_letter(by_id[id], final)
             else:
                 claimed.append(Claimed(by_id[id], mine))
         return claimed
