@@ -66,7 +66,7 @@ def producer(world: World, now: datetime) -> dict[str, Callable[[], object]]:
     settings, policy = world.settings, world.settings.quiet_hours()
     request = {"notifications": list(candidates(NOTIFICATIONS))}
     body = to_text(request)
-    notifications = [accept(each, default_id="", now=now)[0] for each in request["notifications"]]
+    notifications = [accept(each, default_id="", now=now).notification for each in request["notifications"]]
     given = list(items(NOTIFICATIONS))
     free: Any = NoCost()
     numbers = count()

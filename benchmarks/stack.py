@@ -69,4 +69,4 @@ def deployed(name: str, rate_per_s: float | None = None) -> Iterator[Stack]:
 def code(id: str, now: datetime) -> str:
     """The body of a password code. It is critical, so that quiet hours do not hold it."""
     candidate = {"channel": "webhook", "address": "bench", "content": {"body": "123456"}, "category": "critical"}
-    return accept(candidate, default_id=id, now=now)[1]
+    return accept(candidate, default_id=id, now=now).text

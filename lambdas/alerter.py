@@ -112,7 +112,7 @@ def _post(url: str, message: dict[str, Any], local: bool) -> None:
     except ValueError as fault:
         raise AlertFailed(f"not_configured: alerts.slack_{fault}") from None
     try:
-        status = client.post({"content-type": "application/json"}, json.dumps(message).encode())[0]
+        status = client.post({"content-type": "application/json"}, json.dumps(message).encode()).status
     except (NotSent, NoAnswer) as fault:  # posted twice is better than not at all
         raise AlertFailed(f"no_answer: Slack did not answer within {POST_DEADLINE_S:g} s ({fault})") from None
     finally:

@@ -91,7 +91,7 @@ def consume(
     failed |= {letters[index].message_id for index in not_taken}
     counts = Counter(now=len(now_lane), held=len(held), refused=len(letters))
     if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
-        on_wait = [held_record(item.notification, hold, now) for item, hold in held if item.origin not in failed]
+        on_wait = [held_record(item.notification, hold, now) for item, hold in held if item.message_id not in failed]
         counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, on_wait, now, sleep)
     return Consumed(sorted(failed), counts)
 
@@ -138,4 +138,4 @@ def _judge(
 def _send(items: Sequence[Item], queue_url: str, sqs: SQSClient) -> set[str]:
     """Put items on a queue. Returns the ids of the messages that hold an item which the queue did not take."""
     messages = pack(items)
-    return {str(item.origin) for index in send(sqs, queue_url, messages) for item in messages[index].items}
+    return {item.message_id for index in send(sqs, queue_url, messages) for item in messages[index].items}

@@ -54,6 +54,11 @@ def _clients() -> tuple[SQSClient, DynamoDBClient]:
     return boto3.client("sqs", config=config), boto3.client("dynamodb", config=config)
 
 
+def _dynamodb() -> DynamoDBClient:
+    _, dynamodb = _clients()
+    return dynamodb
+
+
 @redact_errors(logger)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Take `{"notifications": [...]}` or one notification, and answer `{"accepted": [...], "rejected": [...]}`.
@@ -67,11 +72,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @api.post("/notifications")
 def post_notifications() -> Response[str]:
     try:
-        parts, is_array = unpack(api.current_event.decoded_body or "")
+        body = unpack(api.current_event.decoded_body or "")
     except (Unreadable, UnicodeDecodeError) as fault:
         status, answer = _refuse(f"request: {fault}")
     else:
-        status, answer = _accept(None if is_array else parts[0][0])
+        status, answer = _accept(None if body.is_array else body.value)
     return web.json_answer(status, answer)
 
 
@@ -79,7 +84,7 @@ def post_notifications() -> Response[str]:
 def get_notification() -> Response[str]:
     settings = Settings.from_env()
     policy = settings.quiet_hours()
-    return _about_one(lambda wanted, now: look_up(wanted, now, _clients()[1], _ledger(), settings, policy))
+    return _about_one(lambda wanted, now: look_up(wanted, now, _dynamodb(), _ledger(), settings, policy))
 
 
 @api.delete(f"/notifications/{web.ANY}")
@@ -96,7 +101,7 @@ def post_cancel() -> Response[str]:
         if isinstance(wanted, list):
             status, answer = 200, {"results": cancel(wanted, now, _ledger()), "next": None}
         else:
-            status, answer = cancel_source(*wanted, now, _clients()[1], _ledger(), settings)
+            status, answer = cancel_source(*wanted, now, _dynamodb(), _ledger(), settings)
     except Unreadable as fault:
         return web.errors(400, f"request: {fault}")
     except Invalid as invalid:
@@ -129,7 +134,7 @@ def _no_answer(error: Exception) -> Response[str]:
 
 
 def _ledger() -> Ledger:
-    return Ledger(_clients()[1], Settings.from_env().ledger_table, "api", timedelta(seconds=LEASE_S))
+    return Ledger(_dynamodb(), Settings.from_env().ledger_table, "api", timedelta(seconds=LEASE_S))
 
 
 class Accepted(NamedTuple):
@@ -172,9 +177,9 @@ def accept_all(
     taken = [item for index, message in enumerate(messages) if index not in not_taken for item in message.items]
     for index, code in not_taken.items():
         errors = [f"queue: SQS did not take it ({code}); send it again with the same id"]
-        rejected += [{"index": item.origin, "id": item.id, "errors": errors} for item in messages[index].items]
+        rejected += [{"index": item.place, "id": item.id, "errors": errors} for item in messages[index].items]
 
-    accepted = _forecast(sorted(taken, key=lambda item: int(item.origin)), now, dynamodb, settings, policy)
+    accepted = _forecast(sorted(taken, key=lambda item: item.place), now, dynamodb, settings, policy)
     rejected.sort(key=lambda entry: int(entry["index"]))
     answer = {"accepted": accepted, "rejected": shorten(rejected, len(candidates))}
     return Accepted(202 if accepted else 503 if items else 400, answer)
@@ -183,7 +188,7 @@ def accept_all(
 def _admit(
     candidates: Sequence[Any], now: datetime, settings: Settings, new_id: Callable[[], str]
 ) -> tuple[list[Item], list[dict[str, Any]]]:
-    """The items that are accepted, each with its place in the request as `origin`, and the answers for the others. Of
+    """The items that are accepted, each with its place in the request, and the answers for the others. Of
     several with one id, only the first is accepted."""
     items: list[Item] = []
     rejected: list[dict[str, Any]] = []
@@ -191,7 +196,7 @@ def _admit(
     for index, candidate in enumerate(candidates):
         try:
             default_id = "" if isinstance(candidate, dict) and "id" in candidate else new_id()
-            item = admit(candidate, default_id=default_id, now=now, settings=settings, origin=index)
+            item = admit(candidate, default_id=default_id, now=now, settings=settings, place=index)
             if (place := places.setdefault(item.id, index)) != index:
                 raise Invalid([f"id: stands at index {place} already"])
             items.append(item)

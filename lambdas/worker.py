@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 from aws_lambda_powertools import Logger
@@ -35,7 +35,16 @@ SECRET_AGE_S = 60
 logger = Logger()
 _resting: dict[str, datetime] = {}
 _served: dict[str, datetime] = {}
-_channels: dict[str, tuple[Any, Channel]] = {}
+
+
+class Built(NamedTuple):
+    """A channel, and the configuration that it was built from."""
+
+    config: Any
+    channel: Channel
+
+
+_channels: dict[str, Built] = {}
 
 CONFIG = client_config(connect_timeout_s=2, parameter_validation=False)
 """botocore takes more CPU to validate a transaction of a hundred puts than to send it. DynamoDB validates it too, and
@@ -46,6 +55,11 @@ does nothing of what it refuses (docs/decisions/0005-what-the-worker-costs.md)."
 def _clients() -> tuple[Any, Any, SecretsProvider]:
     sqs, dynamodb = boto3.client("sqs", config=CONFIG), boto3.client("dynamodb", config=CONFIG)
     return sqs, dynamodb, SecretsProvider(boto_config=CONFIG)
+
+
+def _secrets() -> SecretsProvider:
+    _, _, secrets = _clients()
+    return secrets
 
 
 @redact_errors(logger, "bundle failed")
@@ -77,7 +91,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         logger.info("bundle", extra=shown)
         if any(not name.startswith("unavailable: ") for name in refusals):
             # The credentials may have been changed: the next bundle reads them again.
-            _clients()[2].clear_cache()  # type: ignore[no-untyped-call]
+            _secrets().clear_cache()  # type: ignore[no-untyped-call]
         if not settled:
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
@@ -87,11 +101,11 @@ def _channel(secret: str, name: str) -> Channel:
     """The channel as the secret configures it now; the secret is read at most once a minute."""
     config = None
     if name != "log":
-        configs: Any = _clients()[2].get(secret, max_age=SECRET_AGE_S, transform="json")
+        configs: Any = _secrets().get(secret, max_age=SECRET_AGE_S, transform="json")
         config = configs.get(name)
-    if name not in _channels or _channels[name][0] != config:
-        _channels[name] = config, channels.build(name, config, _utc_now, _channel_client)
-    return _channels[name][1]
+    if name not in _channels or _channels[name].config != config:
+        _channels[name] = Built(config, channels.build(name, config, _utc_now, _channel_client))
+    return _channels[name].channel
 
 
 def _channel_client(service: str, region: str | None, endpoint_url: str | None) -> Any:

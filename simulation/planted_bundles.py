@@ -63,7 +63,7 @@ def makes_a_new_id_at_every_receive() -> list[Patch]:
     def read_with_count(record: Any) -> Any:
         count = record["attributes"]["ApproximateReceiveCount"]
         items, invalid = read({**record, "messageId": f"{record['messageId']}.{count}"})
-        return [item._replace(origin=record["messageId"]) for item in items], invalid
+        return [item._replace(message_id=record["messageId"]) for item in items], invalid
 
     return [(consumer, "read", read_with_count)]
 

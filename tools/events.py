@@ -102,8 +102,8 @@ def file_text(event: object) -> str:
 
 def accepted(*candidates: dict[str, Any]) -> list[Item]:
     """Return notifications as the producer puts them on a queue."""
-    notifications = [accept(candidate, default_id=_id(to_text(candidate)), now=EVENING)[0] for candidate in candidates]
-    return [Item(notification, to_text(notification)) for notification in notifications]
+    found = [accept(candidate, default_id=_id(to_text(candidate)), now=EVENING) for candidate in candidates]
+    return [Item(each.notification, each.text) for each in found]
 
 
 def sqs_event(queue: str, messages: Iterable[Message], sent_at: datetime) -> dict[str, Any]:

@@ -49,12 +49,12 @@ def sized(size_bytes: int, **fields: Any) -> Item:
 
 
 def read_back(message: Message) -> list[Item]:
-    """The items as they were packed: only their origin is another, the message that they came in."""
+    """The items as they were packed: only the message that they came in is another."""
     arrived = record(message.body, attributes=dict(message.attributes or {}))
     items, invalid = read(arrived)
     assert not invalid
-    assert all(each.origin == arrived["messageId"] for each in items)
-    return [each._replace(origin="") for each in items]
+    assert all(each.message_id == arrived["messageId"] for each in items)
+    return [each._replace(message_id="") for each in items]
 
 
 def event(detail: object, **fields: Any) -> dict[str, Any]:
@@ -391,7 +391,7 @@ def test_what_was_redriven_says_so_on_every_queue_and_travels_alone() -> None:
     first, second, third = pack([item(id="a"), found, item(id="b")]), None, None
     (second, third) = first
     assert (second.body, second.attributes) == (found.text, {REDRIVEN: at})
-    assert read_back(second) == [found._replace(origin="")]
+    assert read_back(second) == [found._replace(message_id="")]
     assert [each.id for each in third.items] == ["a", "b"]
     assert third.attributes is None
 

@@ -36,7 +36,6 @@ def path_id(api: LambdaFunctionUrlResolver, prefix: str, suffix: str = "") -> st
 def json_body(api: LambdaFunctionUrlResolver) -> Any:
     """The body as one JSON value. Raises `Unreadable`."""
     try:
-        parts, is_array = unpack(api.current_event.decoded_body or "")
+        return unpack(api.current_event.decoded_body or "").value
     except ValueError:  # not UTF-8, or not what base64 makes
         raise Unreadable("not text in UTF-8") from None
-    return [value for value, _ in parts] if is_array else parts[0][0]

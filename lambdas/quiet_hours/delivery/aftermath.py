@@ -19,7 +19,7 @@ from ..stores.clients import SERVICE_ERRORS
 from ..stores.entries import Entry
 from ..stores.ledger import Ledger
 from ..stores.queues import DELAY_S_MAX, send
-from .verdicts import Settlement
+from .verdicts import Absorption, Settlement
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -78,19 +78,14 @@ class Aftermath:
         self.letters.append(Letter(dead_letter(item.text, f"{code}: {why}", item.id)))
         self.counts[code] += 1
 
-    def absorb(self, item: Item, ending: Entry) -> None:
-        """Absorb an item that has ended already.
-
-        A redrive of an unknown outcome is more than a duplicate: it goes back to dead-letter, because nobody has said
-        that it may be sent again. What has a dead letter and comes without the letter's attribute is counted apart:
-        somebody may have sent the letter's body by hand, and it will not be sent.
-        """
-        if ending.state == "unknown" and item.redriven == ending.ended_at:
+    def absorb(self, item: Item, ending: Entry, how: Absorption) -> None:
+        """Absorb an item that has ended already, or put it back on dead-letter."""
+        if how == "back_to_dead_letter":
             reason = "unknown_outcome: to send it again, redrive with RESEND_UNKNOWN=1"
             self.letters.append(Letter(dead_letter(item.text, reason, item.id, ending.ended_at)))
         else:
             self.counts["absorbed"] += 1
-            if ending.state in ("dead_lettered", "unknown") and item.redriven is None:
+            if how == "absorbed_dead_lettered":
                 self.counts["absorbed_dead_lettered"] += 1
 
     def apply(self, lane: str, sqs: SQSClient, ledger: Ledger, settings: Settings, now: Callable[[], datetime]) -> bool:

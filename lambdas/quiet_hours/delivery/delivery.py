@@ -33,7 +33,7 @@ from ..stores.queues import DELAY_S_MAX
 from .aftermath import Aftermath, Letter
 from .pacing import TURN_S_MAX, WRAP_UP_S, Pacer, affordable, batch_size, interval_s
 from .recording import Recorder
-from .verdicts import ATTEMPTS_MAX, Verdict, dead_lettered, settlement
+from .verdicts import Verdict, absorption, settlement, too_late_to_send
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -59,6 +59,13 @@ class Claimed(NamedTuple):
 
     item: Item
     entry: Entry
+
+
+class Ready(NamedTuple):
+    """Claimed items that may be judged, with the consents that this needs."""
+
+    claimed: Sequence[Claimed]
+    consents: Mapping[str, Consent]
 
 
 class Judged(NamedTuple):
@@ -172,7 +179,9 @@ class Delivery:
         size = batch_size(channel, gap_s)
         in_time = affordable(channel, gap_s, size, len(items), self.remaining_s())
         after.give_back(items[in_time:])
-        ready, consents = self._claim(channel, items[:in_time], after)
+        now = self.now()
+        claimed = self._claim(channel, items[:in_time], now, after)
+        ready, consents = self._with_consents(claimed, now, after)
         batches = [ready[start : start + size] for start in range(0, len(ready), size)]
         recorder = Recorder(self.ledger, self.now)
         calls = Calls(name, channel, consents, Pacer(gap_s, self.now, self.sleep), recorder)
@@ -185,11 +194,8 @@ class Delivery:
         after.delivered = [entry for entry in after.delivered if entry.id not in recorder.recorded]
         return [calls.pacer] if batches else []
 
-    def _claim(
-        self, channel: Channel, items: Sequence[Item], after: Aftermath
-    ) -> tuple[list[Claimed], dict[str, Consent]]:
-        """Claim items and read the consents that they need. Returns those that are ours to send, and the consents."""
-        now = self.now()
+    def _claim(self, channel: Channel, items: Sequence[Item], now: datetime, after: Aftermath) -> list[Claimed]:
+        """Claim items. Returns those that are ours to send; `after` takes the others."""
         try:
             by_id = {item.id: item for item in self._without_forged_redrives(items, after)}
             fingerprints = {id: fingerprint(item.notification) for id, item in by_id.items()}
@@ -197,35 +203,32 @@ class Delivery:
         except (*SERVICE_ERRORS, LedgerUnavailable):
             after.counts["ledger_unavailable"] += 1
             after.give_back(items, REST_S)
-            return [], {}
+            return []
 
         for id, left_s in claims.busy.items():
             after.give_back([by_id[id]], left_s)
         for id, ending in claims.ended.items():
-            after.absorb(by_id[id], ending)
+            after.absorb(by_id[id], ending, absorption(by_id[id].redriven, ending))
         for id in claims.reused:
             after.refuse(by_id[id], "id_reused", ID_REUSED)
         claimed: list[Claimed] = []
         for id, entry in (claims.held | claims.interrupted).items():
-            if channel.can_resend:
-                claimed.append(Claimed(by_id[id], replace(entry, sending=entry.sending or id in claims.lapsed)))
-            elif not entry.sending:
-                claimed.append(Claimed(by_id[id], entry))
+            mine = replace(entry, sending=entry.sending or (channel.can_resend and id in claims.lapsed))
+            if final := too_late_to_send(mine, channel.can_resend, now):
+                after.dead_letter(by_id[id], final)
             else:
-                reason = "unknown_outcome: an earlier call had no answer"
-                after.dead_letter(by_id[id], dead_lettered(entry, reason, now, "unknown"))
-        for item, entry in claimed:
-            if entry.attempts >= ATTEMPTS_MAX:
-                reason = f"attempts_exhausted: {entry.attempts}, the last without an answer"
-                after.dead_letter(item, dead_lettered(entry, reason, now))
-        ready = [each for each in claimed if each.entry.attempts < ATTEMPTS_MAX]
+                claimed.append(Claimed(by_id[id], mine))
+        return claimed
+
+    def _with_consents(self, claimed: Sequence[Claimed], now: datetime, after: Aftermath) -> Ready:
+        """Read the consents that claimed items need. Where they cannot be read, all claims are given back."""
         try:
-            return ready, self._consents([each.item for each in ready], now)
+            return Ready(claimed, self._consents([each.item for each in claimed], now))
         except (*SERVICE_ERRORS, ConsentUnavailable):
             after.counts["consent_unavailable"] += 1
-            after.releases += [released(entry, sending=entry.sending) for _, entry in ready]
-            after.give_back([each.item for each in ready], REST_S)
-            return [], {}
+            after.releases += [released(entry, sending=entry.sending) for _, entry in claimed]
+            after.give_back([each.item for each in claimed], REST_S)
+            return Ready([], {})
 
     def _without_forged_redrives(self, items: Sequence[Item], after: Aftermath) -> list[Item]:
         """The items without those that have an id of a campaign file and claim to be redriven, although the ledger does

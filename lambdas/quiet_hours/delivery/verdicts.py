@@ -65,3 +65,29 @@ def settlement(verdict: Verdict, entry: Entry, can_resend: bool, rest_s: float, 
 def dead_lettered(entry: Entry, reason: str, now: datetime, state: Ending = "dead_lettered") -> Entry:
     """The entry of an item that goes to dead-letter."""
     return ended(entry, state, now, reason, sending=entry.sending)
+
+
+def too_late_to_send(entry: Entry, can_resend: bool, now: datetime) -> Entry | None:
+    """The ending of a claimed item that must not be sent any more; None where it may be sent."""
+    if entry.sending and not can_resend:
+        return dead_lettered(entry, "unknown_outcome: an earlier call had no answer", now, "unknown")
+    if entry.attempts >= ATTEMPTS_MAX:
+        return dead_lettered(entry, f"attempts_exhausted: {entry.attempts}, the last without an answer", now)
+    return None
+
+
+Absorption = Literal["absorbed", "absorbed_dead_lettered", "back_to_dead_letter"]
+
+
+def absorption(redriven: str | None, ending: Entry) -> Absorption:
+    """Decide what becomes of an item that has ended already. `redriven` is the ending that a redrive of it undoes.
+
+    A redrive of an unknown outcome is more than a duplicate: it goes back to dead-letter, because nobody has said
+    that it may be sent again. What has a dead letter and comes without the letter's attribute is counted apart:
+    somebody may have sent the letter's body by hand, and it will not be sent.
+    """
+    if ending.state == "unknown" and redriven == ending.ended_at:
+        return "back_to_dead_letter"
+    if ending.state in ("dead_lettered", "unknown") and redriven is None:
+        return "absorbed_dead_lettered"
+    return "absorbed"

@@ -61,11 +61,11 @@ def _rows_of_json(source: Iterator[Line]) -> Iterator[Row]:
             if not text.strip():
                 continue
             try:
-                values, is_array = unpack(text)
+                row = unpack(text)
             except Unreadable as why:
                 fault = f"row: {why}"
             else:
-                candidate = None if is_array else values[0][0]  # an array gets the error of what is not a JSON object
+                candidate = None if row.is_array else row.value  # an array gets the error of what is not a JSON object
         yield Row(number, number + 1, end, text, candidate, [fault] if fault else [])
 
 

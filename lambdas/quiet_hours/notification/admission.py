@@ -27,8 +27,8 @@ def is_campaign_id(id: str) -> bool:
     return id.startswith(CAMPAIGN_IDS)
 
 
-def admit(candidate: object, *, default_id: str, now: datetime, settings: Settings, origin: int = 0) -> Item:
-    """The item that `candidate` becomes when it is accepted now. `origin`: its place in the request.
+def admit(candidate: object, *, default_id: str, now: datetime, settings: Settings, place: int = 0) -> Item:
+    """The item that `candidate` becomes when it is accepted now. `place`: where it stands in the request.
 
     Raises `Invalid` with every fault found.
     """
@@ -39,7 +39,7 @@ def admit(candidate: object, *, default_id: str, now: datetime, settings: Settin
         raise Invalid(["expires_at: has passed already"])
     if faults := content_faults(notification, settings):
         raise Invalid(faults)
-    return Item(notification, text, origin=origin)
+    return Item(notification, text, place=place)
 
 
 def check_content(items: list[Item], settings: Settings) -> tuple[list[Item], list[InvalidItem]]:

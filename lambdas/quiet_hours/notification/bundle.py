@@ -28,14 +28,15 @@ REDRIVEN = "dead_lettered_at"
 class Item(NamedTuple):
     """A notification on its way.
 
-    `text` is its JSON as it travels. `redriven` is the ending that a redrive undoes. `origin` says where it came from,
-    for whoever must answer for it: the id of its SQS message, or its place in a request.
+    `text` is its JSON as it travels. `redriven` is the ending that a redrive undoes. `message_id` is that of the SQS
+    message that it came in, `place` where it stands in a request: each for whoever must answer for it.
     """
 
     notification: Notification
     text: str
     redriven: str | None = None
-    origin: str | int = ""
+    message_id: str = ""
+    place: int = 0
 
     @property
     def id(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import Unreadable
 
@@ -33,7 +33,23 @@ _SPACE = (" ", "\t", "\n", "\r")
 _space = re.compile(r"[ \t\n\r]*").match
 
 
-def unpack(body: str, items_max: int | None = None) -> tuple[list[tuple[Any, str]], bool]:
+class Unpacked(NamedTuple):
+    """The JSON values of a body, each with its exact text, and True if the body is an array.
+
+    `parts` holds plain pairs: a name for each of them would cost every notification time.
+    """
+
+    parts: list[tuple[Any, str]]
+    is_array: bool
+
+    @property
+    def value(self) -> Any:
+        """The body as one JSON value."""
+        values = [value for value, _ in self.parts]
+        return values if self.is_array else values[0]
+
+
+def unpack(body: str, items_max: int | None = None) -> Unpacked:
     """Each JSON value in a body with its exact text, and whether the body is an array.
 
     Raises `Unreadable` if the body as a whole cannot be read, or is an array of more than `items_max` values. Such an
@@ -41,14 +57,14 @@ def unpack(body: str, items_max: int | None = None) -> tuple[list[tuple[Any, str
     """
     body = body.lstrip("\ufeff")  # a byte order mark says how the text was encoded, and is no part of it
     if (compact := _unpack_compact(body)) is not None and (items_max is None or len(compact) <= items_max):
-        return compact, True
+        return Unpacked(compact, is_array=True)
     try:
         position = _after_space(body, 0)
         if not body.startswith("[", position):
             value, end = _decode(body, position)
             if _after_space(body, end) != len(body):
                 raise Unreadable("the body goes on after its JSON value")
-            return [(value, body[position:end])], False
+            return Unpacked([(value, body[position:end])], is_array=False)
         if body.startswith("]", _after_space(body, position + 1)):
             raise Unreadable("an empty array")
         values: list[tuple[Any, str]] = []
@@ -67,7 +83,7 @@ def unpack(body: str, items_max: int | None = None) -> tuple[list[tuple[Any, str
                 raise Unreadable(f"the array has neither a comma nor its end at character {position}")
         if _after_space(body, position + 1) != len(body):
             raise Unreadable("the body goes on after its array")
-        return values, True
+        return Unpacked(values, is_array=True)
     except json.JSONDecodeError as fault:
         raise Unreadable(f"not JSON: {fault.msg} at character {fault.pos}") from None
     except (ValueError, RecursionError) as fault:  # a number of thousands of digits, arrays thousands deep

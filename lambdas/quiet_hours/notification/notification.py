@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 from ..errors import Invalid
 from ..rule.policy import CATEGORIES
@@ -58,9 +58,16 @@ class Notification(TypedDict, total=False):
     metadata: dict[str, Any]
 
 
+class Canonical(NamedTuple):
+    """An accepted notification, and its JSON as it travels."""
+
+    notification: Notification
+    text: str
+
+
 def accept(
     candidate: object, *, default_id: str, now: datetime, keep_accepted_at: bool = False, text: str | None = None
-) -> tuple[Notification, str]:
+) -> Canonical:
     """The canonical notification of `candidate`, and its JSON as it travels.
 
     A candidate that is canonical already comes back as the same object, with the `text` that it was read from.
@@ -109,7 +116,7 @@ def accept(
             to_text(candidate), _bytes_max(candidate, first=not keep_accepted_at)
         ):
             raise Invalid([f"notification: must be at most {NOTIFICATION_BYTES_MAX} bytes as compact JSON in UTF-8"])
-    return result, text
+    return Canonical(result, text)
 
 
 def _bytes_max(candidate: dict[str, Any], *, first: bool) -> int:
