@@ -61,7 +61,6 @@ TRAFFIC = (
 """A shop's evening: password codes, order messages, and advertising that follows what customers look at."""
 
 CAMPAIGN_MINUTE = 22 * 60 + 5
-""""""
 
 
 @dataclass

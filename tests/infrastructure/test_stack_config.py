@@ -204,7 +204,7 @@ def test_a_switch_of_cdk_json_must_be_there_and_be_one(key: str) -> None:
 
 @pytest.mark.parametrize("value", ["", "EUC-KR", "utf-8"])
 def test_an_encoding_of_sms_that_no_provider_has_is_refused(value: str) -> None:
-    assert _config(smsEncoding="unicode").sms_encoding == "unicode"
+    assert _config(smsEncoding="unicode").quiet_hours.sms_encoding == "unicode"
     with pytest.raises(ValueError) as raised:
         _config(smsEncoding=value)
     assert str(raised.value) == f"context smsEncoding must be euc-kr or unicode, not '{value}'"
@@ -331,7 +331,9 @@ def test_the_app_synthesises_without_credentials_or_docker_and_cdk_nag_finds_not
     env = {
         "PATH": str(Path(sys.executable).parent),  # Node is there; Docker is not
         "HOME": os.environ["HOME"],
-        "CDK_CONTEXT_JSON": json.dumps(CONTEXT | {"nag": "true", "env": env_, "senderName": "온결"}),
+        "CDK_CONTEXT_JSON": json.dumps(
+            CONTEXT | {"nag": "true", "env": env_, "senderName": "온결", "advertisingConsent": "required"}
+        ),
         "CDK_OUTDIR": str(tmp_path),
     }
     subprocess.run([sys.executable, "app.py"], cwd=ROOT, env=env, check=True)
