@@ -400,7 +400,7 @@ def test_a_redriven_one_is_sent_again(world: World) -> None:
 def test_a_copy_of_a_dead_lettered_one_that_no_redrive_names_is_absorbed(world: World) -> None:
     world.provider.answer = lambda _: REJECTED
     world.invoke(accepted())
-    assert world.invoke(accepted()) == (True, {"absorbed": 1})
+    assert world.invoke(accepted()) == (True, {"absorbed": 1, "absorbed_dead_lettered": 1})
 
 
 def test_a_redriven_one_keeps_its_word_through_a_retry(world: World) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-NOT_FOR_UNITS = ("aws_cdk", "infra", "local.server", "local.deploy", "local.start", "simulation", "benchmarks")
+NOT_FOR_UNITS = ("aws_cdk", "infra", "simulation", "benchmarks")
+"""The operators' commands import `local`, which needs nothing installed until it starts the embedded AWS."""
 
 IMPORT_ALL = """
 import sys
