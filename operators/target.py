@@ -27,11 +27,11 @@ class Target(NamedTuple):
 def target() -> Target:
     """Return the deployment of the CDK outputs file that OUTPUTS= names, or what `make local` runs.
 
-    Raises `CommandError` if there is neither.
+    DEPLOYMENT= chooses one of several in the file. Raises `CommandError` if there is neither.
     """
     if path := os.environ.get("OUTPUTS"):
         config = Config(retries={"mode": "adaptive", "total_max_attempts": 10}, max_pool_connections=32)
-        return Target(partial(boto3.client, config=config), read_outputs(Path(path)))
+        return Target(partial(boto3.client, config=config), read_outputs(Path(path), os.environ.get("DEPLOYMENT", "")))
     if background := server.running_in_background():
         return Target(partial(client, background.endpoint), read_outputs(deploy.OUTPUTS))
     raise CommandError("Nothing is running (`make local` starts it), and OUTPUTS= names no deployment's outputs file.")

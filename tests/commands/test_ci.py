@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from infra.function import RUNTIME
 from local import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -21,6 +22,15 @@ def recipe(target: str) -> str:
 
 def read_yaml(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def commands(job: Any) -> list[str]:
+    return [step["run"] for step in job["steps"] if "run" in step]
+
+
+def python_version(job: Any) -> str:
+    (version,) = (step["with"]["python-version"] for step in job["steps"] if "python-version" in step.get("with", {}))
+    return str(version)
 
 
 def test_ci_checks_and_then_runs_every_test() -> None:
@@ -39,12 +49,18 @@ def test_each_test_is_in_one_of_the_two_runs() -> None:
 
 def test_the_workflow_runs_what_any_ci_runs_and_no_secret_is_in_it() -> None:
     text = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
-    (job,) = read_yaml(".github/workflows/ci.yml")["jobs"].values()
-    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
-    (version,) = (step["with"]["python-version"] for step in job["steps"] if "python-version" in step.get("with", {}))
-    assert version == "3.11"
+    job = read_yaml(".github/workflows/ci.yml")["jobs"]["ci"]
+    assert commands(job) == [".ci/run"]
+    assert python_version(job) == "3.11"
     assert job["timeout-minutes"] <= 90
     assert "secrets" not in text
+
+
+def test_the_workflow_runs_the_unit_tests_on_the_python_of_the_functions() -> None:
+    job = read_yaml(".github/workflows/ci.yml")["jobs"]["deployed-python"]
+    version = python_version(job)
+    assert commands(job) == [f"make unit PYTHON=python{version}"]
+    assert RUNTIME.name == f"python{version}"
 
 
 def test_the_commit_hooks_run_the_pinned_formatter_and_linter() -> None:
