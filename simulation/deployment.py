@@ -46,7 +46,7 @@ class Deployment:
             "consent": Table(world, "consent", "recipient_id"),
             "held": Table(world, "held", "id"),
         }
-        self.settings = topology.settings_for(self.queues, plan.zone.key, plan.policy, plan.end_hour, plan.record_held)
+        self.settings = topology.settings_for(self.queues, plan)
         policy = self.settings.quiet_hours()
         self.policy = _policies.setdefault(policy, policy)
         self.providers = {name: self._provider(name) for name in KINDS}

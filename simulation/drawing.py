@@ -116,7 +116,7 @@ def _draw_reused_ids(plan: Plan, rng: Random, recipients: list[Recipient]) -> No
         at = max(1.0, request.at + rng.choice((-3600.0, -1.0, 0.0, 1.0, 30.0, 3600.0, 12 * 3600.0)) * rng.random())
         route = rng.choice(("producer", "sqs", "bundle", "event"))
         other = _draw_wanted(plan, rng, number, recipients, None, at, route)
-        body = {**other.body, "id": first.id, "content": {"body": f"{TEXT} {number}"}}
+        body = {**other.body, "id": first.id, "content": {"body": f"{other.body['content']['body']} {number}"}}
         other = replace(other, id=first.id, body=body)
         number += 1
         if request.route == "bundle" and rng.random() < 0.5:

@@ -43,7 +43,7 @@ def small_night() -> Plan:
     ]
     other = wanted(8, "kakao", "informational")
     other.id = other.body["id"] = "n0"
-    other.body["content"] = {"body": f"{TEXT} 8"}
+    other.body["content"] = {"body": f"{other.body['content']['body']} 8"}
     plan.requests.append(Request(begin - 190, "sqs", (other,)))
     plan.letters = ['{"id":"invalid"}']
     plan.refused = frozenset([3])

@@ -73,6 +73,7 @@ class Night:
         self.plan = plan or draw(rng, notifications, PAUSE_S, SKEW_S)
         if plan is None:
             self.plan.record_held = seed % 3 == 0
+            self.plan.advertising_label = seed % 2 == 0
         if pause_factor > 1:
             draw_last_seconds(self.plan, rng, PAUSE_S * pause_factor, BEFORE_THE_GUARD_S)
         self.world = World(self.plan.start, seed)

@@ -127,6 +127,7 @@ class Plan:
     in_flight_max: int = 120_000
     calm: bool = False
     record_held: bool = False
+    advertising_label: bool = True
     end_hour: int = 8
 
     @property

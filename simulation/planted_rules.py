@@ -205,9 +205,9 @@ def worker_does_not_read_opt_outs() -> list[Patch]:
 @plant("a recipient written differently in registry and notification", "never_after_opt_out")
 def worker_looks_under_what_was_written() -> list[Patch]:
     def as_written(notification: Any) -> Any:
-        return notification.get("recipient_id", notification["address"])
+        return (notification.get("recipient_id", notification["address"]),)
 
-    return [(delivery, "recipient_of", as_written)]
+    return [(delivery, "consent_keys", as_written)]
 
 
 @plant("expiry during the hold", "never_expired")

@@ -9,6 +9,7 @@ from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.settings import Settings
 
 from .faults import Faults
+from .plan import Plan
 from .queues import Queue
 from .world import World
 
@@ -59,7 +60,7 @@ def build_queues(world: World, faults: Faults, in_flight_max: int) -> dict[str, 
     return queues
 
 
-def settings_for(queues: dict[str, Queue], zone: str, policy: str, end_hour: int, record_held: bool) -> Any:
+def settings_for(queues: dict[str, Queue], plan: Plan) -> Any:
     """The settings that the functions of this deployment get."""
     return Settings(
         notification_queue_url=queues["notification"].url,
@@ -70,10 +71,10 @@ def settings_for(queues: dict[str, Queue], zone: str, policy: str, end_hour: int
         ledger_table="ledger",
         consent_table="consent",
         channel_secret="channels",
-        end=f"{end_hour:02}:00",
-        timezone=zone,
-        policy=policy,
+        end=f"{plan.end_hour:02}:00",
+        timezone=plan.zone.key,
+        policy=plan.policy,
         held_table="held",
-        record_held=record_held,
-        advertising_label=True,
+        record_held=plan.record_held,
+        advertising_label=plan.advertising_label,
     )

@@ -322,7 +322,7 @@ def test_a_crash_in_the_second_call_leaves_the_first_as_it_was_answered(fifty: W
 def test_an_unknown_outcome_is_dead_lettered_at_once_and_not_sent_again(fifty: World) -> None:
     fifty.provider.answer = lambda _: UNKNOWN
     assert fifty.invoke(accepted())[0]
-    assert fifty.invoke(accepted()) == (True, {"absorbed": 1})
+    assert fifty.invoke(accepted()) == (True, {"absorbed": 1, "absorbed_dead_lettered": 1})
     assert fifty.letter().attributes["reason"].startswith("unknown_outcome: no_answer")
     assert (fifty.provider.ids, fifty.state("a")) == (["a"], "unknown")
 
