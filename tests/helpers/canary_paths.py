@@ -152,6 +152,13 @@ class Paths:
             self.take("consumer: no consents", consumer.handler, event(held))
         with self.instead(consumer, decide=raises):
             self.take("consumer: a bug", consumer.handler, event(held))
+        no_table = Faulty(self.dynamodb, batch_write_item=fail())
+        with (
+            mock.patch.dict("os.environ", replace(Settings.from_env(), record_held=True).to_env()),
+            self.instead(consumer, _clients=lambda: (self.sqs, no_table)),
+        ):
+            nobody = canary(category="advertising", channel="log", address="nobody", recipient_id="nobody")
+            self.take("consumer: held and not recorded", consumer.handler, event(to_text(nobody)))
 
     def scheduler(self) -> None:
         def hold() -> None:

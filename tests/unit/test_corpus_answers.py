@@ -427,6 +427,9 @@ def asked_about(dynamodb: Any, sqs: Any, settings: Settings, record_name: str) -
     return answer
 
 
+CONSENTED = "quiet hours, but the recipient has consented to the night; advertising consent is kept elsewhere"
+
+
 @pytest.mark.parametrize(
     ("name", "decision", "why"),
     [
@@ -434,8 +437,16 @@ def asked_about(dynamodb: Any, sqs: Any, settings: Settings, record_name: str) -
         ("refused", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
         ("ended", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
         ("renotified", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
-        ("night", "send", "quiet hours, but the recipient has consented to the night"),
-        ("night and renotified", "send", "quiet hours, but the recipient has consented to the night"),
+        (
+            "night",
+            "send",
+            "quiet hours, but the recipient has consented to the night; advertising consent is kept elsewhere",
+        ),
+        (
+            "night and renotified",
+            "send",
+            "quiet hours, but the recipient has consented to the night; advertising consent is kept elsewhere",
+        ),
         ("opted out", "opted_out", "the recipient has opted out of advertising"),
         ("opted out with a night consent", "opted_out", "the recipient has opted out of advertising"),
     ],

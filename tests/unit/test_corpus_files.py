@@ -87,7 +87,7 @@ READ: dict[str, Callable[[list[list[str]]], bytes]] = {
     "thousands of empty columns": lambda t: joined([[*row, *[""] * 8000] for row in t]).encode(),
     "blanks around the names": lambda t: joined([[f" {name} " for name in t[0]], *t[1:]]).encode(),
     "everything in quotation marks": lambda t: joined([[f'"{each}"' for each in row] for row in t], ";").encode(),
-    "empty lines and lines of separators": lambda t: (joined(t[:1]) + "\n,,\n\n" + joined(t[1:]) + ",,,,,\n").encode(),
+    "empty lines": lambda t: (joined(t[:1]) + "\n\n" + joined(t[1:]) + "\n").encode(),
 }
 
 

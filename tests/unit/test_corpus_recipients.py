@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -28,7 +29,7 @@ from lambdas.quiet_hours.notification.addresses import (
     stored_recipient_fault,
 )
 from lambdas.quiet_hours.notification.fields import text_check
-from lambdas.quiet_hours.notification.notification import CHANNELS, accept, recipient_of
+from lambdas.quiet_hours.notification.notification import CHANNELS, accept, consent_keys, recipient_of
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import read_consents
 from operators.consent_csv import Row, WrongRow, read_rows
@@ -444,3 +445,24 @@ def test_registrar_and_worker_make_the_same_key_of_any_text_and_it_is_its_own_ke
         except Invalid:
             continue
         assert recipient_of(addressed) == key
+
+
+@pytest.mark.parametrize("address", [";", ",", '""', "''", '";"', "-", "#"])
+@pytest.mark.parametrize("channel", ["webhook", "push", "log"])
+def test_an_address_never_makes_an_empty_key(channel: str, address: str) -> None:
+    """DynamoDB refuses a whole batch of keys for one that is empty, so the neighbours would wait for ever."""
+    given = {"channel": channel, "address": address, "recipient_id": "u", "content": {"body": "x"}}
+    with suppress(Invalid):
+        assert all(consent_keys(accept(given, default_id="n", now=NIGHT)[0]))
+
+
+@pytest.mark.parametrize("address", [";", ",", '""', '";"'])
+def test_an_address_without_anything_in_it_is_refused(address: str) -> None:
+    given = {"channel": "webhook", "address": address, "recipient_id": "u", "content": {"body": "x"}}
+    with pytest.raises(Invalid, match=r"^address: must have 1 to 512"):
+        accept(given, default_id="n", now=NIGHT)
+
+
+@pytest.mark.parametrize("recipient", ["kim tag@example.com", "k im@example.com", "kim @example.com"])
+def test_a_blank_before_the_at_sign_may_be_a_plus_that_was_decoded(recipient: str) -> None:
+    assert recipient_fault(recipient) is not None

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lambdas.campaign import judge
+from lambdas.campaign import SeenInFile, judge
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
 from lambdas.quiet_hours.consents.statement import statement
 from lambdas.quiet_hours.errors import Invalid
 from lambdas.quiet_hours.files.rows import rows
+from lambdas.quiet_hours.files.seen import Seen
 from lambdas.quiet_hours.notification import fields
 from lambdas.quiet_hours.notification.bundle import read
 from lambdas.quiet_hours.notification.cleaning import clean_json, clean_text
@@ -269,9 +270,9 @@ def test_each_way_in_refuses_what_an_sms_cannot_carry(sqs: Any, dynamodb: Any, s
     assert text_attributes(letter)["reason"] == f"invalid: {fault}"
 
     lines = io.BytesIO(b"".join(to_text(each).encode() + b"\n" for each in (good, bad)))
-    items, rejected = judge(list(rows("a.jsonl", lines.read)[0]), "etag", DAY, settings)
-    assert [each.id for each in items] == ["good"]
-    assert json.loads(rejected[0])["errors"] == [fault]
+    judged = judge(list(rows("a.jsonl", lines.read)[0]), "etag", SeenInFile(Seen(), Seen()), DAY, settings)
+    assert [each.id for each in judged.items] == ["good"]
+    assert json.loads(judged.rejected[0])["errors"] == [fault]
 
 
 # --- time zones

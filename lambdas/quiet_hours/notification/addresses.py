@@ -99,7 +99,11 @@ _LIKE_A_NUMBER = re.compile(
 )
 """How a phone number begins, whatever comes after it."""
 
-_LIKE_AN_EMAIL = re.compile(r"mailto:|[^@]*<[^@]*@|[^@]+@[^@]*[\s,;<>?]|[^@]+@[^@]*@", re.IGNORECASE)
+_LIKE_AN_EMAIL = re.compile(
+    r"mailto:|[^@]*<[^@]*@|[^@]+@[^@]*[\s,;<>?]|[^@]+@[^@]*@"
+    r"|[^@]*\s[^@]*@[^@]*\.",  # a blank may be a `+` that a client has decoded
+    re.IGNORECASE,
+)
 
 _SCHEME = re.compile(r"(?:tel|sms|smsto|callto|whatsapp|mailto):(?://)?", re.IGNORECASE)
 
@@ -184,7 +188,7 @@ _OPAQUE = re.compile(r"[!-~]{1,512}")
 
 def _opaque(address: str) -> str:
     address = address.strip()
-    if _OPAQUE.fullmatch(address) and "://" not in address:
+    if _OPAQUE.fullmatch(address) and "://" not in address and cleaned(address):  # an empty key would look nobody up
         return address
     raise ValueError("must have 1 to 512 visible ASCII characters and not be a URL: targets come from configuration")
 

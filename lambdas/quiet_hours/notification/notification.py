@@ -147,7 +147,8 @@ def consent_keys(notification: Notification) -> tuple[str, ...]:
     if "recipient_id" not in notification:
         return (recipient,)
     address = canonical_recipient(notification["address"])
-    return (recipient,) if address == recipient else (recipient, address)
+    # DynamoDB refuses a whole batch of keys for one that is empty.
+    return tuple(key for key in dict.fromkeys((recipient, address)) if key)
 
 
 def _faults(candidate: dict[str, Any]) -> list[str]:

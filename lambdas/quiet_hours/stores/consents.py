@@ -40,7 +40,7 @@ def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str
 
     Raises `ConsentUnavailable`, or what the client raises.
     """
-    items = _read(dynamodb, table, sorted(set(recipients)))
+    items = _read(dynamodb, table, sorted(set(recipients) - {""}))  # DynamoDB refuses a batch with an empty key
     return {item["recipient_id"]["S"]: consent_of(item, now) for item in items}
 
 
