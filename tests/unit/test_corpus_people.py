@@ -168,6 +168,16 @@ def test_an_opt_out_of_a_clock_that_runs_ahead_counts_against_a_record_of_anothe
     assert amended(record, "user-42", made, NIGHT, SEOUL).opted_out
 
 
+def test_a_consent_of_a_clock_that_runs_ahead_does_not_undo_an_opt_out_that_was_made_after_it() -> None:
+    out = statement(REQUEST | {"changed_at": (NIGHT + timedelta(seconds=2)).isoformat()}, NIGHT)
+    record = amended(None, "user-42", out, NIGHT, SEOUL)
+    agreed = {"night_consent": True, "opted_out": False, "evidence": "web form"}
+    soon = NIGHT + timedelta(milliseconds=50)
+    before = statement(agreed | {"changed_at": (NIGHT + timedelta(seconds=1)).isoformat()}, soon)
+    with pytest.raises(StatementRefused):
+        amended(record, "user-42", before, soon, SEOUL)
+
+
 @pytest.mark.parametrize("ahead", [CLOCK_SKEW + timedelta(milliseconds=1), timedelta(minutes=1), timedelta(days=365)])
 def test_a_statement_from_the_future_is_refused(ahead: timedelta) -> None:
     with pytest.raises(Invalid, match="changed_at: must lie between 2000-01-01 and now"):

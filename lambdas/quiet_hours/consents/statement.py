@@ -68,6 +68,10 @@ def statement(candidate: object, now: datetime) -> Statement:
     """
     said = _checked(candidate, STATEMENT_FIELDS, now)
     made_at = _past_instant(said, "changed_at", now)
+    if made_at is None and "changed_at" in said and not said["opted_out"]:
+        # The clock that wrote it runs ahead by up to the skew. An opt-out is made as late as it may be, anything else
+        # as early: an older consent must not undo an opt-out because two clocks disagree.
+        made_at = datetime.fromisoformat(said["changed_at"]) - CLOCK_SKEW
     expires_at = iso(datetime.fromisoformat(said["expires_at"])) if "expires_at" in said else ""
     addresses = sorted({address_key(each) for each in said["addresses"]}) if "addresses" in said else None
     return Statement(
