@@ -292,7 +292,7 @@ class QuietHours(Construct):
         memory_mb: int = DEFAULT_MB,
         recursive_loop: lambda_.RecursiveLoop = lambda_.RecursiveLoop.TERMINATE,
     ) -> lambda_.Function:
-        return pipeline_function(
+        function = pipeline_function(
             self,
             name,
             code=self._code,
@@ -302,6 +302,11 @@ class QuietHours(Construct):
             memory_mb=memory_mb,
             recursive_loop=recursive_loop,
         )
+        if self._props.local_endpoint:  # `sam local invoke Producer`: SAM makes no name of a construct's path
+            made = function.node.default_child
+            assert isinstance(made, lambda_.CfnFunction)
+            made.add_metadata("SamResourceId", name)
+        return function
 
     def _only_if_recorded(self, *permissions: iam.PolicyStatement) -> tuple[iam.PolicyStatement, ...]:
         return permissions if self._props.record_held else ()

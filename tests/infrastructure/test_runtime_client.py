@@ -171,7 +171,7 @@ def test_the_worker_hands_back_what_its_remaining_time_does_not_allow(
 
 @pytest.mark.parametrize(
     ("name", "said", "where"),
-    [("consumer", ("HandlerFailed", "KeyError"), "redaction"), ("worker", ("KeyError", "'Records'"), "worker")],
+    [("consumer", ("HandlerFailed", "KeyError"), "redaction"), ("worker", ("HandlerFailed", "KeyError"), "redaction")],
 )
 def test_an_error_has_lambdas_shape_and_does_not_end_the_function(
     functions: Functions, name: str, said: tuple[str, str], where: str
