@@ -201,6 +201,8 @@ class Paths:
             webhook(f"http {status}", answer)
         webhook("hung up", b"", once)
         webhook("garbage", b"HTTP/9 " + said + b"\r\n\r\n", once)
+        number = iter([0, *range(100, 10**6)])  # the first id once more, with other content
+        self.take("worker: an id used again", worker.handler, event(content={"title": TEXT, "body": TEXT + PHONE}))
         self.configure({"webhook": {"url": f"http://{EMAIL}/"}})
         worker._resting.clear()
         self.take("worker: not configured", worker.handler, event())

@@ -75,7 +75,7 @@ def test_every_handler_was_driven_through_its_success_and_its_failures(ran: Ran)
 def test_the_paths_ended_where_they_were_meant_to(ran: Ran) -> None:
     """Without this, a path that is never reached would pass the tests below."""
     reasons = {letter["reason"].partition(":")[0] for letter in ran.found["letters"]}
-    assert reasons == {"unreadable", "invalid", "http_400", "channel_not_configured", "unknown_outcome"}
+    assert reasons == {"unreadable", "invalid", "http_400", "channel_not_configured", "unknown_outcome", "id_reused"}
     assert [json.loads(alert)["alert"] for alert in ran.found["alerts"]] == ["ReleaseStopped"]
     assert [json.loads(post)["text"] for post in ran.found["slack"]] == [
         "Quiet Hours: ReleaseCrashed",
