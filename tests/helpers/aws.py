@@ -53,7 +53,7 @@ DAY = datetime(2020, 11, 11, 3, 0, tzinfo=UTC)  # 12:00 in Seoul
 
 
 @cache
-def _client(service: str) -> Any:
+def aws(service: str) -> Any:
     """Make a client once, since loading its model takes longer than most tests."""
     return boto3.client(service)
 
@@ -67,12 +67,12 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-northeast-2")
     with mock_aws():
-        yield _client("sqs")
+        yield aws("sqs")
 
 
 @pytest.fixture
 def dynamodb(sqs: Any) -> Any:
-    return _client("dynamodb")
+    return aws("dynamodb")
 
 
 @pytest.fixture

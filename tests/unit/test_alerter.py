@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 
 from lambdas import alerter
@@ -17,7 +16,7 @@ from lambdas.alerter import TEXT_CHARACTERS_MAX, post_alert
 from lambdas.quiet_hours.alerts import read_alert, release_stopped
 from lambdas.quiet_hours.errors import AlertFailed
 from lambdas.quiet_hours.settings import Settings
-from tests.helpers.aws import dynamodb, settings, sqs
+from tests.helpers.aws import aws, dynamodb, settings, sqs
 from tests.helpers.http_peer import Peer, answering, listening
 
 __all__ = ["dynamodb", "settings", "sqs"]
@@ -233,7 +232,7 @@ def handle(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def call(secret: str | None) -> None:
         if secret is not None:
-            boto3.client("secretsmanager").create_secret(Name=settings.channel_secret, SecretString=secret)
+            aws("secretsmanager").create_secret(Name=settings.channel_secret, SecretString=secret)
         event = {"Records": [{"EventSource": "aws:sns", "Sns": {"Message": alarm(), "Subject": "ALARM"}}]}
         alerter.handler(event, SimpleNamespace())  # type: ignore[arg-type]
 

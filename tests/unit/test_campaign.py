@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote_plus
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
@@ -23,7 +22,7 @@ from lambdas.campaign import AGAIN_AT_ONCE_S, AGAIN_LATER_S, Campaign
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, Settings
 from lambdas.quiet_hours.timings import CAMPAIGN_TIMEOUT_S
-from tests.helpers.aws import DAY, Faulty, dynamodb, fail, record, refuse, settings, sqs, take_notifications
+from tests.helpers.aws import DAY, Faulty, aws, dynamodb, fail, record, refuse, settings, sqs, take_notifications
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -37,7 +36,7 @@ REJECTED_KEY = f"{CAMPAIGN_REPORTS}{KEY}.rejected.jsonl"
 
 @pytest.fixture
 def s3(sqs: Any) -> Any:
-    client = boto3.client("s3")
+    client = aws("s3")
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "ap-northeast-2"})
     return client
 
@@ -319,9 +318,10 @@ def test_rejected_rows_that_are_more_than_memory_should_hold_are_uploaded_in_par
 def test_a_crash_at_any_call_loses_no_row_and_leaves_one_report(
     s3: Any, sqs: Any, settings: Settings, drop: Any, monkeypatch: pytest.MonkeyPatch, crashes_at: int, after: bool
 ) -> None:
-    monkeypatch.setattr(campaign, "PART_BYTES", 5 * 1024 * 1024)
+    monkeypatch.setattr(campaign, "PART_BYTES", 50_000)
+    monkeypatch.setattr("moto.s3.models.S3_UPLOAD_PART_MIN_SIZE", 50_000)  # small parts, since this is run 44 times
     monkeypatch.setattr(campaign, "SAVE_EVERY_ROWS", 20)
-    bad = f"sms,bad,,{'가' * 40_000}\n"
+    bad = f"sms,bad,,{'가' * 400}\n"
     dropped = drop(table(30) + bad * 50 + table(5, start=30).partition("\n")[2])
     numbers = count()
 

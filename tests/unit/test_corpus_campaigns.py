@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
@@ -24,7 +23,7 @@ from lambdas.quiet_hours.files.digest import START, next_digest
 from lambdas.quiet_hours.files.seen import Seen
 from lambdas.quiet_hours.files.uploads import uploads
 from lambdas.quiet_hours.settings import Settings
-from tests.helpers.aws import DAY, Faulty, dynamodb, record, settings, sqs, take_notifications
+from tests.helpers.aws import DAY, Faulty, aws, dynamodb, record, settings, sqs, take_notifications
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -35,7 +34,7 @@ TEXT = "channel,address,body\n" + "".join(f"log,user-{n},x\n" for n in range(5))
 
 @pytest.fixture
 def s3(sqs: Any) -> Any:
-    client = boto3.client("s3")
+    client = aws("s3")
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "ap-northeast-2"})
     return client
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-import boto3
 import pytest
 from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
@@ -27,7 +26,7 @@ from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
-from tests.helpers.aws import DAY, dynamodb, record, settings, sqs, take, text_attributes
+from tests.helpers.aws import DAY, aws, dynamodb, record, settings, sqs, take, text_attributes
 from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, consent, down, world
 
 __all__ = ["dynamodb", "settings", "sqs", "world"]
@@ -534,7 +533,7 @@ def test_a_redriven_row_waits_where_the_ledger_does_not_answer(world: World) -> 
 
 def published(sqs: Any, settings: Settings, message: Any, **subscription: str) -> tuple[str, dict[str, Any]]:
     """Publish on a topic that the notification queue is subscribed to. Returns SNS's id, and what SQS then has."""
-    sns = boto3.client("sns")
+    sns = aws("sns")
     topic = sns.create_topic(Name="notifications")["TopicArn"]
     queue = sqs.get_queue_attributes(QueueUrl=settings.notification_queue_url, AttributeNames=["QueueArn"])
     endpoint = queue["Attributes"]["QueueArn"]

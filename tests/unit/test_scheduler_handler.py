@@ -9,7 +9,6 @@ from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns import sns_backends
@@ -20,7 +19,7 @@ from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import STOP_BEFORE_S, release
-from tests.helpers.aws import Faulty, dynamodb, fail, one_after_another, refuse, settings, sqs
+from tests.helpers.aws import Faulty, aws, dynamodb, fail, one_after_another, refuse, settings, sqs
 from tests.helpers.scheduler_world import MORNING, Run, _empty_receives_do_not_wait, hold, run
 
 __all__ = ["_empty_receives_do_not_wait", "dynamodb", "hold", "run", "settings", "sqs"]
@@ -62,7 +61,7 @@ def test_a_round_ends_within_the_time_kept_for_it(sqs: Any) -> None:
 @pytest.fixture
 def told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the handler by day with a client; returns what it has published on the alert topic so far."""
-    sns = boto3.client("sns")
+    sns = aws("sns")
     topic = sns.create_topic(Name="alerts")["TopicArn"]
     now = datetime.now(UTC)
     start, end = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, 4))

@@ -15,7 +15,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-import boto3
 import pytest
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
@@ -28,7 +27,17 @@ from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import WORKER_TIMEOUT_S
-from tests.helpers.aws import dynamodb, put_consent, record, settings, sqs, take, take_notifications, text_attributes
+from tests.helpers.aws import (
+    aws,
+    dynamodb,
+    put_consent,
+    record,
+    settings,
+    sqs,
+    take,
+    take_notifications,
+    text_attributes,
+)
 from tests.helpers.fake_providers import aws_client, fakes
 from tests.helpers.http_peer import Peer, answering, listening
 
@@ -53,7 +62,7 @@ class Context:
 @cache
 def secrets_client() -> Any:
     """Made once: loading its model takes longer than most tests."""
-    return boto3.client("secretsmanager")
+    return aws("secretsmanager")
 
 
 @pytest.fixture
