@@ -8,16 +8,25 @@ from typing import Any
 
 from constructs import Node
 
-from infra.props import ADVERTISING_CONSENT, QuietHoursProps
+from infra.props import PropertyRefused, QuietHoursProps
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
-from lambdas.quiet_hours.settings import SMS_ENCODINGS
 
-CONCURRENCY_RANGE = (2, 1000)
-"""The values that an SQS event source takes as its MaximumConcurrency."""
-
-BATCHING_WINDOW_RANGE_S = (0, 300)
-NAME_CHARACTERS_MAX = 100
+_KEYS = {
+    "consumer_concurrency": "consumerConcurrency",
+    "delivery_concurrency": "deliveryConcurrency",
+    "release_concurrency": "releaseConcurrency",
+    "batching_window_s": "batchingWindowSeconds",
+    "alert_email": "alertEmail",
+    "record_held": "recordHeld",
+    "advertising_label": "advertisingLabel",
+    "sender_name": "senderName",
+    "sms_encoding": "smsEncoding",
+    "check_campaign_sender": "checkCampaignSender",
+    "advertising_consent": "advertisingConsent",
+    "runbook_url": "runbookUrl",
+}
+"""The context key of each property of the construct that one key gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +53,27 @@ class Config:
             region=region,
             tags=_tags(node, "tags"),
             termination_protection=_switch(node, "terminationProtection"),
-            quiet_hours=QuietHoursProps(
-                policy=_policy(node),
-                consumer_concurrency=_whole_number(node, "consumerConcurrency", CONCURRENCY_RANGE),
-                delivery_concurrency=_whole_number(node, "deliveryConcurrency", CONCURRENCY_RANGE),
-                release_concurrency=_whole_number(node, "releaseConcurrency", CONCURRENCY_RANGE),
-                batching_window_s=_whole_number(node, "batchingWindowSeconds", BATCHING_WINDOW_RANGE_S),
-                alert_email=_email(node, "alertEmail"),
-                record_held=_switch(node, "recordHeld"),
-                advertising_label=_switch(node, "advertisingLabel"),
-                sender_name=_name(node, "senderName"),
-                sms_encoding=_choice(node, "smsEncoding", SMS_ENCODINGS),
-                check_campaign_sender=_switch(node, "checkCampaignSender"),
-                advertising_consent=_choice(node, "advertisingConsent", ADVERTISING_CONSENT),
-                runbook_url=_url(node, "runbookUrl"),
-                local_endpoint=flag(node, "localEndpoint"),
-            ),
+            quiet_hours=_props(node),
         )
+
+
+def _props(node: Node) -> QuietHoursProps:
+    given = {name: _as_in_cdk_json(name, _value(node, key)) for name, key in _KEYS.items()}
+    try:
+        return QuietHoursProps(policy=_policy(node), local_endpoint=flag(node, "localEndpoint"), **given)
+    except PropertyRefused as refused:
+        key = _KEYS[refused.name]
+        raise ValueError(f"context {key} must be {refused.allowed}, not {str(_value(node, key))!r}") from None
+
+
+def _as_in_cdk_json(name: str, value: Any) -> Any:
+    """Return a property's value as cdk.json would hold it: `-c` brings every value as a text."""
+    default = QuietHoursProps.__dataclass_fields__[name].default
+    if isinstance(default, bool) and value in ("true", "false"):
+        return value == "true"
+    if type(default) is int and isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        return int(value)
+    return value
 
 
 def flag(node: Node, key: str) -> bool:
@@ -129,41 +142,3 @@ def _policy(node: Node) -> Policy:
     except ValueError as error:
         given = f"policy {name}, quietHoursStart {start}, quietHoursEnd {end}, timezone {zone}"
         raise ValueError(f"context {given}: {error}") from None
-
-
-def _whole_number(node: Node, key: str, allowed: tuple[int, int]) -> int:
-    value = str(_value(node, key))  # -c brings text, cdk.json numbers
-    lowest, highest = allowed
-    if not re.fullmatch("[0-9]{1,9}", value) or not lowest <= int(value) <= highest:
-        raise ValueError(f"context {key} must be a whole number from {lowest} to {highest}, not {value!r}")
-    return int(value)
-
-
-def _choice(node: Node, key: str, allowed: tuple[str, ...]) -> str:
-    value = str(_value(node, key))
-    if value not in allowed:
-        raise ValueError(f"context {key} must be {' or '.join(allowed)}, not {value!r}")
-    return value
-
-
-def _name(node: Node, key: str) -> str:
-    value = str(_value(node, key))
-    if len(value) > NAME_CHARACTERS_MAX or not value.isprintable() or value != value.strip():
-        raise ValueError(
-            f"context {key} must be empty or a name of up to {NAME_CHARACTERS_MAX} characters, not {value!r}"
-        )
-    return value
-
-
-def _email(node: Node, key: str) -> str:
-    value = str(_value(node, key))
-    if value and not re.fullmatch(r"[^@\s]+@[^@\s]+", value):
-        raise ValueError(f"context {key} must be one e-mail address or empty, not {value!r}")
-    return value
-
-
-def _url(node: Node, key: str) -> str:
-    value = str(_value(node, key))
-    if value and not re.fullmatch(r"https://[^\s<>|#]+", value):
-        raise ValueError(f"context {key} must be one https:// URL without a fragment or empty, not {value!r}")
-    return value

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aws_cdk import aws_events as events
@@ -11,10 +12,18 @@ from aws_cdk import aws_sqs as sqs
 
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
-from lambdas.quiet_hours.settings import EUC_KR
+from lambdas.quiet_hours.settings import EUC_KR, SMS_ENCODINGS
 
-ADVERTISING_CONSENT = ("elsewhere", "required")
-"""Where consent to advertising by day may be kept."""
+NAME_CHARACTERS_MAX = 100
+
+
+class PropertyRefused(ValueError):
+    """Raised when a property of the construct has a value that is not allowed. `allowed` says what is."""
+
+    def __init__(self, name: str, allowed: str, value: object) -> None:
+        super().__init__(f"{name} must be {allowed}, not {value!r}")
+        self.name = name
+        self.allowed = allowed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,10 @@ class SharedBus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuietHoursProps:
-    """The properties of `QuietHours`. Every one has a default; `cdk.json` holds the same defaults."""
+    """The properties of `QuietHours`. Every one has a default; `cdk.json` holds the same defaults.
+
+    Raises `ValueError` for a value that is not allowed. Its text begins with the property's name.
+    """
 
     policy: Policy = field(default_factory=lambda: named_policy("korea"))
     """When quiet hours are, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`.
@@ -112,10 +124,57 @@ class QuietHoursProps:
 
     def __post_init__(self) -> None:
         _check_policy(self.policy)
-        if self.advertising_consent not in ADVERTISING_CONSENT:
-            raise ValueError(
-                f"advertising_consent must be {' or '.join(ADVERTISING_CONSENT)}, not {self.advertising_consent!r}"
-            )
+        for name, rule in _RULES.items():
+            value = getattr(self, name)
+            if not rule.allows(value):
+                raise PropertyRefused(name, rule.allowed, value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    allowed: str
+    allows: Callable[[object], bool]
+
+
+def _whole_number(lowest: int, highest: int) -> _Rule:
+    return _Rule(
+        f"a whole number from {lowest} to {highest}",
+        lambda value: type(value) is int and lowest <= value <= highest,
+    )
+
+
+def _one_of(*values: str) -> _Rule:
+    return _Rule(" or ".join(values), lambda value: value in values)
+
+
+def _text(allowed: str, pattern: str) -> _Rule:
+    return _Rule(allowed, lambda value: isinstance(value, str) and (not value or bool(re.fullmatch(pattern, value))))
+
+
+def _is_name(value: object) -> bool:
+    return (
+        isinstance(value, str) and len(value) <= NAME_CHARACTERS_MAX and value.isprintable() and value == value.strip()
+    )
+
+
+_SWITCH = _Rule("true or false", lambda value: isinstance(value, bool))
+_CONCURRENCY = _whole_number(2, 1000)  # what an SQS event source takes as its MaximumConcurrency
+
+_RULES = {
+    "consumer_concurrency": _CONCURRENCY,
+    "delivery_concurrency": _CONCURRENCY,
+    "release_concurrency": _CONCURRENCY,
+    "batching_window_s": _whole_number(0, 300),
+    "alert_email": _text("one e-mail address or empty", r"[^@\s]+@[^@\s]+"),
+    "record_held": _SWITCH,
+    "advertising_label": _SWITCH,
+    "sender_name": _Rule(f"empty or a name of up to {NAME_CHARACTERS_MAX} characters", _is_name),
+    "sms_encoding": _one_of(*SMS_ENCODINGS),
+    "check_campaign_sender": _SWITCH,
+    "advertising_consent": _one_of("elsewhere", "required"),
+    "runbook_url": _text("one https:// URL without a fragment or empty", r"https://[^\s<>|#]+"),
+    "local_endpoint": _SWITCH,
+}
 
 
 def _check_policy(policy: Policy) -> None:

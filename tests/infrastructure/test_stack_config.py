@@ -131,6 +131,35 @@ def test_a_policy_that_the_functions_can_build_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"delivery_concurrency": 1}, "delivery_concurrency must be a whole number from 2 to 1000, not 1"),
+        ({"release_concurrency": "2"}, "release_concurrency must be a whole number from 2 to 1000, not '2'"),
+        ({"batching_window_s": 301}, "batching_window_s must be a whole number from 0 to 300, not 301"),
+        ({"alert_email": "kim"}, "alert_email must be one e-mail address or empty, not 'kim'"),
+        ({"record_held": "false"}, "record_held must be true or false, not 'false'"),
+        ({"sender_name": " shop"}, "sender_name must be empty or a name of up to 100 characters, not ' shop'"),
+        ({"sms_encoding": "utf-8"}, "sms_encoding must be euc-kr or unicode, not 'utf-8'"),
+        ({"advertising_consent": "here"}, "advertising_consent must be elsewhere or required, not 'here'"),
+        (
+            {"runbook_url": "http://wiki/runbook"},
+            "runbook_url must be one https:// URL without a fragment or empty, not 'http://wiki/runbook'",
+        ),
+    ],
+)
+def test_the_construct_refuses_a_value_that_is_not_allowed_and_names_the_property(
+    change: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as raised:
+        QuietHoursProps(**change)
+    assert str(raised.value) == sentence
+
+
+def test_a_name_that_looks_like_a_switch_or_a_number_stays_a_name() -> None:
+    assert [_config(senderName=name).quiet_hours.sender_name for name in ("true", "24")] == ["true", "24"]
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"held_categories": frozenset({"informational"})},
