@@ -1,24 +1,35 @@
 """The scheduler: outside quiet hours, moves everything from wait to schedule. At night it receives nothing.
 
+What was held singly is joined into full bundles on the way, because a bundle is what the worker delivers at once: a
+night of single messages would take a hundred times as long as the same night in bundles.
+
 Two triggers start it: a schedule at the end of quiet hours, and a rule every minute. The rule releases what arrived
 late and, while there is a backlog, starts one more run each minute: nothing has to fit into one run.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.alerts import release_stopped
-from .quiet_hours.notification.bundle import REDRIVEN, Message
+from .quiet_hours.errors import Unreadable
+from .quiet_hours.notification.bundle import (
+    BUNDLE_BYTES_MAX,
+    BUNDLE_ITEMS_MAX,
+    REDRIVEN,
+    Item,
+    Message,
+    pack,
+)
+from .quiet_hours.notification.json_text import unpack
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Policy, quiet_ended, quiet_until
 from .quiet_hours.settings import Settings
@@ -37,6 +48,13 @@ EMPTY_RECEIVES = 3
 DRAINERS = 4
 STOP_BEFORE_S = 60
 """No round starts with less time left than this: it is enough for a receive, a send and a delete that time out."""
+
+GATHER_S = 10
+"""The longest time that a drainer keeps what it has received before it sends it on. The rest of wait's visibility
+timeout is for the send and the delete."""
+
+JOINED_ITEMS_MAX, JOINED_BYTES_MAX = BUNDLE_ITEMS_MAX // 2, BUNDLE_BYTES_MAX // 2
+"""A message that holds more moves as it is: to join it would save little."""
 
 WAIT_FOR_END_S = 5
 """A trigger up to 5 s early waits for the end of quiet hours, instead of leaving the release to the next trigger."""
@@ -98,13 +116,48 @@ def _alert(codes: list[str], answer: dict[str, Any], now: datetime, settings: Se
         _alerted_at = now
 
 
+class Received(NamedTuple):
+    """A message from wait, as it came, and the notifications in it that may travel in another bundle.
+
+    Without `items`, it moves on as it is. `notifications` is the number of those in it.
+    """
+
+    handle: str
+    message: Message
+    items: tuple[Item, ...]
+    notifications: int
+
+
+@dataclass
+class Gathered:
+    """What a drainer has received and not sent on yet."""
+
+    messages: list[Received] = field(default_factory=list)
+    since: datetime | None = None
+    bundles: float = 0
+    """About as many messages will it be on schedule."""
+
+    def add(self, received: Sequence[Received], now: datetime) -> None:
+        """Take messages that have just been received."""
+        if received and self.since is None:
+            self.since = now
+        self.messages += received
+        self.bundles += sum(map(_bundles, received))
+
+    def is_due(self, now: datetime) -> bool:
+        """True if it fills a batch, or has waited for long enough."""
+        is_old = self.since is not None and now - self.since >= timedelta(seconds=GATHER_S)
+        return is_old or self.bundles >= BATCH_MESSAGES_MAX
+
+
 @dataclass
 class Run:
-    """The work of one drainer so far: the messages sent on, the notifications in them, the empty receives in a row."""
+    """The work of one drainer so far: the messages moved, the notifications in them, the empty receives in a row."""
 
     messages: int = 0
     released: int = 0
     empty_receives: int = 0
+    gathered: Gathered = field(default_factory=Gathered)
 
     @property
     def saw_wait_empty(self) -> bool:
@@ -127,12 +180,14 @@ class Drainer:
         """Make rounds until wait is empty, a call fails, time runs short, or quiet hours begin."""
         run = Run()
         rounds = 0
-        while self._may_go_on() and rounds != rounds_max and not run.saw_wait_empty:
-            rounds += 1
-            try:
+        try:
+            while self._may_go_on() and rounds != rounds_max and not run.saw_wait_empty:
+                rounds += 1
                 self._round(run)
-            except SERVICE_ERRORS as error:  # what was not deleted comes again; the next minute's run goes on
-                self.stopped_by.append(error_code(error))
+            if not self.stopped_by:
+                self._move(run)
+        except SERVICE_ERRORS as error:  # what was not deleted comes again; the next minute's run goes on
+            self.stopped_by.append(error_code(error))
         return run
 
     def _may_go_on(self) -> bool:
@@ -141,19 +196,31 @@ class Drainer:
         return self.remaining_s() > STOP_BEFORE_S
 
     def _round(self, run: Run) -> None:
-        """Receive, send, delete: only what schedule has taken is deleted from wait."""
+        """Receive once. Move what was gathered if there is enough of it, or nothing more to wait for."""
         received = _receive(self.sqs, self.settings)
         run.empty_receives = 0 if received else run.empty_receives + 1
-        messages = [Message(message["Body"], attributes=_attributes(message)) for message in received]
-        not_taken = send(self.sqs, self.settings.schedule_queue_url, messages)
-        taken = [index for index in range(len(messages)) if index not in not_taken]
-        run.released += sum(_notifications(messages[index].body) for index in taken)
+        run.gathered.add(received, self.now())
+        if not received or run.gathered.is_due(self.now()):
+            self._move(run)
+
+    def _move(self, run: Run) -> None:
+        """Send on what was gathered, then delete it from wait.
+
+        A message is deleted only when schedule has taken every bundle that holds any part of it.
+        """
+        gathered, run.gathered = run.gathered.messages, Gathered()
+        outgoing = _outgoing(gathered)
+        not_taken = send(self.sqs, self.settings.schedule_queue_url, [each.message for each in outgoing])
+        stays = {place for index in not_taken for place in outgoing[index].places}
+        run.released += sum(each.notifications for index, each in enumerate(outgoing) if index not in not_taken)
+        taken = [received.handle for place, received in enumerate(gathered) if place not in stays]
         run.messages += len(taken)
-        self._delete([received[index]["ReceiptHandle"] for index in taken])
+        for start in range(0, len(taken), BATCH_MESSAGES_MAX):
+            self._delete(taken[start : start + BATCH_MESSAGES_MAX])
         self.stopped_by.extend(not_taken.values())
 
     def _delete(self, handles: Sequence[str]) -> None:
-        if handles and delete(self.sqs, self.settings.wait_queue_url, handles) < len(handles):
+        if delete(self.sqs, self.settings.wait_queue_url, handles) < len(handles):
             logger.warning("moved but not deleted: comes again and is absorbed")
 
 
@@ -197,25 +264,64 @@ def release(
     }
 
 
-def _receive(sqs: SQSClient, settings: Settings) -> list[Any]:
+def _receive(sqs: SQSClient, settings: Settings) -> list[Received]:
     answer = sqs.receive_message(
         QueueUrl=settings.wait_queue_url,
         MaxNumberOfMessages=BATCH_MESSAGES_MAX,
         WaitTimeSeconds=POLL_S,
         MessageAttributeNames=[REDRIVEN],
     )
-    return list(answer.get("Messages", []))
+    return [_received(message) for message in answer.get("Messages", [])]
 
 
-def _attributes(message: Any) -> dict[str, str]:
-    return {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+def _received(message: Any) -> Received:
+    """A message as it came, and its notifications where it may be joined with others.
 
-
-def _notifications(body: str) -> int:
-    """Count the notifications in a body, for the report. A body that cannot be read is moved too, and counts as
-    one."""
+    It may not where an attribute counts for all that is in it, where it is a large bundle already, and where anything
+    in it is not what the consumer writes: what cannot be read stays as it is and takes no neighbour with it.
+    """
+    attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+    handle, body = message["ReceiptHandle"], message["Body"]
+    whole = Message(body, attributes=attributes)
     try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
+        parts = unpack(body).parts
+    except Unreadable:
+        return Received(handle, whole, (), 1)
+    is_small = len(parts) <= JOINED_ITEMS_MAX and len(body.encode()) <= JOINED_BYTES_MAX
+    if attributes or not is_small or not all(_is_accepted(value) for value, _ in parts):
+        return Received(handle, whole, (), len(parts))
+    return Received(handle, whole, tuple(Item(value, text) for value, text in parts), len(parts))
+
+
+def _is_accepted(value: Any) -> bool:
+    """True if this can be a notification that was accepted: without an id it would take one from its message."""
+    return isinstance(value, dict) and isinstance(value.get("id"), str) and isinstance(value.get("channel"), str)
+
+
+def _bundles(received: Received) -> float:
+    """What part of a bundle a message will fill."""
+    if not received.items:
         return 1
-    return len(parsed) if isinstance(parsed, list) else 1
+    return max(len(received.items) / BUNDLE_ITEMS_MAX, len(received.message.body.encode()) / BUNDLE_BYTES_MAX)
+
+
+class Outgoing(NamedTuple):
+    """A message for schedule: the places of the received messages that it holds parts of, and its notifications."""
+
+    message: Message
+    places: frozenset[int]
+    notifications: int
+
+
+def _outgoing(gathered: Sequence[Received]) -> list[Outgoing]:
+    """What goes to schedule: the small messages joined into bundles, the others as they are."""
+    as_they_are = [
+        Outgoing(each.message, frozenset([place]), each.notifications)
+        for place, each in enumerate(gathered)
+        if not each.items
+    ]
+    items = [item._replace(place=place) for place, each in enumerate(gathered) for item in each.items]
+    return as_they_are + [
+        Outgoing(message, frozenset(item.place for item in message.items), len(message.items))
+        for message in pack(items)
+    ]

@@ -2,7 +2,8 @@
 
     python -m simulation.forecast 10000000 --rate 2000 --concurrency 50
 
-One round of the scheduler is a receive of ten messages, a send and a delete. A run has four drainers that share the CPU
+The scheduler receives and deletes ten messages by a call each, and sends them on by a call for ten bundles: small
+messages are joined into full bundles on the way. A run has four drainers that share the CPU
 of one process. A run starts at the end of quiet hours and at every minute after it, and works until it has a minute
 left. `simulation/release.py` plays the same release with the real scheduler in virtual time and compares.
 """
@@ -18,7 +19,7 @@ from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
-from lambdas.scheduler import DRAINERS, STOP_BEFORE_S
+from lambdas.scheduler import DRAINERS, JOINED_ITEMS_MAX, STOP_BEFORE_S
 
 MINUTE_S = 60.0
 CALLS_A_ROUND = 3
@@ -27,7 +28,7 @@ CALLS_A_ROUND = 3
 class Release(NamedTuple):
     """A backlog, and the figures of what moves and delivers it.
 
-    - `bundle`: notifications per message. It is 100, or 1 where they were sent singly over a long time.
+    - `bundle`: notifications per message on wait. It is 100, or 1 where they were sent singly over a long time.
     - `call_ms`: the time of a call to SQS (stated).
     - `cpu_round_ms`: the CPU of a round's three calls on one whole core (`make bench`:
       `release.sides.scheduler.cpu_ms_per_1000`, on a busy machine).
@@ -50,15 +51,26 @@ class Release(NamedTuple):
 
     @property
     def messages(self) -> int:
+        """The number of messages on wait."""
         return ceil(self.notifications / self.bundle)
+
+    @property
+    def lane_bundle(self) -> int:
+        """Notifications per message on the released lane, after the scheduler has joined small ones."""
+        return BUNDLE_ITEMS_MAX if self.bundle <= JOINED_ITEMS_MAX else self.bundle
+
+    @property
+    def lane_messages(self) -> int:
+        """The number of messages on the released lane."""
+        return ceil(self.notifications / self.lane_bundle)
 
     @property
     def bundle_s(self) -> float:
         """The time that a worker has a bundle: that of its share of the rate, or that of its calls if they take
         longer."""
-        paced_s = self.bundle * self.concurrency / (self.rate_per_s * LANE_SHARE)
-        calls_s = ceil(self.bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000 + self.ledger_ms / 1000
-        return max(paced_s, calls_s)
+        paced_s = self.lane_bundle * self.concurrency / (self.rate_per_s * LANE_SHARE)
+        calls_s = ceil(self.lane_bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000
+        return max(paced_s, calls_s + self.ledger_ms / 1000)
 
 
 class Forecast(NamedTuple):
@@ -72,8 +84,9 @@ class Forecast(NamedTuple):
 
 def forecast(release: Release) -> Forecast:
     """Forecast when the backlog is moved, and when it is delivered."""
-    round_cpu_s = release.cpu_round_ms / 1000 / release.cores
-    round_s = max(CALLS_A_ROUND * release.call_ms / 1000 + round_cpu_s, DRAINERS * round_cpu_s)
+    calls = CALLS_A_ROUND - 1 + release.lane_messages / max(1, release.messages)
+    round_cpu_s = release.cpu_round_ms / 1000 / release.cores * calls / CALLS_A_ROUND
+    round_s = max(calls * release.call_ms / 1000 + round_cpu_s, DRAINERS * round_cpu_s)
     rate_per_s = DRAINERS * BATCH_MESSAGES_MAX / round_s
     works_s = SCHEDULER_TIMEOUT_S - STOP_BEFORE_S
 
@@ -93,7 +106,7 @@ def forecast(release: Release) -> Forecast:
             next_start += MINUTE_S
     moved_s = now + left / moves
     lane_per_s = release.concurrency / release.bundle_s
-    return Forecast(moved_s, max(moved_s, release.messages / lane_per_s) + release.bundle_s, len(starts))
+    return Forecast(moved_s, max(moved_s, release.lane_messages / lane_per_s) + release.bundle_s, len(starts))
 
 
 def arguments(text: str, argv: list[str] | None = None) -> Release:
@@ -135,7 +148,9 @@ def main() -> None:
     release = arguments("Forecast when a release ends.")
     expected = forecast(release)
     print(f"{release.notifications:,} notifications in {release.messages:,} messages:")
-    print(f"on the released lane after {duration(expected.moved_s)} by {expected.runs} runs of the scheduler,")
+    print(
+        f"in {release.lane_messages:,} on the released lane after {duration(expected.moved_s)} by {expected.runs} runs of the scheduler,"
+    )
     print(f"with the provider after {duration(expected.delivered_s)}.")
 
 

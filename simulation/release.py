@@ -39,13 +39,18 @@ SETTINGS = Settings(
 )
 
 
+NOTIFICATION = '{"id":"n","channel":"webhook"}'
+"""As much of a notification as the scheduler looks at."""
+
+
 class Played(NamedTuple):
-    """The result of a release. `released` is the sum of the runs' answers. `most_at_once` is the highest number of runs
-    that moved messages at the same time."""
+    """The result of a release. `released` is the sum of the runs' answers, `moved` the notifications that arrived on
+    the released lane. `most_at_once` is the highest number of runs that moved messages at the same time."""
 
     ended: Forecast
     released: int
-    moved_messages: int
+    moved: int
+    lane_messages: int
     left_messages: int
     killed: int
     most_at_once: int
@@ -58,13 +63,13 @@ class Stage:
         self.release = release
         self.world = World(END_OF_QUIET_HOURS, 0)
         whole, rest = divmod(release.notifications, release.bundle)
-        bodies = {size: "[" + ",".join(["{}"] * size) + "]" for size in (release.bundle, rest)}
+        bodies = {size: "[" + ",".join([NOTIFICATION] * size) + "]" for size in (release.bundle, rest)}
         self.bodies = [bodies[release.bundle]] * whole + ([bodies[rest]] if rest else [])
         self.visible = deque(range(len(self.bodies)))
         self.in_flight: dict[str, int] = {}
         self.policy = SETTINGS.quiet_hours()
         self.workers = [0.0] * release.concurrency
-        self.moved = self.runs = self.released = self.killed = self.receives = 0
+        self.moved = self.lane_messages = self.runs = self.released = self.killed = self.receives = 0
         self.moving: set[int] = set()
         self.most_at_once = 0
         self.moved_s = self.delivered_s = 0.0
@@ -105,7 +110,7 @@ class Stage:
             self.world.run(inf, lambda: False)
         ended = Forecast(self.moved_s, self.delivered_s, self.runs)
         left = len(self.visible) + len(self.in_flight)
-        return Played(ended, self.released, self.moved, left, self.killed, self.most_at_once)
+        return Played(ended, self.released, self.moved, self.lane_messages, left, self.killed, self.most_at_once)
 
 
 class Sqs:
@@ -148,10 +153,12 @@ class Sqs:
     def send_message_batch(self, *, Entries: list[dict[str, Any]], **_: Any) -> dict[str, Any]:
         self._spend(self._call_s)
         stage, t = self._stage, self._process.world.t
-        stage.moved += len(Entries)
+        stage.lane_messages += len(Entries)
         stage.moved_s = t
-        for _entry in Entries:
-            over = max(t, stage.workers[0]) + stage.release.bundle_s
+        for entry in Entries:
+            notifications = entry["MessageBody"].count(NOTIFICATION)
+            stage.moved += notifications
+            over = max(t, stage.workers[0]) + stage.release.bundle_s * notifications / stage.release.lane_bundle
             heapreplace(stage.workers, over)
             stage.delivered_s = max(stage.delivered_s, over)
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
@@ -180,8 +187,9 @@ def main() -> None:
         times = (getattr(each, name) for each in (expected, played.ended))
         print(f"{text:34}" + "".join(f"{duration(seconds):>12}" for seconds in times))
     print(f"runs of the scheduler: {played.ended.runs}, at most {played.most_at_once} of them moving at once")
-    lost = release.messages - played.moved_messages
-    print(f"moved {played.moved_messages:,} messages ({lost:+} of those held), {played.left_messages} left on wait")
+    more = played.moved - release.notifications
+    print(f"moved {played.moved:,} notifications ({more:+} of those held) in {played.lane_messages:,} messages,")
+    print(f"{played.left_messages} messages left on wait")
     print(f"played in {time.process_time() - begun:.1f} s of CPU")
 
 
