@@ -10,7 +10,8 @@ late and, while there is a backlog, starts one more run each minute: nothing has
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -176,19 +177,33 @@ class Drainer:
     remaining_s: Callable[[], float]
     stopped_by: list[str] = field(default_factory=list)
 
-    def drain(self, rounds_max: int | None) -> Run:
-        """Make rounds until wait is empty, a call fails, time runs short, or quiet hours begin."""
+    def look(self) -> Run:
+        """Make as many rounds as show that wait is empty. What they gather may not be moved yet."""
         run = Run()
-        rounds = 0
-        try:
-            while self._may_go_on() and rounds != rounds_max and not run.saw_wait_empty:
-                rounds += 1
+        with self._stopping():
+            for _ in range(EMPTY_RECEIVES):
+                if self._may_go_on():
+                    self._round(run)
+        return run
+
+    def drain(self, gathered: Gathered) -> Run:
+        """Make rounds until wait is empty, a call fails, time runs short, or quiet hours begin. Then move what is left
+        of what was gathered."""
+        run = Run(gathered=gathered)
+        with self._stopping():
+            while self._may_go_on() and not run.saw_wait_empty:
                 self._round(run)
             if not self.stopped_by:
                 self._move(run)
-        except SERVICE_ERRORS as error:  # what was not deleted comes again; the next minute's run goes on
-            self.stopped_by.append(error_code(error))
         return run
+
+    @contextmanager
+    def _stopping(self) -> Iterator[None]:
+        """Stop at a call that fails: what was not deleted comes again, and the next minute's run goes on."""
+        try:
+            yield
+        except SERVICE_ERRORS as error:
+            self.stopped_by.append(error_code(error))
 
     def _may_go_on(self) -> bool:
         if self.stopped_by or quiet_until(self.now(), self.policy) is not None:
@@ -249,10 +264,13 @@ def release(
             return {"skipped": f"quiet hours until {until.isoformat(timespec='seconds')}"}
         sleep(left_s)
 
-    # Most minutes find nothing: one drainer looks first, the others start only if it has moved something.
+    # Most minutes find nothing: one drainer looks first, the others start only if it has found something.
     drainer = Drainer(sqs, settings, policy, now, remaining_s)
-    first = drainer.drain(EMPTY_RECEIVES)
-    runs = [first, *side_by_side(drainer.drain, [None] * DRAINERS, DRAINERS)] if first.messages else [first]
+    first = drainer.look()
+    runs = [first]
+    if first.messages or first.gathered.messages:
+        begin_with = [first.gathered, *(Gathered() for _ in range(DRAINERS - 1))]
+        runs += side_by_side(drainer.drain, begin_with, DRAINERS)
     if drainer.stopped_by:
         codes = sorted(set(drainer.stopped_by))
         logger.warning("drain stopped", extra={"codes": codes})

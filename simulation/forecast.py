@@ -148,9 +148,8 @@ def main() -> None:
     release = arguments("Forecast when a release ends.")
     expected = forecast(release)
     print(f"{release.notifications:,} notifications in {release.messages:,} messages:")
-    print(
-        f"in {release.lane_messages:,} on the released lane after {duration(expected.moved_s)} by {expected.runs} runs of the scheduler,"
-    )
+    print(f"in {release.lane_messages:,} on the released lane after {duration(expected.moved_s)},")
+    print(f"by {expected.runs} runs of the scheduler,")
     print(f"with the provider after {duration(expected.delivered_s)}.")
 
 
