@@ -68,8 +68,8 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
     """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none.
 
     The history may already have the same entry, if its record was deleted by other means: that is no obstacle.
-    Returns False if a record has changed since it was read, or another transaction is at work: read again. Raises
-    what the client raises.
+    Returns False if a record has changed since it was read, the history has another entry at the instant of a change
+    (`taken_instants`), or another transaction is at work: read again. Raises what the client raises.
     """
     assert len(changes) <= CHANGES_MAX
     puts = []
@@ -85,6 +85,22 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
             return False
         raise
     return True
+
+
+def taken_instants(dynamodb: DynamoDBClient, history_table: str, change: Change, now: datetime) -> set[str]:
+    """The instant of a change, if the history has another entry there: an older renotification, for example.
+
+    Raises what the client raises.
+    """
+    entry = _history_item(change, now)
+    answer = dynamodb.query(
+        TableName=history_table,
+        KeyConditionExpression="recipient_id = :recipient AND changed_at = :at",
+        ExpressionAttributeValues={":recipient": entry["recipient_id"], ":at": entry["changed_at"]},
+        ConsistentRead=True,
+    )
+    others = [each for each in answer["Items"] if any(each.get(name) != entry[name] for name in _said_by(entry))]
+    return {entry["changed_at"]["S"]} if others else set()
 
 
 def put_record(dynamodb: DynamoDBClient, table: str, before: Record | None, item: Mapping[str, Any]) -> bool:
@@ -118,13 +134,18 @@ def _new_or_the_same(entry: Mapping[str, Any]) -> dict[str, Any]:
 
     `recorded_at` may differ, and so may `renotify_due`, which depends on the record that was there before.
     """
-    says = [name for name in entry if name not in ("recorded_at", "renotify_due")]
+    says = _said_by(entry)
     same = " AND ".join(f"#{name} = :{name}" for name in says)
     return {
         "ConditionExpression": f"attribute_not_exists(recipient_id) OR ({same})",
         "ExpressionAttributeNames": {f"#{name}": name for name in says},
         "ExpressionAttributeValues": {f":{name}": entry[name] for name in says},
     }
+
+
+def _said_by(entry: Mapping[str, Any]) -> list[str]:
+    """The attributes in which two entries of the history must agree to be the same."""
+    return [name for name in entry if name not in ("recorded_at", "renotify_due")]
 
 
 def _history_item(change: Change, now: datetime) -> dict[str, Any]:
