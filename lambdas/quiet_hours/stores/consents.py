@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 
 from ..consents.record import Record, attributes_said, consent_of
 from ..consents.times import FIRST_DUE, iso
-from ..errors import ConsentUnavailable
+from ..errors import ConsentUnavailable, KeysRefused
 from ..rule.policy import Consent
+from .clients import error_code
 from .unprocessed import BATCH_KEYS_MAX, read_batch
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ TRANSACTION_ITEMS_MAX = 100
 CHANGES_MAX = TRANSACTION_ITEMS_MAX // 2
 ROUNDS_MAX = 5
 DUE_INDEX = "ByRenotifyDue"
+PROBE = "-"
+"""A key that every consent table takes."""
 
 
 def read_record(dynamodb: DynamoDBClient, table: str, recipient_id: str) -> Record | None:
@@ -38,10 +41,37 @@ def read_records(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]
 def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str], now: datetime) -> dict[str, Consent]:
     """The consent of each recipient that has a record. Missing means no night consent.
 
-    Raises `ConsentUnavailable`, or what the client raises.
+    Raises `KeysRefused` if DynamoDB refuses some of them and answers otherwise, `ConsentUnavailable`, or what the
+    client raises.
     """
-    items = _read(dynamodb, table, sorted(set(recipients) - {""}))  # DynamoDB refuses a batch with an empty key
+    keys = sorted(set(recipients) - {""})  # DynamoDB refuses a batch with an empty key
+    try:
+        items = _read(dynamodb, table, keys)
+    except ClientError as error:
+        if not _is_invalid(error) or not (refused := _refused(dynamodb, table, [PROBE, *keys])):
+            raise
+        if PROBE in refused:  # it refuses every key: the table is at fault, and no recipient
+            raise
+        raise KeysRefused(refused) from error
     return {item["recipient_id"]["S"]: consent_of(item, now) for item in items}
+
+
+def _refused(dynamodb: DynamoDBClient, table: str, keys: Sequence[str]) -> frozenset[str]:
+    """The keys that DynamoDB refuses when it is asked for them alone. It is asked for halves first."""
+    try:
+        _read(dynamodb, table, keys)
+    except ClientError as error:
+        if not _is_invalid(error):
+            raise
+        if len(keys) == 1:
+            return frozenset(keys)
+        half = len(keys) // 2
+        return _refused(dynamodb, table, keys[:half]) | _refused(dynamodb, table, keys[half:])
+    return frozenset()
+
+
+def _is_invalid(error: ClientError) -> bool:
+    return error_code(error) == "ValidationException"
 
 
 def _read(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]) -> list[Any]:
