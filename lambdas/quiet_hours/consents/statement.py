@@ -24,7 +24,8 @@ DUE_YEARS_AHEAD_MAX = 10
 
 ADDRESSES_MAX = 10
 ADDRESSES_CHARACTERS_MAX = 2048
-"""Of all addresses of a record together: with the largest other attributes it stays one read unit of 4 KB."""
+"""Of all addresses of a record together. With the largest other attributes it stays one read unit of 4 KB, as long as
+addresses and recipient are ASCII."""
 
 STATEMENT_FIELDS = (
     "night_consent",

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from .cleaning import cleaned
 from .fields import text_check
-from .phone import LABELS, e164, is_e164, reads_as_number
+from .phone import e164, is_e164, reads_as_number
 
 RECIPIENT_CHARACTERS_MAX = 512
 """The longest canonical address of any channel: whoever can be sent to can have a consent record."""
@@ -32,7 +32,7 @@ def canonical_address(channel: str, address: str) -> str:
     return _ADDRESSES[channel](address)
 
 
-_NEVER_AN_ADDRESS = re.compile(rf"(?!(?i:{LABELS})[_-]*[0-9])_?[A-Za-z][A-Za-z0-9_-]{{0,500}}")
+_NEVER_AN_ADDRESS = re.compile("_?[A-Za-z][A-Za-z0-9_-]{0,500}")
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{6,}(?=\.0\Z)")
 """A customer number in a column of numbers, as some programs save it."""
@@ -92,10 +92,13 @@ def path_recipient_fault(recipient_id: str) -> str | None:
     return recipient_fault(recipient_id)
 
 
+_WITHOUT_ITS_ZERO = re.compile("(?:10[-. /_~]?[0-9]{4}|1[16-9][-. /_~]?[0-9]{3,4})[-. /_~]?[0-9]{4}")
+
+
 def lacks_its_zero(recipient_id: str) -> bool:
     """Whether a recipient may be a mobile number whose 0 a spreadsheet has dropped: `1012345678`. It counts as a
     customer number."""
-    return re.fullmatch("10-?[0-9]{4}-?[0-9]{4}|1[16-9]-?[0-9]{3,4}-?[0-9]{4}", recipient_id) is not None
+    return _WITHOUT_ITS_ZERO.fullmatch(recipient_id) is not None
 
 
 _APOSTROPHES = "\u0060\u00b4\u02b9\u02bb\u02bc\u02c8\u2018\u2019\u201a\u201b\u2032\u2035"

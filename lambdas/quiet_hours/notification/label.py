@@ -86,7 +86,8 @@ def _begins_with_label(text: str) -> bool:
     if text.isascii():
         return False
     for _ in range(_BEFORE_MAX):
-        first = _NO_WORDS.match(text).end()  # type: ignore[union-attr]  it always matches
+        marks = _NO_WORDS.match(text)
+        first = marks.end() if marks else 0
         end = first + _LABEL_WITHIN
         beginning = INVISIBLE.sub("", unicodedata.normalize("NFKC", text[max(0, first - _MARKS_KEPT) : end]))
         if _LABEL_AS_WRITTEN.match(beginning):

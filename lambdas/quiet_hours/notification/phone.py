@@ -43,12 +43,6 @@ _ALSO_WRITTEN = {
 _GROUPED = re.compile(r"(?:\(?\+?82\)?[ /_~-]{0,3})?0?[0-9]{1,3}( ?[/_~] ?)[0-9]{3,4}\1[0-9]{4}")
 """Three groups with one of the separators that elsewhere stand for an extension or a range: `010/1234/5678`."""
 
-LABELS = (
-    "(?:t|tel|telephone|phone|p|m|mob|mobile|c|cell|h[./]?p|fax|f|no"
-    "|번호|전화(?:번호)?|휴대(?:폰|전화)(?:번호)?|핸드폰|연락처|폰)"
-)
-"""The words that people write before a number."""
-
 _BEGINS_A_NUMBER = re.compile(
     r"(?:tel|sms|smsto|callto|whatsapp):[/ ]*\(?\+?[0-9][0-9 ().-]{6}"
     r"|tel:"
@@ -60,17 +54,23 @@ _BEGINS_A_NUMBER = re.compile(
 """How a number begins, whatever comes after it."""
 
 _ANY = r"[\W_]{1,4}"
+_WORD = (
+    r"(?:(?:t|tel|telephone|phone|p|m|mob|mobile|c|cell|h[./]?p|fax|f|no)[ .:)=]{1,3}"
+    r"|(?:번호|전화(?:번호)?|휴대(?:폰|전화)(?:번호)?|핸드폰|연락처|폰)[\W_]{0,4})"
+)
+"""What people write before a number. `T-01012345678` and `hp_01012345678` are ids: a program has made them."""
+
 _CONTAINS_A_NUMBER = re.compile(
-    rf"(?:^{LABELS}?[\W_]{{0,4}}|(?<![\w/:.@#=-]))(?:"
-    rf"(?:\(?\+?82\)?{_ANY}\(?0?|\(?0)"
+    rf"(?:^{_WORD}?[\W_]{{0,4}}|(?<![\w/:.@#=-]))(?:"
+    rf"(?:\(?\+?82\)?{_ANY}\(?0?|\(?0)"  # in groups
     rf"(?:1[016-9]{_ANY}[0-9]{{3}}[0-9]*{_ANY}[0-9]{{3}}"
     rf"|(?:2|[3-6][1-9]|50[2-9]|70|80){_ANY}[0-9]{{3,4}}{_ANY}[0-9]{{4}}(?![0-9A-Za-z]))"
-    r"|(?:\+?820?|0)(?:10[0-9]{8}|1[16-9][0-9]{7,8})(?![0-9A-Za-z_-]|\.[0-9])"
-    r"|\+[1-9][0-9 ().-]{7})",
+    r"|(?:\+?820?|0)10[0-9]{8}(?![0-9A-Za-z_-]|\.[0-9])"  # a mobile number in one piece
+    r"|\+[1-9][0-9 ().-]{7})",  # an international one
     re.IGNORECASE,
 )
-"""A number in its groups, a mobile number in one piece, or an international one, with something else beside it or
-between its groups. A number that is a part of a longer id is none: `user-01012345678`, `shop/010-1234-5678`."""
+"""A number with something else beside it, or between its groups. A number that is a part of a longer id is none:
+`user-01012345678`, `shop/010-1234-5678`. Nor is a customer number with zeros before it: `회원 0112345678`."""
 
 
 def is_e164(text: str) -> bool:
