@@ -170,7 +170,7 @@ def _refuse_earlier(record: Record, said: Statement, stated: str) -> None:
     if stated < stands or (stated == stands and not restricts(said, record)):
         raise StatementRefused(f"changed_at: a statement of {stands} stands; an older one does not undo it")
     if stated == record.renotified_at and not restricts(said, record):  # both would be the same entry of the history
-        raise StatementRefused("changed_at: is the time of the last renotification, when only a refusal counts")
+        raise StatementRefused("changed_at: is the time of the last renotification; then only what restricts counts")
 
 
 def _free_instant(record: Record, made_at: datetime) -> str:

@@ -55,8 +55,10 @@ _text_fault = text_check(RECIPIENT_CHARACTERS_MAX)
 
 
 def recipient_fault(recipient_id: object) -> str | None:
-    """What keeps a recipient from being a key under which anybody looks, if anything. The same everywhere: in
-    notifications, in statements about consents and in files."""
+    """The reason why nobody would look under a recipient as a key, None if it can be one.
+
+    It is the same for notifications, for statements about consents and for files.
+    """
     if isinstance(recipient_id, str) and (_NEVER_AN_ADDRESS.fullmatch(recipient_id) or is_e164(recipient_id)):
         return None
     if fault := _text_fault(recipient_id):

@@ -99,7 +99,7 @@ def e164(written: str) -> str | None:
 
 
 def reads_as_number(text: str) -> bool:
-    """Whether somebody meant a phone number by a cleaned text that `e164` does not take."""
+    """True if a cleaned text that `e164` does not take is meant as a phone number."""
     text = _in_ascii(text)
     return _BEGINS_A_NUMBER.match(text) is not None or _CONTAINS_A_NUMBER.search(text) is not None
 
