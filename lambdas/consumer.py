@@ -13,7 +13,7 @@ import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.consents.counting import consent_for
-from .quiet_hours.errors import Unreadable
+from .quiet_hours.errors import KeysRefused, Unreadable
 from .quiet_hours.notification.admission import check_campaign_ids, check_content
 from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from .quiet_hours.notification.notification import consent_keys
@@ -121,8 +121,11 @@ def _judge(
     Outside quiet hours the consumer needs no consent. The worker itself asks whether someone has opted out.
     """
     asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []
-    keys = (key for item in asks for key in consent_keys(item.notification))
-    consents = read_consents(dynamodb, settings.consent_table, keys, now)
+    keys = {key for item in asks for key in consent_keys(item.notification)}
+    try:
+        consents = read_consents(dynamodb, settings.consent_table, keys, now)
+    except KeysRefused as refused:  # held without a consent; the worker, which asks again, dead-letters those
+        consents = read_consents(dynamodb, settings.consent_table, keys - refused.keys, now)
     now_lane: list[Item] = []
     held: list[Held] = []
     for item in items:

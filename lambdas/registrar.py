@@ -17,22 +17,21 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from .quiet_hours.api import web
-from .quiet_hours.consents.record import Record, amended, renotified
+from .quiet_hours.consents.record import Record, amended, at_free_instant, renotified
 from .quiet_hours.consents.statement import due_fault, renotification, statement
 from .quiet_hours.errors import Invalid, StatementRefused, Unreadable
-from .quiet_hours.notification.addresses import canonical_recipient, path_recipient_fault
+from .quiet_hours.notification.addresses import KEY_BYTES_MAX, canonical_recipient, path_recipient_fault
 from .quiet_hours.notification.fields import text_check
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import Settings
 from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
-from .quiet_hours.stores.consents import ROUNDS_MAX, Change, due, history, read_record, write
+from .quiet_hours.stores.consents import ROUNDS_MAX, Change, due, history, read_record, taken_instants, write
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
     from types_boto3_dynamodb import DynamoDBClient
 
-RECIPIENT_CHARACTERS_MAX = 128
-_recipient_fault = text_check(RECIPIENT_CHARACTERS_MAX)
+_key_fault = text_check(KEY_BYTES_MAX)
 HISTORY_MAX = 100
 DUE_MAX = 1000
 
@@ -109,7 +108,7 @@ def _renotify(recipient: str, body: object, now: datetime) -> Answer:
 
 def _about_one(answer: Callable[[str, datetime], Answer], suffix: str = "") -> Response[str]:
     recipient = web.path_id(api, "/consents/", suffix)
-    if fault := _recipient_fault(recipient) or path_recipient_fault(recipient):
+    if fault := path_recipient_fault(recipient):
         return web.errors(400, f"recipient_id: {fault}")
     return _answered(lambda: answer(canonical_recipient(recipient), datetime.now(UTC)))
 
@@ -139,16 +138,21 @@ def change(
     dynamodb: DynamoDBClient,
     settings: Settings,
 ) -> Answer:
-    """Read the record, decide, and write it with its history. Start again if somebody else was faster.
+    """Read the record, decide, and write it with its history. Start again if somebody else was faster, or if
+    the history has another entry at the same instant.
 
     Raises what `decided` and the client raise.
     """
+    taken: set[str] = set()
     for _ in range(ROUNDS_MAX):
         record = read_record(dynamodb, settings.consent_table, recipient)
         after = decided(record)
-        changes = [] if after == record else [Change(record, after, event, evidence)]
-        if not changes or write(dynamodb, settings.consent_table, settings.consent_history_table, changes, now):
+        if after == record:
             return 200, after.shown(now)
+        change = Change(record, at_free_instant(after, event, taken), event, evidence)
+        if write(dynamodb, settings.consent_table, settings.consent_history_table, [change], now):
+            return 200, change.after.shown(now)
+        taken |= taken_instants(dynamodb, settings.consent_history_table, change, now)
     return 503, {"errors": ["request: others are changing this consent; ask again"]}
 
 
@@ -172,8 +176,8 @@ def due_before(asked: dict[str, str], now: datetime, dynamodb: DynamoDBClient, s
     before = date.fromisoformat(asked["due_before"])
     if "after" in asked:
         day, _, recipient = asked["after"].partition(",")
-        if due_fault(day, now) or day >= before.isoformat() or _recipient_fault(recipient):
-            raise Invalid(["after: must be what an answer gave as next"])
+        if due_fault(day, now) or day >= before.isoformat() or _key_fault(recipient):
+            raise Invalid(["after: must be the `next` of an earlier answer"])
         after = {"renotify_due": day, "recipient_id": recipient}
     found, last = due(dynamodb, settings.consent_table, before, DUE_MAX, after)
     return 200, {"due": found, "next": f"{last['renotify_due']},{last['recipient_id']}" if last else None}

@@ -21,8 +21,7 @@ from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import Invalid, UnreadableFile
 from lambdas.quiet_hours.files.csv_rows import csv_header, csv_rows
 from lambdas.quiet_hours.files.lines import lines
-from lambdas.quiet_hours.notification.addresses import canonical_recipient, stored_recipient_fault
-from lambdas.quiet_hours.notification.fields import text_check
+from lambdas.quiet_hours.notification.addresses import canonical_recipient, recipient_fault
 
 from .spreadsheet_text import MARK, MARK_COLUMN, marked, unmarked
 
@@ -32,7 +31,6 @@ OPTIONAL_COLUMNS = ("expires_at", "renotified_at", "renotify_due", "advertising_
 ADDRESS_SEPARATOR = ";"
 
 _FLAGS = {"true": True, "false": False}
-_recipient_fault = text_check(128)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ def _cells(header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
 
 def _row(line: int, cells: Mapping[str, str], now: datetime) -> Row | WrongRow:
     recipient = cells["recipient_id"]
-    fault = _recipient_fault(recipient) or stored_recipient_fault(recipient)
+    fault = recipient_fault(recipient)
     errors = [f"recipient_id: {fault}"] if fault else []
     renotified_at, renotify_due = cells.get("renotified_at", ""), cells.get("renotify_due", "")
     if renotified_at and (fault := instant_fault(renotified_at, now)):

@@ -12,7 +12,7 @@ import csv
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,13 +28,13 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from commands import CommandError
 from commands.deployment import deployed_settings
 from commands.run import run_command
-from lambdas.quiet_hours.consents.record import Record, amended
+from lambdas.quiet_hours.consents.record import Record, amended, at_free_instant
 from lambdas.quiet_hours.consents.statement import due_fault
 from lambdas.quiet_hours.errors import ConsentUnavailable, StatementRefused
 from lambdas.quiet_hours.notification.addresses import lacks_its_zero
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.stores.clients import error_code
-from lambdas.quiet_hours.stores.consents import CHANGES_MAX, Change, due, read_records, write
+from lambdas.quiet_hours.stores.consents import CHANGES_MAX, Change, due, read_records, taken_instants, write
 
 from .consent_csv import Row, WrongRow, read_rows, write_rows
 from .target import target
@@ -67,20 +67,22 @@ class ConsentTables:
     def apply(self, rows: Sequence[Row], now: datetime) -> Applied:
         """Apply up to `CHANGES_MAX` rows of different recipients. Tries again while DynamoDB is busy, and while
         others change the same consents. Raises what the client raises in the end, or `CommandError`."""
+        taken: defaultdict[str, set[str]] = defaultdict(set)
         for attempt in range(TRIES):
             if attempt:
                 time.sleep(min(5.0, 0.05 * 2**attempt))
             with suppress(ConsentUnavailable):
                 try:
-                    if applied := self._apply_once(rows, now):
+                    if applied := self._apply_once(rows, now, taken):
                         return applied
                 except ClientError as error:
                     if error_code(error) not in THROTTLED or attempt == TRIES - 1:
                         raise
         raise CommandError(f"Others keep changing the consents of the rows from line {rows[0].line} on: try again.")
 
-    def _apply_once(self, rows: Sequence[Row], now: datetime) -> Applied | None:
-        """None if somebody else has changed one of the consents since it was read: nothing is written then."""
+    def _apply_once(self, rows: Sequence[Row], now: datetime, taken: defaultdict[str, set[str]]) -> Applied | None:
+        """None if somebody else has changed one of the consents since it was read, or if the history has another entry
+        at the same instant, which is then added to those that are `taken`, by recipient: nothing is written then."""
         known = read_records(self.dynamodb, self.table, [row.recipient_id for row in rows])
         changes, refused = [], []
         for row in rows:
@@ -91,8 +93,11 @@ class ConsentTables:
                 refused.append(WrongRow(row.line, (str(fault),)))
             else:
                 if after != before:
+                    after = at_free_instant(after, "changed", taken[row.recipient_id])
                     changes.append(Change(before, after, "changed", row.said.evidence))
         if changes and not write(self.dynamodb, self.table, self.history_table, changes, now):
+            for change in changes:
+                taken[change.after.recipient_id] |= taken_instants(self.dynamodb, self.history_table, change, now)
             return None
         unchanged = len(rows) - len(changes) - len(refused)
         return Applied(Counter(written=len(changes), unchanged=unchanged, older=len(refused)), refused)

@@ -11,8 +11,8 @@ from typing import Any
 from lambdas import producer, registrar
 from lambdas.quiet_hours.api import status
 from lambdas.quiet_hours.consents import statement
+from lambdas.quiet_hours.notification import addresses, notification
 from lambdas.quiet_hours.notification import fields as field_checks
-from lambdas.quiet_hours.notification import notification
 from lambdas.quiet_hours.rule.policy import CATEGORIES
 from lambdas.quiet_hours.stores.entries import ENDINGS
 from local import ROOT
@@ -155,7 +155,7 @@ def _schemas() -> Schema:
 def _basic_schemas() -> Schema:
     return {
         "Id": {"type": "string", "pattern": f"^{field_checks._ID.pattern}$", "maxLength": 128},
-        "RecipientId": _text(registrar.RECIPIENT_CHARACTERS_MAX) | {"not": {"pattern": "%"}},
+        "RecipientId": _text(addresses.RECIPIENT_CHARACTERS_MAX) | {"not": {"pattern": "%[0-9A-Fa-f]{2}"}},
         "Time": {"type": "string", "format": "date-time", "pattern": f"^{field_checks._TIME.pattern}$"},
         "Date": {"type": "string", "format": "date"},
         "Errors": _object(errors=_array({"type": "string"}, 1)),
@@ -242,7 +242,8 @@ def _notification() -> Schema:
         "category": {"enum": list(CATEGORIES), "default": "advertising"},
         "channel": {"enum": list(notification.CHANNELS)},
         "address": _text(1024) | {"description": "The address, in the channel's own form"},
-        "recipient_id": _text(128) | {"description": "Whose consent applies; the canonical address if missing"},
+        "recipient_id": _text(addresses.RECIPIENT_CHARACTERS_MAX)
+        | {"description": "Whose consent applies; the canonical address if missing"},
         "content": content | {"anyOf": [{"required": ["body"]}, {"required": ["template"]}]},
         "expires_at": _ref("Time"),
         "accepted_at": _ref("Time") | {"description": "Set by the producer; a value in the request is ignored"},
@@ -265,7 +266,7 @@ def _fields(names: tuple[str, ...], optional: tuple[str, ...]) -> Schema:
         "expires_at": _ref("Time") | {"description": "The end of the night consent; none if missing"},
         "renotified_at": _ref("Time"),
         "advertising_consent": {"type": "boolean", "description": "The record's stays if missing"},
-        "addresses": _array(_text(512), most=statement.ADDRESSES_MAX)
+        "addresses": _array(_text(addresses.RECIPIENT_CHARACTERS_MAX), most=statement.ADDRESSES_MAX)
         | {"description": "The addresses that the consents are for: any if empty; the record's stay if missing"},
     }
     return _object(set(optional) & set(names), **{name: kinds[name] for name in names})

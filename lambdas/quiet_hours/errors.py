@@ -8,6 +8,7 @@
     │   └── StatementRefused
     ├── StoreUnavailable
     │   ├── ConsentUnavailable
+    │   │   └── KeysRefused
     │   └── LedgerUnavailable
     ├── ChannelError
     │   ├── Misconfigured
@@ -59,6 +60,15 @@ class StoreUnavailable(QuietHoursError):
 
 class ConsentUnavailable(StoreUnavailable):
     """Raised when DynamoDB keeps leaving consent keys unprocessed."""
+
+
+class KeysRefused(ConsentUnavailable):
+    """Raised when DynamoDB refuses some keys of consents although it answers: the notifications with those are invalid.
+    `keys`: the keys, which may be anybody's data."""
+
+    def __init__(self, keys: frozenset[str]) -> None:
+        super().__init__(f"{len(keys)} keys were refused")
+        self.keys = keys
 
 
 class LedgerUnavailable(StoreUnavailable):

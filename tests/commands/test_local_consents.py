@@ -57,8 +57,8 @@ def test_a_row_is_a_statement_about_the_one_recipient_that_it_names() -> None:
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        (f",true,false,{GIVEN},form", "recipient_id: must have 1 to 128 characters"),
-        (f"100%,true,false,{GIVEN},form", "recipient_id: must have no percent sign"),
+        (f",true,false,{GIVEN},form", "recipient_id: must have 1 to 512 characters"),
+        (f"T 010-1234-5678,true,false,{GIVEN},form", "recipient_id: reads as a phone number, but a phone number must"),
         (f"user-1,yes,false,{GIVEN},form", "night_consent: must be true or false"),
         (f"user-1,true,,{GIVEN},form", "opted_out: must be true or false"),
         ("user-1,true,false,2025-03-01,form", "changed_at: must be a time with an offset"),
@@ -135,7 +135,7 @@ def test_a_line_of_commas_only_is_a_wrong_row() -> None:
     """A consent that lost its values is counted and listed: nobody may take it for imported."""
     found = wrong("", ",,,,", ",", GOOD)
     assert [line for line, _ in found] == [3, 4]
-    assert "recipient_id: must have 1 to 128 characters" in found[0][1]
+    assert "recipient_id: must have 1 to 512 characters" in found[0][1]
     assert found[1][1] == "row: has 2 fields where the first line names 5 columns"
 
 

@@ -136,7 +136,7 @@ WRONG = {
     "channel": ("fax", "channel: must be one of kakao, "),
     "address": ("12", "address: must be a Korean number"),
     "category": ("spam", "category: must be one of advertising, "),
-    "recipient_id": ("r" * 129, "recipient_id: must have 1 to 128 characters"),
+    "recipient_id": ("r" * 513, "recipient_id: must have 1 to 512 characters"),
     "id": ("no spaces", "id: must have 1 to 128 characters of A-Z"),
     "title": ("t" * 10_001, "content: title must have 1 to 10000 characters"),
     "body": ("b" * 10_001, "content: body must have 1 to 10000 characters"),

@@ -8,11 +8,26 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas.quiet_hours.errors import ConsentUnavailable
+from lambdas.consumer import consume
+from lambdas.quiet_hours.errors import ConsentUnavailable, KeysRefused
+from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.rule.policy import Consent
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import read_consents
-from tests.helpers.aws import NIGHT, Faulty, dynamodb, fail, put_consent, recorded, settings, sqs
+from tests.helpers.aws import (
+    DAY,
+    NIGHT,
+    Faulty,
+    dynamodb,
+    fail,
+    notification,
+    put_consent,
+    record,
+    recorded,
+    settings,
+    sqs,
+)
+from tests.helpers.delivery_world import Clock, Provider, Queues, World, accepted
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -108,6 +123,65 @@ def test_keys_that_stay_unprocessed_are_an_error_and_not_a_guess(dynamodb: Any, 
 
     with pytest.raises(ConsentUnavailable, match="2 keys were left unprocessed 5 times"):
         read_consents(Faulty(dynamodb, batch_get_item=nothing), "consent", ["user-1", "user-2"], NIGHT)
+
+
+def refusing(*refused: str) -> Any:
+    """A BatchGetItem that refuses a batch with one of these keys, as DynamoDB does."""
+
+    def answer(real: Any, RequestItems: Any) -> Any:
+        asked = {key["recipient_id"]["S"] for key in RequestItems["consent"]["Keys"]}
+        if asked & set(refused) or "all" in refused:
+            raise ClientError({"Error": {"Code": "ValidationException", "Message": "canary"}}, "BatchGetItem")
+        return real(RequestItems=RequestItems)
+
+    return answer
+
+
+@pytest.mark.parametrize("number", [1, 2, 99, 250])
+def test_a_key_that_dynamodb_refuses_is_named_and_not_taken_for_an_outage(
+    dynamodb: Any, settings: Settings, number: int
+) -> None:
+    keys = [f"user-{n}" for n in range(number)]
+    faulty = Faulty(dynamodb, batch_get_item=refusing("user-0", "user-98"))
+    with pytest.raises(KeysRefused) as refused:
+        read_consents(faulty, "consent", keys, NIGHT)
+    assert refused.value.keys == {"user-0", "user-98"} & set(keys)
+    assert "user" not in str(refused.value)
+
+
+def test_a_table_that_refuses_every_key_is_at_fault_and_no_recipient(dynamodb: Any, settings: Settings) -> None:
+    with pytest.raises(ClientError, match="ValidationException"):
+        read_consents(Faulty(dynamodb, batch_get_item=refusing("all")), "consent", ["user-1", "user-2"], NIGHT)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"recipient_id": "bad"}, {"address": "bad"}, {"address": "bad", "recipient_id": "u"}]
+)
+def test_the_worker_dead_letters_the_one_notification_whose_key_is_refused(
+    dynamodb: Any, settings: Settings, fields: dict[str, str]
+) -> None:
+    put_consent(dynamodb, "out", opted_out=True)
+    clock = Clock(DAY)
+    world = World(dynamodb, clock, Queues(clock), Provider(clock), settings.quiet_hours())
+    world.faults = {"batch_get_item": refusing("bad")}
+    ads = {"category": "advertising", "channel": "webhook", "expires_at": (DAY + timedelta(days=1)).isoformat()}
+    world.invoke(
+        accepted("a", **ads | {"recipient_id": "good"}),
+        accepted("b", **ads | fields),
+        accepted("c", **ads | {"recipient_id": "out"}),
+    )
+    assert [world.state(id) for id in "abc"] == ["delivered", "dead_lettered", "opted_out"]
+    assert world.provider.ids == ["a"]
+
+
+def test_the_consumer_holds_what_has_a_refused_key_and_judges_its_neighbours(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    put_consent(dynamodb, "good", night_consent=True)
+    wanted = [notification(id=id, category="advertising", recipient_id=id) for id in ("good", "bad")]
+    faulty: Any = Faulty(dynamodb, batch_get_item=refusing("bad"))
+    failed, counts = consume([record(to_text(wanted))], NIGHT, sqs, faulty, settings, settings.quiet_hours())
+    assert (failed, counts["now"], counts["held"]) == ([], 1, 1)
 
 
 def test_a_table_that_does_not_answer_is_an_error(dynamodb: Any, settings: Settings) -> None:

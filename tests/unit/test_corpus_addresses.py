@@ -22,7 +22,7 @@ from lambdas.quiet_hours.errors import Invalid, StatementRefused
 from lambdas.quiet_hours.notification.addresses import canonical_address
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import Consent, Drop, Hold, Send, decide
+from lambdas.quiet_hours.rule.policy import Consent, Drop, Hold, Policy, Send, decide
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import read_consents, read_record
 from operators.consent_csv import Row, WrongRow, read_rows, write_rows
@@ -138,6 +138,14 @@ def test_addresses_become_keys_however_they_are_written() -> None:
         ["a;b"],
         [PHONE] * (ADDRESSES_MAX + 1),
         ["y" * 512] * 5,
+        ["8.21012E+11"],
+        ["'01012345678"],
+        ["010-1234-56789"],
+        ["T 010-1234-5678"],
+        ["kim@@example.com"],
+        ['"kim"@example.com'],
+        ["user\ufffd42"],
+        [MAIL, "8.21E11"],
     ],
 )
 def test_addresses_that_cannot_be_are_named_without_their_values(addresses: Any) -> None:
@@ -231,7 +239,20 @@ def test_where_it_is_required_the_night_still_needs_a_consent_of_its_own() -> No
     )
 
 
-@pytest.mark.parametrize("consent", [None, Consent(), Consent(advertising_consent=False)])
+REFUSED = Drop("opted_out", "the recipient has refused advertising")
+
+
+@pytest.mark.parametrize("at", [DAY, NIGHT])
+@pytest.mark.parametrize("policy", [ELSEWHERE, named_policy("korea"), named_policy("strict")])
+@pytest.mark.parametrize("consent", [Consent(advertising_consent=False), Consent(True, advertising_consent=False)])
+def test_a_refusal_on_record_counts_wherever_the_consent_is_kept(
+    consent: Consent, policy: Policy, at: datetime
+) -> None:
+    assert decide(AD, consent, at, policy) == REFUSED
+    assert isinstance(decide(AD | {"category": "critical"}, consent, at, policy), Send)
+
+
+@pytest.mark.parametrize("consent", [None, Consent(), Consent(advertising_consent=True)])
 def test_where_it_is_kept_elsewhere_the_decision_says_so(consent: Consent | None) -> None:
     assert decide(AD, consent, DAY, ELSEWHERE) == Send(f"{OUTSIDE}; advertising consent is kept elsewhere")
 
@@ -260,6 +281,30 @@ def test_of_two_records_a_refusal_of_advertising_counts(
     found = consent_under(["user-42", PHONE], records)
     assert found is not None
     assert found.advertising_consent == counts
+
+
+@pytest.mark.parametrize("address", [None, True, False])
+@pytest.mark.parametrize("addresses", [(), (PHONE,), (OTHER,)])
+def test_a_refusal_of_advertising_counts_for_every_address(addresses: tuple[str, ...], address: bool | None) -> None:
+    refused = Consent(advertising_consent=False, addresses=addresses)
+    found = consent_under(["user-42", PHONE], {"user-42": refused, PHONE: Consent(advertising_consent=address)})
+    assert found is not None
+    assert found.advertising_consent is False
+
+
+@pytest.mark.parametrize("stored", [{"BOOL": False}, {"S": "false"}, {"NULL": True}])
+@pytest.mark.parametrize("addresses", [{}, {"addresses": {"S": PHONE}}, {"addresses": {"SS": [OTHER]}}])
+def test_the_worker_sends_no_advertising_to_who_has_refused_it(
+    dynamodb: Any, settings: Settings, stored: dict[str, Any], addresses: dict[str, Any]
+) -> None:
+    refused = {"night_consent": {"BOOL": True}, "advertising_consent": stored} | addresses
+    dynamodb.put_item(TableName="consent", Item={"recipient_id": {"S": "user-42"}} | refused)
+    clock = Clock(DAY)
+    elsewhere = replace(settings, advertising_consent="elsewhere").quiet_hours()
+    world = World(dynamodb, clock, Queues(clock), Provider(clock), elsewhere)
+    fields = {"recipient_id": "user-42", "expires_at": (DAY + timedelta(days=1)).isoformat()}
+    world.invoke(accepted("a", category="advertising", **fields), accepted("b", category="critical", **fields))
+    assert (world.state("a"), world.state("b"), world.provider.ids) == ("opted_out", "delivered", ["b"])
 
 
 @pytest.mark.parametrize("at", [DAY, NIGHT])

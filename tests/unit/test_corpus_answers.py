@@ -680,7 +680,7 @@ def test_a_next_is_taken_back_also_that_of_an_earlier_version(after: str, positi
     ["", ",", ",,", "16,,", "-1,,", "1,,n-1", "1,2020-11-11T23:00:00+00:00,", "x,,", "0,,,", "0", "²,,", "n-1", 5, [0]],
 )
 def test_what_is_no_next_is_refused(after: Any) -> None:
-    with pytest.raises(Invalid, match="after: must be what an answer gave as next"):
+    with pytest.raises(Invalid, match="after: must be the `next` of an earlier answer"):
         requested_cancels({"source": "sale", "after": after})
 
 

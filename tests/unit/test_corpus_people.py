@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import unicodedata
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,6 +29,8 @@ from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import history, read_record
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import CLOCK_SKEW
+from operators.consent_csv import read_rows
+from operators.consents import ConsentTables
 from tests.helpers.aws import (
     DAY,
     NIGHT,
@@ -40,6 +44,7 @@ from tests.helpers.aws import (
     text_attributes,
 )
 from tests.helpers.delivery_world import SETTINGS, Clock, Provider, Queues, World, accepted
+from tests.helpers.web import answered, http
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -121,7 +126,7 @@ def test_an_opt_out_counts_at_the_very_instant_of_a_renotification() -> None:
 
 def test_an_opt_in_at_the_very_instant_of_a_renotification_is_refused() -> None:
     record = renotified(after_all(said(made_at=AT - timedelta(days=1))), AT, NIGHT, SEOUL)
-    with pytest.raises(StatementRefused, match="very instant of the last renotification"):
+    with pytest.raises(StatementRefused, match="then only what restricts counts"):
         amended(record, "user-42", NIGHT_TOO, NIGHT, SEOUL)
 
 
@@ -145,6 +150,61 @@ def test_the_table_and_the_history_keep_statements_of_one_instant(
     entries = history(dynamodb, settings.consent_history_table, "user-42", 10)
     assert entries[0]["opted_out"]
     assert len({entry["changed_at"] for entry in entries}) == len(entries)
+
+
+def renotified_twice(ask: Any) -> str:
+    """The instant of the first of two renotifications of user-42."""
+    first, second = AT.isoformat(), (AT + timedelta(hours=1)).isoformat()
+    agreed = {"night_consent": True, "opted_out": False, "evidence": "web form"}
+    assert ask("PUT", agreed | {"changed_at": (AT - timedelta(days=1)).isoformat()})[0] == 200
+    for instant in (first, second):
+        assert ask("POST", {"evidence": "mail", "renotified_at": instant})[0] == 200
+    return first
+
+
+@pytest.fixture
+def ask(dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(registrar, "_client", lambda: dynamodb)
+    for name, value in settings.to_env().items():
+        monkeypatch.setenv(name, value)
+
+    def call(method: str, body: object = None) -> tuple[int, Any]:
+        path = "/consents/user-42" + ("/renotified" if method == "POST" else "")
+        return answered(registrar.handler(http(method, path, body and json.dumps(body)), None))  # type: ignore[arg-type]
+
+    return call
+
+
+SAID_AT_IT = [
+    {"night_consent": False, "opted_out": True, "evidence": "080 number"},
+    {"night_consent": False, "opted_out": False, "evidence": "call"},
+    {"night_consent": True, "opted_out": False, "evidence": "another form"},
+]
+
+
+@pytest.mark.parametrize("statement_at_it", SAID_AT_IT)
+def test_a_statement_of_the_instant_of_an_older_renotification_counts(ask: Any, statement_at_it: Any) -> None:
+    request = statement_at_it | {"changed_at": renotified_twice(ask)}
+    status, answer = ask("PUT", request)
+    assert status == 200
+    assert answer["changed_at"] == (AT + timedelta(milliseconds=1)).astimezone(UTC).isoformat(timespec="milliseconds")
+    assert ask("PUT", request) == (200, answer), "the same statement again changes nothing"
+    _, found = ask("GET")
+    assert [each["event"] for each in found["history"]] == ["renotified", "changed", "renotified", "changed"]
+    assert {name: found[name] for name in statement_at_it} == statement_at_it
+
+
+def test_an_imported_statement_of_the_instant_of_an_older_renotification_counts(
+    ask: Any, dynamodb: Any, settings: Settings
+) -> None:
+    instant = renotified_twice(ask)
+    tables = ConsentTables(dynamodb, settings.consent_table, settings.consent_history_table, SEOUL)
+    header = "recipient_id,night_consent,opted_out,changed_at,evidence"
+    row = f"user-42,false,true,{instant},080 number"
+    rows = list(read_rows(io.BytesIO(f"{header}\n{row}".encode()), NIGHT))
+    assert tables.apply(rows, NIGHT).counts["written"] == 1  # type: ignore[arg-type]
+    assert tables.apply(rows, NIGHT).counts["unchanged"] == 1  # type: ignore[arg-type]
+    assert ask("GET")[1]["opted_out"]
 
 
 # --- clocks that disagree
@@ -295,6 +355,50 @@ SAYS_ADVERTISING = [
     {"body": "【광고】 가을 세일"},
     {"body": "<광고> 가을 세일"},
     {"body": unicodedata.normalize("NFD", "(광고) 가을 세일")},
+    # other brackets
+    {"body": "\uff3b광고\uff3d 가을 세일"},
+    {"body": "\uff1c광고\uff1e 가을 세일"},
+    {"body": "\u3016광고\u3017 가을 세일"},
+    {"body": "{광고} 가을 세일"},
+    {"body": "\uff62광고\uff63 가을 세일"},
+    {"body": "\u2329광고\u232a 가을 세일"},
+    {"body": "\u276a광고\u276b 가을 세일"},
+    {"body": "\u2039광고\u203a 가을 세일"},
+    {"body": "((광고)) 가을 세일"},
+    {"body": "[(광고)] 가을 세일"},
+    # without the first bracket
+    {"body": "광고) 가을 세일"},
+    {"body": "광고] 가을 세일"},
+    {"body": "광고\uff09 가을 세일"},
+    {"body": "★광고) 가을 세일"},
+    # what a network or a mail program puts before it
+    {"body": "[Web발신]\n(광고) 가을 세일"},
+    {"body": "[web발신](광고) 가을 세일"},
+    {"body": "(Web 발신) (광고) 가을 세일"},
+    {"body": "\uff3bＷｅｂ발신\uff3d\n(광고) 가을 세일"},
+    {"body": "[웹발신]\n광고) 가을 세일"},
+    {"body": "[국외발신]\n(광고) 가을 세일"},
+    {"body": "[국제발신] [광고] 가을 세일"},
+    {"body": "[Web발신]\n" + "\n" * 200 + "(광고) 가을 세일"},
+    {"title": "Re: (광고) 가을 세일", "body": "30% 할인"},
+    {"title": "RE: RE: (광고) 가을 세일", "body": "30% 할인"},
+    {"title": "Re[2]: (광고) 가을 세일", "body": "30% 할인"},
+    {"title": "Fwd: (광고) 가을 세일", "body": "30% 할인"},
+    {"title": "FW : (광고) 가을 세일", "body": "30% 할인"},
+    {"title": "회신: (광고) 가을 세일", "body": "30% 할인"},
+    {"title": "전달: [Web발신] (광고) 가을 세일", "body": "30% 할인"},
+    # what nobody sees
+    *(
+        {"body": f"{filler}(광고) 가을 세일"}
+        for filler in "\u3164\u115f\u1160\uffa0\u200b\u2060\ufeff\u2800\u00ad\u034f"
+    ),
+    {"body": "\u3164" * 70 + "(광고) 가을 세일"},
+    {"body": "(\u3164광\u115f고\uffa0) 가을 세일"},
+    {"body": "\u3164광고) 가을 세일"},
+    {"body": " " * 64 + "(광고) 가을 세일"},
+    {"body": " " * 9000 + "(광고) 가을 세일"},
+    {"body": "\n" * 500 + "광고) 가을 세일"},
+    {"body": "★" * 100 + "(광고) 가을 세일"},
 ]
 
 SAYS_NOTHING_OF_IT = [
@@ -306,6 +410,25 @@ SAYS_NOTHING_OF_IT = [
     {"body": "(광주고) 동창회"},
     {"title": "안내", "body": "(ad) 0830"},
     {"template": "(광고) t-1"},
+    {"body": "광고 안내드립니다"},
+    {"body": "광고"},
+    {"body": "광고: 수신 동의가 철회되었습니다"},
+    {"body": "광고 > 알림 설정에서 바꾸실 수 있습니다"},
+    {"body": "광고 ) 를 눌러 주세요"},
+    {"body": "(광고성 정보) 수신 동의가 철회되었습니다"},
+    {"body": "(광고 수신 동의) 처리 결과"},
+    {"body": "(광고, 알림) 설정이 바뀌었습니다"},
+    {"body": "광고주님, 정산이 끝났습니다"},
+    {"body": '"광고" 문자를 더는 받지 않습니다'},
+    {"body": "[Web발신]\n광고 안내드립니다"},
+    {"body": "[Web발신]\n결제 완료 (광고)"},
+    {"body": "[온결] 주문 완료"},
+    {"title": "Re: 광고 문의", "body": "답변드립니다"},
+    {"title": "Re: 결제 (광고)", "body": "답변드립니다"},
+    {"title": "문의: (광고) 문자를 받았습니다", "body": "답변드립니다"},
+    {"body": " " * 100 + "광고 안내드립니다"},
+    {"body": "\u3164\u200b"},
+    {"body": "ㅤ" * 9999},
 ]
 
 

@@ -221,6 +221,23 @@ def test_a_character_that_an_sms_cannot_carry_is_named_at_acceptance(
     assert sms_faults(replace(NO_NAMES, sms_encoding="unicode"), body=text) == []
 
 
+@pytest.mark.parametrize(
+    ("content", "faults"),
+    [
+        ({"template": "t-1"}, ["content: needs a body, because no SMS provider has templates"]),
+        (
+            {"template": "t-1", "title": "결제", "variables": {"이름": "•"}},
+            ["content: needs a body, because no SMS provider has templates"],
+        ),
+        ({"body": "결제", "template": "•", "variables": {"•": "🎉"}}, []),  # an SMS shows title and body only
+    ],
+)
+def test_an_sms_needs_a_text_of_its_own(content: dict[str, Any], faults: list[str]) -> None:
+    made, _ = accept(notification(**SMS, content=content), default_id="n", now=NIGHT)
+    assert content_faults(made, NO_NAMES) == faults
+    assert content_faults({**made, "channel": "kakao"}, NO_NAMES) == []
+
+
 def test_title_and_body_of_an_sms_are_both_named() -> None:
     assert [fault[:14] for fault in sms_faults(title="•", body="•")] == ["content: title", "content: body "]
 

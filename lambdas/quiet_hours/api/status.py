@@ -116,7 +116,7 @@ def requested_cancels(request: object) -> list[str] | tuple[str, Position | None
         return request["source"], None
     position = _position(after) if isinstance(after, str) else None
     if position is None:
-        raise Invalid(["after: must be what an answer gave as next"])
+        raise Invalid(["after: must be the `next` of an earlier answer"])
     return request["source"], position
 
 

@@ -17,7 +17,8 @@ def consent_under(keys: Sequence[str], records: Mapping[str, Consent]) -> Consen
     """The consent of a recipient and an address by their keys, the address last. They may be the same key.
 
     Where both have a record, what restricts counts: an opt-out under either key, and a consent only if neither record
-    lacks it. The consents of a record that is for other addresses do not count for this one; its opt-out does.
+    lacks it. The consents of a record that is for other addresses do not count for this one. Its opt-out does, and so
+    does its refusal of advertising.
     """
     if len(keys) == 1:
         return records.get(keys[0])
@@ -26,9 +27,10 @@ def consent_under(keys: Sequence[str], records: Mapping[str, Consent]) -> Consen
         return None
     address = keys[-1]
     counting = [each for key, each in found if key == address or not each.addresses or address in each.addresses]
-    advertising = [each.advertising_consent for each in counting if each.advertising_consent is not None]
+    refused = any(each.advertising_consent is False for _, each in found)
+    agreed = any(each.advertising_consent for each in counting)
     return Consent(
         night_consent=bool(counting) and all(each.night_consent for each in counting),
         opted_out=any(each.opted_out for _, each in found),
-        advertising_consent=all(advertising) if advertising else None,
+        advertising_consent=False if refused else agreed or None,
     )

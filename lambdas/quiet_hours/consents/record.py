@@ -8,7 +8,7 @@ statement that arrives later, from an old file for example, never undoes a newer
 from __future__ import annotations
 
 import calendar
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
@@ -112,7 +112,7 @@ def amended(record: Record | None, recipient_id: str, said: Statement, now: date
         at = stated = iso(made_at)
         if record is not None:
             _refuse_earlier(record, said, stated)
-            if stated == (record.stated_at or record.changed_at):
+            if stated == _stated(record):
                 said = _stricter(record, said)
             at = _free_instant(record, made_at)
     keeps_its_date = record is not None and not record.opted_out and record.renotify_due
@@ -151,9 +151,7 @@ _SAID = ("night_consent", "opted_out", "evidence", "expires_at", "advertising_co
 
 
 def _says_nothing_new(known: Record, said: Statement) -> bool:
-    is_known = known.changed_at and (
-        said.made_at is None or iso(said.made_at) in (known.changed_at, known.stated_at or known.changed_at)
-    )
+    is_known = known.changed_at and (said.made_at is None or iso(said.made_at) in (known.changed_at, _stated(known)))
     return bool(is_known) and all(getattr(known, name) == getattr(said, name) for name in _SAID)
 
 
@@ -168,17 +166,38 @@ def _refuse_earlier(record: Record, said: Statement, stated: str) -> None:
         raise StatementRefused(
             "changed_at: nobody knows since when the record stands; only what is said now may grant more"
         )
-    stands = record.stated_at or record.changed_at
+    stands = _stated(record)
     if stated < stands or (stated == stands and not restricts(said, record)):
         raise StatementRefused(f"changed_at: a statement of {stands} stands; an older one does not undo it")
     if stated == record.renotified_at and not restricts(said, record):  # both would be the same entry of the history
-        raise StatementRefused("changed_at: is the very instant of the last renotification")
+        raise StatementRefused("changed_at: is the time of the last renotification; then only what restricts counts")
 
 
 def _free_instant(record: Record, made_at: datetime) -> str:
     """The first instant from a statement's own on that is later than the record and has no entry in the history."""
     at = iso(max(made_at, _after(record.changed_at)))
     return iso(_after(at)) if at == record.renotified_at else at
+
+
+def at_free_instant(record: Record, event: str, taken: Collection[str]) -> Record:
+    """The record with the instant of its change moved on by milliseconds, until the history has no other entry there.
+
+    `event` is the change: `changed` or `renotified`. An older renotification can have the instant of a statement.
+    """
+    if event == "renotified":
+        return replace(record, renotified_at=_free(record.renotified_at, taken))
+    at = _free(record.changed_at, taken)
+    return record if at == record.changed_at else replace(record, changed_at=at, stated_at=_stated(record))
+
+
+def _free(instant: str, taken: Collection[str]) -> str:
+    while instant in taken:
+        instant = iso(_after(instant))
+    return instant
+
+
+def _stated(record: Record) -> str:
+    return record.stated_at or record.changed_at
 
 
 def grants_more(one: Statement | Record, other: Statement | Record) -> bool:
@@ -233,7 +252,7 @@ def renotified(record: Record | None, at: datetime | None, now: datetime, zone: 
     if instant == record.renotified_at:
         return record
     if instant <= max(record.changed_at, record.renotified_at):
-        raise StatementRefused("renotified_at: lies before the last change or notification")
+        raise StatementRefused("renotified_at: must be later than the last change and the last renotification")
     return replace(record, renotified_at=instant, renotify_due=due_after(instant, zone))
 
 
@@ -252,16 +271,17 @@ def _after(instant: str) -> datetime:
 def consent_of(item: Mapping[str, Any], now: datetime) -> Consent:
     """The consent that an item means at an instant. Doubt disturbs nobody.
 
-    Only a stored true is a consent, and anything but a stored false is an opt-out. An expired consent is still stored
-    and does not count. An opt-out never expires. Addresses that are no set of texts are nobody's.
+    Only a stored true is a consent, and anything but a stored false is an opt-out. A stored advertising consent that is
+    not true is a refusal. An expired consent is still stored and does not count. An opt-out never expires. Addresses
+    that are no set of texts are nobody's: then no consent counts, and a refusal does.
     """
     addresses = item["addresses"].get("SS") if "addresses" in item else ()
-    if addresses is None:
-        item = {name: value for name, value in item.items() if name not in ("night_consent", "advertising_consent")}
+    addresses_fit = addresses is not None
+    advertising = item["advertising_consent"] == {"BOOL": True} if "advertising_consent" in item else None
     expired = "expires" in item and float(item["expires"].get("N", "0")) <= now.timestamp()
     return Consent(
-        night_consent=item.get("night_consent") == {"BOOL": True} and not expired,
+        night_consent=item.get("night_consent") == {"BOOL": True} and addresses_fit and not expired,
         opted_out=item.get("opted_out", {"BOOL": False}) != {"BOOL": False},
-        advertising_consent=item["advertising_consent"] == {"BOOL": True} if "advertising_consent" in item else None,
+        advertising_consent=None if advertising and not addresses_fit else advertising,
         addresses=tuple(sorted(addresses or ())),
     )

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Any
 
 from ..errors import Invalid
-from ..notification.addresses import canonical_recipient
+from ..notification.addresses import canonical_recipient, recipient_fault
 from ..notification.cleaning import clean_json
 from ..notification.fields import UNKNOWN_FIELDS_NAMED_MAX, shown_name, text_check, time_fault
 from ..notification.json_text import RepeatedKeys
@@ -24,8 +24,8 @@ DUE_YEARS_AHEAD_MAX = 10
 
 ADDRESSES_MAX = 10
 ADDRESSES_CHARACTERS_MAX = 2048
-"""Of all addresses of a record together: with the largest other attributes it stays one read unit of 4 KB."""
-_address_fault = text_check(512)
+"""Of all addresses of a record together. With the largest other attributes it stays one read unit of 4 KB, as long as
+addresses and recipient are ASCII."""
 
 STATEMENT_FIELDS = (
     "night_consent",
@@ -166,7 +166,7 @@ def _addresses_fault(value: object, now: datetime) -> str | None:
     if not isinstance(value, list) or len(value) > ADDRESSES_MAX:
         return f"must be an array of at most {ADDRESSES_MAX} addresses"
     for number, each in enumerate(value):
-        if fault := _address_fault(each) or (None if each.strip() else "must be more than blanks"):
+        if fault := recipient_fault(each):
             return f"number {number} {fault}"
         if ";" in each:
             return f"number {number} must have no semicolon"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..channels import NotConfigured
 from ..channels.channel import Channel, Outcome
 from ..consents.counting import consent_for
-from ..errors import ConsentUnavailable, LedgerUnavailable, Unreadable
+from ..errors import ConsentUnavailable, KeysRefused, LedgerUnavailable, Unreadable
 from ..notification.admission import CAMPAIGN_ID_FAULT, is_campaign_id
 from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from ..notification.fingerprint import fingerprint
@@ -33,7 +33,7 @@ from ..stores.queues import DELAY_S_MAX
 from .aftermath import Aftermath, Letter
 from .pacing import TURN_S_MAX, WRAP_UP_S, Pacer, affordable, batch_size, interval_s
 from .recording import Recorder
-from .verdicts import Verdict, absorption, settlement, too_late_to_send
+from .verdicts import Verdict, absorption, dead_lettered, settlement, too_late_to_send
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -43,6 +43,8 @@ REST_S = 30
 """The time that a channel rests when it refuses everything and does not say itself how long."""
 
 SPLIT_PARTS = 10
+
+NO_KEY = "invalid: recipient_id: DynamoDB refuses it, or the address, as a key of the consent table"
 
 ID_REUSED = "another notification has this id; send this one with an id of its own"
 
@@ -224,6 +226,14 @@ class Delivery:
         """Read the consents that claimed items need. Where they cannot be read, all claims are given back."""
         try:
             return Ready(claimed, self._consents([each.item for each in claimed], now))
+        except KeysRefused as refused:
+            fit: list[Claimed] = []
+            for each in claimed:
+                if refused.keys.isdisjoint(consent_keys(each.item.notification)):
+                    fit.append(each)
+                else:
+                    after.dead_letter(each.item, dead_lettered(each.entry, NO_KEY, now))
+            return self._with_consents(fit, now, after)
         except (*SERVICE_ERRORS, ConsentUnavailable):
             after.counts["consent_unavailable"] += 1
             after.releases += [released(entry, sending=entry.sending) for _, entry in claimed]

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from .cleaning import cleaned
-from .phone import e164, is_e164
+from .fields import text_check
+from .phone import e164, is_e164, reads_as_number
+
+RECIPIENT_CHARACTERS_MAX = 512
+"""The longest canonical address of any channel: whoever can be sent to can have a consent record."""
+
+KEY_BYTES_MAX = 2048
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 
 PHONE_FAULT = "must be a Korean number such as 010-1234-5678 or an international one such as +14155550100"
 EMAIL_FAULT = "must be an e-mail address such as name@example.com"
@@ -24,7 +32,7 @@ def canonical_address(channel: str, address: str) -> str:
     return _ADDRESSES[channel](address)
 
 
-_NEVER_AN_ADDRESS = re.compile("[A-Za-z_][A-Za-z0-9_-]*")
+_NEVER_AN_ADDRESS = re.compile("_?[A-Za-z][A-Za-z0-9_-]{0,500}")
 
 _WHOLE_NUMBER = re.compile(r"[0-9]{6,}(?=\.0\Z)")
 """A customer number in a column of numbers, as some programs save it."""
@@ -43,11 +51,19 @@ def canonical_recipient(recipient_id: str) -> str:
     return _as_address(text) or (number[0] if number else text)
 
 
-def recipient_fault(recipient_id: str) -> str | None:
-    """What keeps a recipient from being a key under which anybody looks, if anything."""
-    if _NEVER_AN_ADDRESS.fullmatch(recipient_id) or is_e164(recipient_id):
+_text_fault = text_check(RECIPIENT_CHARACTERS_MAX)
+
+
+def recipient_fault(recipient_id: object) -> str | None:
+    """The reason why nobody would look under a recipient as a key, None if it can be one.
+
+    It is the same for notifications, for statements about consents and for files.
+    """
+    if isinstance(recipient_id, str) and (_NEVER_AN_ADDRESS.fullmatch(recipient_id) or is_e164(recipient_id)):
         return None
-    text = cleaned(recipient_id)
+    if fault := _text_fault(recipient_id):
+        return fault
+    text = cleaned(str(recipient_id))
     if not text:
         return "must be more than blanks"
     if "\ufffd" in text:
@@ -55,55 +71,57 @@ def recipient_fault(recipient_id: str) -> str | None:
     if _MADE_BY_A_SPREADSHEET.fullmatch(text):
         return SPREADSHEET_FAULT
     if _as_address(text) is None:
-        if _LIKE_A_NUMBER.match(text):
+        if reads_as_number(text):
             return f"reads as a phone number, but a phone number {PHONE_FAULT}"
         if _LIKE_AN_EMAIL.match(text):
             return f"reads as an e-mail address, but that {EMAIL_FAULT}"
+        if len(text.encode()) > KEY_BYTES_MAX:  # composed letters may take more than they did
+            return f"must have at most {KEY_BYTES_MAX} bytes in UTF-8"
     return None
 
 
-def stored_recipient_fault(recipient_id: str) -> str | None:
-    """What keeps a recipient from being a key of the consent table, if anything. A percent sign would not survive a
-    path (docs/api.md)."""
-    return "must have no percent sign" if "%" in recipient_id else recipient_fault(recipient_id)
-
-
 def path_recipient_fault(recipient_id: str) -> str | None:
-    """The same for a recipient in a path, where some clients decode a `+` to a blank. A number after a blank may then
-    be a customer number or somebody's phone number in another country, and nobody can tell."""
+    """The same for a recipient in a path, decoded. Nobody can tell whether the path was decoded before, so what a
+    second decoding would change cannot be taken from a path (docs/api.md).
+
+    Some clients decode a `+` to a blank. A number after a blank may then be a customer number or somebody's phone
+    number in another country, and nobody can tell that either.
+    """
+    if unquote(recipient_id) != recipient_id:
+        return "has a percent sign before two hexadecimal digits, which does not survive a path: import it from a file"
     if re.match(r"\s[1-9][0-9 ().-]{6}", recipient_id) and _as_address(cleaned(recipient_id)) is None:
         return "begins with a blank and a number: write + as %2B, or leave the blank out"
-    return stored_recipient_fault(recipient_id)
+    return recipient_fault(recipient_id)
+
+
+_WITHOUT_ITS_ZERO = re.compile("(?:10[-. /_~]?[0-9]{4}|1[16-9][-. /_~]?[0-9]{3,4})[-. /_~]?[0-9]{4}")
 
 
 def lacks_its_zero(recipient_id: str) -> bool:
     """Whether a recipient may be a mobile number whose 0 a spreadsheet has dropped: `1012345678`. It counts as a
     customer number."""
-    return re.fullmatch("10-?[0-9]{4}-?[0-9]{4}|1[16-9]-?[0-9]{3,4}-?[0-9]{4}", recipient_id) is not None
+    return _WITHOUT_ITS_ZERO.fullmatch(recipient_id) is not None
 
+
+_APOSTROPHES = "\u0060\u00b4\u02b9\u02bb\u02bc\u02c8\u2018\u2019\u201a\u201b\u2032\u2035"
+"""The other characters that stand for an apostrophe, which keeps a value as text in a spreadsheet."""
 
 _MADE_BY_A_SPREADSHEET = re.compile(
-    r"[0-9](?:[.,][0-9]*)?E\+[0-9]{1,3}"  # 8.21012E+11: most digits are lost
-    r"|'.*|=[\"'(+0-9].*"  # marks that keep a value as text, and formulas
+    r"[+-]?[0-9]{1,3}(?:[.,][0-9]*E[+-]|E\+|[.,][0-9]+E)[0-9]{1,3}"  # 8.21012E+11: most digits are lost
+    r"|[+-]?[0-9]{1,3}(?:,[0-9]{3}){2,}(?:\.[0-9]+)?"  # 1,012,345,678
+    rf"|'.*|=[\"'(+0-9].*|[{_APOSTROPHES}]+(?:[=+(0-9].*|[^@]+@[^@]+)"  # marks that keep a value as text, and formulas
     r"|#(?:N/A|REF!|NAME\?|VALUE!|NUM!|NULL!|DIV/0!|#+)",
     re.IGNORECASE | re.DOTALL,
 )
 
-_LIKE_A_NUMBER = re.compile(
-    r"(?:tel|sms|smsto|callto|whatsapp):[/ ]*\(?\+?[0-9][0-9 ().-]{6}"
-    r"|tel:"
-    r"|\(?\+ ?[0-9(][0-9 ().-]{6}"
-    r"|\(?01[016-9][ ).\u00b7-]+[0-9]"
-    r"|\(?0[0-9]{1,3}[ ).\u00b7-]+[0-9]{3,4}[ .\u00b7-]+[0-9]{4}",
-    re.IGNORECASE,
-)
-"""How a phone number begins, whatever comes after it."""
-
 _LIKE_AN_EMAIL = re.compile(
     r"mailto:|[^@]*<[^@]*@|[^@]+@[^@]*[\s,;<>?]|[^@]+@[^@]*@"
-    r"|[^@]*\s[^@]*@[^@]*\.",  # a blank may be a `+` that a client has decoded
+    r"|[^@]*\s[^@]*@[^@]*\."  # a blank may be a `+` that a client has decoded
+    r"|[^@]+@[^@/:]*\.[^@/:.]+\.?\Z",
     re.IGNORECASE,
 )
+"""How an e-mail address begins. The last one is any `name@host.tld`: no channel can send to a quoted name, to letters
+outside ASCII before the at sign, or to a domain that IDNA 2008 does not know."""
 
 _SCHEME = re.compile(r"(?:tel|sms|smsto|callto|whatsapp|mailto):(?://)?", re.IGNORECASE)
 
@@ -113,10 +131,10 @@ _NAMED = re.compile("[^<>@]*<([^<>]*)>")
 
 def _as_address(text: str) -> str | None:
     """The canonical form of a cleaned text that reads as an address, None where it does not."""
-    if text.startswith("#"):
-        form = _slack
-    elif "@" in text:
+    if "@" in text:  # also `#kim@example.com`, which is nobody's channel
         form = _email
+    elif text.startswith("#"):
+        form = _slack
     elif text[:1] in "+(0123456789" or not text.isascii() or _SCHEME.match(text) or _NAMED.fullmatch(text):
         form = _phone
     else:
@@ -145,6 +163,8 @@ def _phone(address: str) -> str:
     raise ValueError(SPREADSHEET_FAULT if _MADE_BY_A_SPREADSHEET.fullmatch(bare) else PHONE_FAULT)
 
 
+# Only ASCII: SES does not support SMTPUTF8 (RFC 6531), and no other channel carries e-mail.
+# https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_Destination.html
 _LOCAL_PART = re.compile(r"(?!['=])[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 """What begins with an apostrophe or an equals sign comes from a spreadsheet."""
 
@@ -183,7 +203,7 @@ def _slack(address: str) -> str:
     raise ValueError("must be a channel such as #orders or a Slack id such as C024BE91L")
 
 
-_OPAQUE = re.compile(r"[!-~]{1,512}")
+_OPAQUE = re.compile(rf"[!-~]{{1,{RECIPIENT_CHARACTERS_MAX}}}")
 
 
 def _opaque(address: str) -> str:

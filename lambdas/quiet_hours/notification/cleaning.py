@@ -13,7 +13,7 @@ from unicodedata import is_normalized, normalize
 from .fields import DEPTH_MAX
 from .json_text import RepeatedKeys
 
-_INVISIBLE = re.compile(
+INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
@@ -88,6 +88,6 @@ def cleaned(text: str) -> str:
 
 def _cleaned_once(text: str) -> str:
     if not text.isascii():
-        text = normalize("NFC", _INVISIBLE.sub("", text).translate(_FOLDED))
+        text = normalize("NFC", INVISIBLE.sub("", text).translate(_FOLDED))
     text = " ".join(text.split()).strip(" ,;")
     return text[1:-1] if text[:1] + text[1:][-1:] in _QUOTED else text

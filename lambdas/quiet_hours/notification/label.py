@@ -9,7 +9,7 @@ import re
 import unicodedata
 
 from ..settings import Settings
-from .cleaning import clean_text
+from .cleaning import INVISIBLE, clean_text
 from .notification import Notification
 
 LABEL = "(광고)"
@@ -27,11 +27,23 @@ _OPT_OUT = re.compile(
 )
 
 
-_LABEL_AS_WRITTEN = re.compile(r"[\W_]*?[(\[{<〔【〈《「『][\W_]*광[\W_]*고[\W_]*[)\]}>〕】〉》」』]")
-"""The label however it is written: other brackets, blanks or marks between, marks before it."""
+_OPENS, _CLOSES = "([{<〔【〈《「『〖〘〚⟨⟪⦅❨❪❬❮❰❲❴‹«", ")]}>〕】〉》」』〗〙〛⟩⟫⦆❩❫❭❯❱❳❵›»"
+_LABEL_AS_WRITTEN = re.compile(
+    rf"[\W_]*?[{re.escape(_OPENS)}][\W_]*광[\W_]*고[\W_]*[{re.escape(_CLOSES)}]|[\W_]*광고[)\]}}〕】」』〗]"
+)
+"""The label however it is written: in any brackets, with blanks or marks between and before. Without the first bracket,
+only where the second one follows at once, because `광고 > 설정` is a path through a menu."""
 
-_LABEL_WITHIN = 64
-"""The characters from the beginning of a text in which a label that begins it stands."""
+_BEFORE_LABEL = re.compile(
+    r"[\W_]*(?:(?:web|웹|국외|국제|해외)\s?발신|(?:re|fwd?|aw|wg|회신|답장|전달)\s?(?:\[[0-9]{1,3}\])?\s?(?=:))",
+    re.IGNORECASE,
+)
+"""The words that a network or a mail program puts before a text: `[Web발신]`, `Re:`, `Fwd:`."""
+
+_BEFORE_MAX = 8
+_NO_WORDS = re.compile(rf"(?:[\W_]|{INVISIBLE.pattern})*")
+_MARKS_KEPT, _LABEL_WITHIN = 8, 64
+"""The characters that are looked at before the first letter and from it on."""
 
 
 def asks_for_label(settings: Settings) -> bool:
@@ -70,7 +82,18 @@ def label_faults(notification: Notification, settings: Settings) -> list[str]:
 
 
 def _begins_with_label(text: str) -> bool:
-    beginning = text[:_LABEL_WITHIN]
-    if beginning.isascii():
+    """Say whether the first words of a text are the label, apart from those that a network or a mail program adds."""
+    if text.isascii():
         return False
-    return _LABEL_AS_WRITTEN.match(unicodedata.normalize("NFKC", beginning)) is not None
+    for _ in range(_BEFORE_MAX):
+        marks = _NO_WORDS.match(text)
+        first = marks.end() if marks else 0
+        end = first + _LABEL_WITHIN
+        beginning = INVISIBLE.sub("", unicodedata.normalize("NFKC", text[max(0, first - _MARKS_KEPT) : end]))
+        if _LABEL_AS_WRITTEN.match(beginning):
+            return True
+        before = _BEFORE_LABEL.match(beginning)
+        if before is None:
+            return False
+        text = beginning[before.end() :] + text[end:]
+    return False

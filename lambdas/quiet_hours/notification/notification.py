@@ -187,10 +187,6 @@ def _has_address(candidate: dict[str, Any]) -> bool:
 _short_text, _address_text = text_check(128), text_check(1024)
 
 
-def _recipient(value: object) -> str | None:
-    return _short_text(value) or recipient_fault(str(value))
-
-
 def _source(value: object) -> str | None:
     return _short_text(value) or (UNSENDABLE_FAULT if "\r" in str(value) else None)
 
@@ -236,7 +232,7 @@ _FIELDS: dict[str, Check] = {
     "category": one_of(CATEGORIES),
     "channel": one_of(CHANNELS),
     "address": _address_text,
-    "recipient_id": _recipient,
+    "recipient_id": recipient_fault,
     "content": _content,
     "expires_at": time_fault,
     "accepted_at": time_fault,

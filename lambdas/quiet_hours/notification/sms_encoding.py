@@ -19,12 +19,17 @@ def checks_sms(settings: Settings) -> bool:
 
 
 def sms_faults(notification: Notification, settings: Settings) -> list[str]:
-    """The first character of title and body that the SMS cannot carry: one `field: fault` each, and never a text."""
+    """The first character of title and body that the SMS cannot carry: one `field: fault` each, and never a text.
+
+    Title and body are all that an SMS shows. No SMS provider has templates, so a template alone makes no SMS, and
+    variables beside a body are not sent.
+    """
     if notification["channel"] != "sms" or not checks_sms(settings):
         return []
-    faults = []
+    content = notification["content"]
+    faults = [] if "body" in content else ["content: needs a body, because no SMS provider has templates"]
     for name in ("title", "body"):
-        text = notification["content"].get(name, "")
+        text = content.get(name, "")
         if (place := not_in_euc_kr(text)) is not None:
             code_point = f"U+{ord(text[place]):04X}"
             faults.append(f"content: {name} has {code_point} at character {place + 1}, which an SMS cannot carry")

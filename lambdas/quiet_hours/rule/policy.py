@@ -42,7 +42,8 @@ class Policy:
     midnight.
 
     `guard`: no send starts so shortly before quiet hours that it could still be in flight when they begin.
-    `advertising_consent`: `required` ends advertising to those who have not consented to it.
+    `advertising_consent`: `required` ends advertising to those who have not consented to it. A refusal on record ends
+    it in any case.
     `skew`: this clock may run so far ahead of the true time; quiet hours last that much longer.
     Raises `ValueError` when the window is empty or leaves no time to send.
     """
@@ -105,6 +106,8 @@ def decide(notification: Mapping[str, Any], consent: Consent | None, now: dateti
             return Drop("opted_out", "the recipient has opted out of advertising")
         if policy.advertising_consent == "required" and not (consent is not None and consent.advertising_consent):
             return Drop("opted_out", "the recipient has not consented to advertising, which is required here")
+        if consent is not None and consent.advertising_consent is False:
+            return Drop("opted_out", "the recipient has refused advertising")
     decision = _by_time(notification, consent, now, policy)
     if category == "advertising" and policy.advertising_consent and isinstance(decision, Send):
         return Send(decision.why + _CONSENT_SAID[policy.advertising_consent])

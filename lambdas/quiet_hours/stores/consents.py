@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 
 from ..consents.record import Record, attributes_said, consent_of
 from ..consents.times import FIRST_DUE, iso
-from ..errors import ConsentUnavailable
+from ..errors import ConsentUnavailable, KeysRefused
 from ..rule.policy import Consent
+from .clients import error_code
 from .unprocessed import BATCH_KEYS_MAX, read_batch
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ TRANSACTION_ITEMS_MAX = 100
 CHANGES_MAX = TRANSACTION_ITEMS_MAX // 2
 ROUNDS_MAX = 5
 DUE_INDEX = "ByRenotifyDue"
+PROBE = "-"
+"""A key that every consent table takes."""
 
 
 def read_record(dynamodb: DynamoDBClient, table: str, recipient_id: str) -> Record | None:
@@ -38,10 +41,37 @@ def read_records(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]
 def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str], now: datetime) -> dict[str, Consent]:
     """The consent of each recipient that has a record. Missing means no night consent.
 
-    Raises `ConsentUnavailable`, or what the client raises.
+    Raises `KeysRefused` if DynamoDB refuses some of them and answers otherwise, `ConsentUnavailable`, or what the
+    client raises.
     """
-    items = _read(dynamodb, table, sorted(set(recipients) - {""}))  # DynamoDB refuses a batch with an empty key
+    keys = sorted(set(recipients) - {""})  # DynamoDB refuses a batch with an empty key
+    try:
+        items = _read(dynamodb, table, keys)
+    except ClientError as error:
+        if not _is_invalid(error) or not (refused := _refused(dynamodb, table, [PROBE, *keys])):
+            raise
+        if PROBE in refused:  # it refuses every key: the table is at fault, and no recipient
+            raise
+        raise KeysRefused(refused) from error
     return {item["recipient_id"]["S"]: consent_of(item, now) for item in items}
+
+
+def _refused(dynamodb: DynamoDBClient, table: str, keys: Sequence[str]) -> frozenset[str]:
+    """The keys that DynamoDB refuses when it is asked for them alone. It is asked for halves first."""
+    try:
+        _read(dynamodb, table, keys)
+    except ClientError as error:
+        if not _is_invalid(error):
+            raise
+        if len(keys) == 1:
+            return frozenset(keys)
+        half = len(keys) // 2
+        return _refused(dynamodb, table, keys[:half]) | _refused(dynamodb, table, keys[half:])
+    return frozenset()
+
+
+def _is_invalid(error: ClientError) -> bool:
+    return error_code(error) == "ValidationException"
 
 
 def _read(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]) -> list[Any]:
@@ -68,8 +98,8 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
     """Write up to `CHANGES_MAX` changes of different recipients, each with its history: all of them or none.
 
     The history may already have the same entry, if its record was deleted by other means: that is no obstacle.
-    Returns False if a record has changed since it was read, or another transaction is at work: read again. Raises
-    what the client raises.
+    Returns False if a record has changed since it was read, the history has another entry at the instant of a change
+    (`taken_instants`), or another transaction is at work: read again. Raises what the client raises.
     """
     assert len(changes) <= CHANGES_MAX
     puts = []
@@ -85,6 +115,22 @@ def write(dynamodb: DynamoDBClient, table: str, history_table: str, changes: Seq
             return False
         raise
     return True
+
+
+def taken_instants(dynamodb: DynamoDBClient, history_table: str, change: Change, now: datetime) -> set[str]:
+    """The instant of a change, if the history has another entry there: an older renotification, for example.
+
+    Raises what the client raises.
+    """
+    entry = _history_item(change, now)
+    answer = dynamodb.query(
+        TableName=history_table,
+        KeyConditionExpression="recipient_id = :recipient AND changed_at = :at",
+        ExpressionAttributeValues={":recipient": entry["recipient_id"], ":at": entry["changed_at"]},
+        ConsistentRead=True,
+    )
+    others = [each for each in answer["Items"] if any(each.get(name) != entry[name] for name in _said_by(entry))]
+    return {entry["changed_at"]["S"]} if others else set()
 
 
 def put_record(dynamodb: DynamoDBClient, table: str, before: Record | None, item: Mapping[str, Any]) -> bool:
@@ -118,13 +164,18 @@ def _new_or_the_same(entry: Mapping[str, Any]) -> dict[str, Any]:
 
     `recorded_at` may differ, and so may `renotify_due`, which depends on the record that was there before.
     """
-    says = [name for name in entry if name not in ("recorded_at", "renotify_due")]
+    says = _said_by(entry)
     same = " AND ".join(f"#{name} = :{name}" for name in says)
     return {
         "ConditionExpression": f"attribute_not_exists(recipient_id) OR ({same})",
         "ExpressionAttributeNames": {f"#{name}": name for name in says},
         "ExpressionAttributeValues": {f":{name}": entry[name] for name in says},
     }
+
+
+def _said_by(entry: Mapping[str, Any]) -> list[str]:
+    """The attributes in which two entries of the history must agree to be the same."""
+    return [name for name in entry if name not in ("recorded_at", "renotify_due")]
 
 
 def _history_item(change: Change, now: datetime) -> dict[str, Any]:
