@@ -58,11 +58,13 @@ _ALONE = Hop(
     invocations=1000, ledger_calls=2000, write_units=3000, consent_calls=1000, read_units=1000, poller_units=2000
 )
 _WORKER: dict[Way, Hop] = {"bulk": _FULL, "window": _FULL, "burst": _TENS, "trickle": _ALONE}
+"""What goes out at once. The scheduler joins what was held, so that it comes in full bundles always."""
+
 _SCHEDULER: dict[Way, Hop] = {
     "bulk": Hop(sqs_calls=3, sqs_units=15),
     "window": Hop(sqs_calls=3, sqs_units=15),
     "burst": Hop(sqs_calls=30, sqs_units=30),
-    "trickle": Hop(sqs_calls=300, sqs_units=300),
+    "trickle": Hop(sqs_calls=210, sqs_units=210),
 }
 """Empty receives are counted apart. One invocation moves any number of messages."""
 
@@ -80,7 +82,7 @@ def counts(way: Way, lane: Lane) -> dict[str, Hop]:
         "producer": producer._replace(consent_calls=_FORECAST[way], read_units=1000),
         "consumer": consumer._replace(consent_calls=_NIGHTLY[way], read_units=1000),
         "scheduler": _SCHEDULER[way],
-        "worker": _WORKER[way],
+        "worker": _FULL,
     }
 
 
