@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from ..errors import Unreadable, UnreadableFile
 from ..notification.fields import shown_name
 from ..notification.json_text import unpack
+from ..notification.notification import CHANNELS
 from .csv_rows import Header, csv_header, csv_rows
+from .hidden_rows import Inner, Kind, looks_like_address
 from .lines import Line, decoded, lines
 
 REQUIRED = ("channel", "address")
@@ -78,7 +80,9 @@ def _checked_header(source: Iterator[Line]) -> Header:
     for name in header.columns:
         if name not in COLUMNS and not any(name.startswith(group) and name != group for group in GROUPS):
             asks = "(is that line missing, or are its fields separated by another character than , ; and tab?)"
-            raise UnreadableFile(f"the first line must name the columns; {shown_name(name)} is none {asks}; {allowed}")
+            raise UnreadableFile(
+                f"the first line must name the columns; {shown_name(name)} is not a column {asks}; {allowed}"
+            )
         if name in seen:
             raise UnreadableFile(f"the first line names {name} twice")
         seen.add(name)
@@ -89,11 +93,28 @@ def _checked_header(source: Iterator[Line]) -> Header:
 
 def _rows_of_csv(source: Iterator[Line], header: Header) -> Iterator[Row]:
     paths = [_path(name) for name in header.columns]
-    for row in csv_rows(source, header):
+    for row in csv_rows(source, header, KIND):
         if row.fault:
             yield Row(row.line, row.next_line, row.end, row.text, None, [row.fault])
         else:
             yield Row(row.line, row.next_line, row.end, row.text, _candidate(paths, row.fields), [])
+
+
+def _may_be_row(line: Inner) -> bool:
+    """True if a channel stands where its column is, or an address where its column is, or both anywhere."""
+    fields = [field.lower() for field in line.fields]
+    channel, address = line.columns.index("channel"), line.columns.index("address")
+    if fields[channel : channel + 1] and fields[channel] in CHANNELS:
+        return True
+    addresses = [index for index, field in enumerate(fields) if looks_like_address(field)]
+    return address in addresses or bool(addresses and not set(fields).isdisjoint(CHANNELS))
+
+
+def _has_lines(column: str) -> bool:
+    return column in _IN_CONTENT or any(column.startswith(group) for group in GROUPS)
+
+
+KIND = Kind(_may_be_row, _has_lines)
 
 
 def _path(column: str) -> tuple[str, ...]:
