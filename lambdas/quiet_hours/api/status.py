@@ -16,7 +16,17 @@ from ..settings import Settings
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_consents
 from ..stores.entries import ENDINGS, Entry
-from ..stores.held import INDEX_LAG, SHARDS, Held, Position, held_of, is_incomplete, read_held
+from ..stores.held import (
+    INDEX_LAG,
+    SHARDS,
+    Held,
+    Position,
+    held_of,
+    is_incomplete,
+    is_record_key,
+    read_held,
+    source_key,
+)
 from ..stores.ledger import TRANSACTION_ITEMS_MAX, Ledger
 
 if TYPE_CHECKING:
@@ -111,6 +121,8 @@ def requested_cancels(request: object) -> list[str] | tuple[str, Position | None
         raise Invalid(["request: must have ids alone, or source, and after where an earlier answer gave a next"])
     if fault := _source_fault(request["source"]):
         raise Invalid([f"source: {fault}"])
+    if not source_key(request["source"]):
+        raise Invalid(["source: must not be blank"])
     after = request.get("after")
     if after is None:
         return request["source"], None
@@ -133,7 +145,7 @@ def _position(text: str) -> Position | None:
         shard = int(shards[0])
         if not until and not id:
             return Position(shard)
-    return None if time_fault(until) or not is_id(id) else Position(shard, until, id)
+    return None if time_fault(until) or not is_record_key(id) else Position(shard, until, id)
 
 
 def _next(position: Position) -> str:
