@@ -183,7 +183,7 @@ def test_a_line_of_json_is_a_candidate_as_it_stands() -> None:
     ("text", "says"),
     [
         ("{", "row: not JSON"),
-        ('{"a": 1} x', "row: the body goes on after its JSON value"),
+        ('{"a": 1} x', "row: text follows the JSON value"),
         ("[]", "row: an empty array"),
         ("[" * 5000, "row: not JSON that can be read"),
         ("1" * 5000, "row: not JSON that can be read"),

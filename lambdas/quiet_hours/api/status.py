@@ -15,7 +15,7 @@ from ..rule.policy import Hold, Policy, Send, decide
 from ..settings import Settings
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_consents
-from ..stores.entries import ENDINGS, Entry
+from ..stores.entries import ENDINGS, MALFORMED, Entry
 from ..stores.held import (
     INDEX_LAG,
     SHARDS,
@@ -72,6 +72,8 @@ def look_up(
 
 def _of_ledger(entry: Entry, now: datetime) -> dict[str, Any]:
     found: dict[str, Any] = {"state": entry.state, "attempts": entry.attempts}
+    if entry.state == MALFORMED:
+        return found | {"why": "the ledger's item of this id cannot be read: its notification goes to dead-letter"}
     if entry.state != "claimed":
         return found | {"why": entry.reason or f"it is {entry.state}", "ended_at": entry.ended_at}
     live = entry.lease_until_ms > now.timestamp() * 1000
@@ -168,6 +170,7 @@ def cancel(ids: Iterable[str], now: datetime, ledger: Ledger) -> list[dict[str, 
             states |= ledger.cancel_all(part, now)
         except (*SERVICE_ERRORS, LedgerUnavailable):
             states |= dict.fromkeys(part, "")
+    states = {id: "" if state == MALFORMED else state for id, state in states.items()}
     outcomes = {"cancelled": "cancelled", "claimed": "too_late", "": "not_known"}
     return [{"id": id, "outcome": outcomes.get(states[id], "ended"), "state": states[id] or None} for id in unique]
 
