@@ -54,7 +54,7 @@ class WrongRow:
 
 
 def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row | WrongRow]:
-    """Yields every row of a file, right or wrong, in constant memory.
+    """Yield every row of a file, right or wrong, in constant memory.
 
     Raises `CommandError` if the file as a whole cannot be read, or if its header is another one.
     """
@@ -147,7 +147,7 @@ def _request(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_rows(file: Any, records: Iterable[Record]) -> int:
-    """Writes the header and the records, and returns how many. An import of it gives the same records, also if Excel
+    """Write the header and the records, and return how many. An import of it gives the same records, also if Excel
     has saved it in between."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow((*COLUMNS, *OPTIONAL_COLUMNS, MARK_COLUMN))

@@ -1,4 +1,4 @@
-"""Reads CSV rows from a stream of lines. Campaign files and files of consents are both read here.
+"""CSV rows from a stream of lines. Campaign files and files of consents are both read here.
 
 A faulty row never takes its neighbours with it: the reader goes on with the next line. Each line is parsed a fixed
 number of times, whatever its quotation marks are, so that no file takes more than linear time.
@@ -53,7 +53,7 @@ class CsvRow(NamedTuple):
 
 
 def csv_header(source: Iterator[Line]) -> Header:
-    """Reads the line with the names of the columns: none if it is not CSV. Excel's line `sep=;` may stand before it.
+    """Read the line with the names of the columns: none if it is not CSV. Excel's line `sep=;` may stand before it.
 
     Columns at the end that have no name are left out. Raises `UnreadableFile` if there is no such line, if it cannot be
     decoded, or if a column between others has no name.
@@ -107,7 +107,7 @@ def csv_rows(
 
 
 def _row_from(first: _Part, ahead: deque[_Part], parts: Iterator[_Part], header: Header, kind: Kind) -> CsvRow:
-    """Reads the row that begins on the line `first`, with whatever number of fields."""
+    """Read the row that begins on the line `first`, with whatever number of fields."""
     text, fault = first.decoded
     fields = None if fault else _fields(text, header.separator)
     if fields is None and fault is None:
@@ -135,7 +135,7 @@ class _Scanned(NamedTuple):
 
 
 def _scan(text: str, separator: str, *, inside: bool) -> _Scanned:
-    """Follows the quotation marks of a line once, from its start. `inside`: an earlier line has opened a quotation."""
+    """Follow the quotation marks of a line once, from its start. `inside`: an earlier line has opened a quotation."""
     at, fields, closes_at, opens_at = 0, 1, len(text), 0
     if not inside and text.startswith('"'):
         at, opens_at, inside = 1, 1, True
@@ -210,7 +210,7 @@ class _Found(NamedTuple):
 def _quotation(
     first: _Part, begun: _Scanned, ahead: deque[_Part], parts: Iterator[_Part], header: Header, kind: Kind
 ) -> _Found:
-    """Looks for the end of the quotation that `first` opens in its last field, where its line has `begun` it. The lines
+    """Look for the end of the quotation that `first` opens in its last field, where its line has `begun` it. The lines
     that were looked at are left in `ahead`."""
     characters, columns, fields = len(first.decoded.text), len(header.columns), begun.fields
     has_text = bool(first.decoded.text[begun.opens_at :].strip())  # the field that goes on in the next line
@@ -243,7 +243,7 @@ def _quotation(
 
 
 def _joined(parts: Sequence[_Part], header: Header) -> CsvRow:
-    """Parses several lines as one row."""
+    """Parse several lines as one row."""
     text = "\n".join(part.decoded.text for part in parts)
     fields = _fields(text, header.separator)
     first, last = parts[0].line, parts[-1].line
@@ -266,7 +266,7 @@ def _inner(text: str, header: Header) -> Inner:
 
 
 def _without_empty_end(fields: Sequence[str], columns: int) -> Sequence[str]:
-    """Leaves out empty fields behind the last column, as Excel writes them for cells that were used once."""
+    """Leave out empty fields behind the last column, as Excel writes them for cells that were used once."""
     return fields if any(fields[columns:]) else fields[:columns]
 
 

@@ -1,4 +1,4 @@
-"""Tells a row that stands within the quotation marks of another row from a line of text.
+"""Rows that stand within the quotation marks of another row, told from lines of text.
 
 A quotation mark that somebody forgot swallows the rows after it, and nobody would notice who is missing. So a line that
 may be a row counts as one. The readers of the two kinds of files know their columns: each has a rule of its own.

@@ -1,4 +1,4 @@
-"""Reads a campaign file's rows as a stream, in constant memory: CSV or JSON Lines. Each row becomes one candidate
+"""A campaign file's rows as a stream, in constant memory: CSV or JSON Lines. Each row becomes one candidate
 notification.
 
 A row that cannot be read becomes a row with errors, and reading goes on with the next line: a bad row never takes its
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 def rows(
     name: str, read: Callable[[int], bytes], *, offset: int = 0, line: int = 1, header: Header | None = None
 ) -> tuple[Iterator[Row], Header]:
-    """Returns the rows of the file `name` from `offset` on, where `line` begins, and the header if it is CSV.
+    """Return the rows of the file `name` from `offset` on, where `line` begins, and the header if it is CSV.
 
     `read(n)` returns up to n bytes from there on, and none at the end. `header` is that of an earlier part of the same
     file. Raises `UnreadableFile`.
@@ -126,7 +126,7 @@ def _path(column: str) -> tuple[str, ...]:
 
 
 def _candidate(paths: Sequence[tuple[str, ...]], fields: Sequence[str]) -> dict[str, Any]:
-    """Builds the candidate notification of a row. An empty field sets nothing."""
+    """Build the candidate notification of a row. An empty field sets nothing."""
     candidate: dict[str, Any] = {}
     for path, value in zip(paths, fields, strict=True):
         if value:
