@@ -20,7 +20,7 @@ from lambdas.quiet_hours.consents.statement import Statement, due_fault, instant
 from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import Invalid, UnreadableFile
 from lambdas.quiet_hours.files.csv_rows import csv_header, csv_rows
-from lambdas.quiet_hours.files.hidden_rows import Inner, Kind, looks_like_address
+from lambdas.quiet_hours.files.hidden_rows import Breaks, Inner, Kind, looks_like_address
 from lambdas.quiet_hours.files.lines import lines
 from lambdas.quiet_hours.notification.addresses import canonical_recipient, stored_recipient_fault
 from lambdas.quiet_hours.notification.fields import text_check, time_fault
@@ -89,11 +89,13 @@ def _may_be_row(line: Inner) -> bool:
     return not line.is_prose or values or any(" " not in each for each in people)
 
 
-def _has_lines(column: str) -> bool:
-    return column in ("evidence", "addresses")
+def _breaks(column: str) -> Breaks:
+    if column in ("evidence", "addresses"):
+        return "within"
+    return "around" if column == "recipient_id" else "nowhere"
 
 
-KIND = Kind(_may_be_row, _has_lines)
+KIND = Kind(_may_be_row, _breaks)
 
 
 def _check_header(header: Sequence[str]) -> None:

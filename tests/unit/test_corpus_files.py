@@ -229,6 +229,7 @@ QUOTED = {
     "a line break within an address": ('sms,"1\n2",b\nsms,3,c\n', ["3"], [2, 3]),
     "a line break after an address": ('sms,"1\n",b\nsms,3,c\n', ["1\n", "3"], []),
     "a line break before an address": ('sms,"\n\n1",b\nsms,3,c\n', ["\n\n1", "3"], []),
+    "a line break around a channel": ('"\nsms",1,b\nsms,3,c\n', ["1", "3"], [2]),
     "two breaks within an address": ('sms,"1\n\n2",b\nsms,3,c\n', ["3"], [2, 4]),
 }
 
@@ -284,6 +285,42 @@ def test_evidence_in_which_a_line_may_be_a_person_is_refused_by_name(text: str) 
     assert isinstance(found[0], WrongRow)
     assert found[0].errors == ("row: its quotation marks enclose line 3, which reads as a row of its own",)
     assert isinstance(found[2], ConsentRow)
+
+
+FIRST_FIELD_OF_A_ROW = {
+    "a customer number": ("user-2", True),
+    "a phone number": ("010-1234-5678", True),
+    "an e-mail address": ("kim@example.com", True),
+    "words": ("signed at home", False),
+    "a word": ("signed", False),
+    "a sentence with a number": ("page 3", False),
+}
+
+
+@pytest.mark.parametrize(("text", "is_refused"), FIRST_FIELD_OF_A_ROW.values(), ids=FIRST_FIELD_OF_A_ROW)
+def test_evidence_that_ends_in_what_may_begin_a_row(text: str, is_refused: bool) -> None:
+    """The quotation may have been opened by mistake in one row, and closed by mistake in the next one."""
+    header = "recipient_id,evidence,night_consent,opted_out,changed_at"
+    found = list(read_rows(io.BytesIO(f'{header}\nuser-1,"web\n{text}",false,true,{AT}\n'.encode()), NOW))
+    assert [isinstance(row, WrongRow) for row in found] == ([True, True] if is_refused else [False])
+
+
+def test_a_body_that_ends_in_a_channel_may_hide_a_row() -> None:
+    header = "channel,body,address\n"
+    assert seen('sms,"a\nsms",2\nsms,c,3\n', header) == (["3"], [2, 3])
+    assert seen('sms,"a\nsee you",2\nsms,c,3\n', header) == (["2", "3"], [])
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_a_consent_has_line_breaks_only_in_its_evidence_and_around_its_recipient(column: int) -> None:
+    """A line of a quotation in another column is a row of its own, or nobody would list it."""
+    header, values = CONSENTS[0], ["user-1", "false", "true", AT, "web"]
+    for before, after in (("", "Kim"), ("x", "Kim"), ("x", "")):
+        cells = [f'"{before}\n{after}"' if index == column else value for index, value in enumerate(values)]
+        data = ",".join(header) + "\n" + ",".join(cells) + "\n"
+        lines = [row.line for row in read_rows(io.BytesIO(data.encode()), NOW)]
+        is_kept = header[column] == "evidence" or (header[column] == "recipient_id" and not (before and after))
+        assert lines == ([2] if is_kept else [2, 3])
 
 
 def test_a_line_break_in_a_value_of_one_line_is_named() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
+from lambdas.quiet_hours.api.status import cancel, look_up
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.delivery.delivery import MALFORMED_ENTRY
 from lambdas.quiet_hours.errors import Invalid, Unreadable
@@ -36,7 +37,18 @@ from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, dynamodb, record, settings, sqs, take, text_attributes
-from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, consent, down, world
+from tests.helpers.delivery_world import (
+    REJECTED,
+    RETRY,
+    SETTINGS,
+    UNKNOWN,
+    World,
+    accepted,
+    answers,
+    consent,
+    down,
+    world,
+)
 
 __all__ = ["dynamodb", "settings", "sqs", "world"]
 
@@ -315,8 +327,18 @@ def test_a_malformed_item_is_cancelled_by_nobody_and_harms_no_neighbour(world: W
     world.dynamodb.put_item(TableName="ledger", Item={"id": {"S": "order-1001"}, **item})
     api = Ledger(world.dynamodb, "ledger", "api", LEASE)
     states = api.cancel_all(["order-1001", "order-1002"], DAY)
-    assert states["order-1002"] == "cancelled"
-    assert states["order-1001"] in ("malformed", "claimed"), "claimed where it has an owner"
+    assert states == {"order-1001": "malformed", "order-1002": "cancelled"}
+    (first, second) = cancel(["order-1001", "order-1002"], DAY, api)
+    assert first == {"id": "order-1001", "outcome": "not_known", "state": None}
+    assert second == {"id": "order-1002", "outcome": "cancelled", "state": "cancelled"}
+
+
+def test_a_malformed_item_is_shown_as_such(world: World) -> None:
+    world.dynamodb.put_item(TableName="ledger", Item={"id": {"S": "order-1001"}, "state": {"S": "claimed"}})
+    api = Ledger(world.dynamodb, "ledger", "api", LEASE)
+    status, answer = look_up("order-1001", DAY, world.dynamodb, api, SETTINGS, SETTINGS.quiet_hours())
+    assert (status, answer["state"]) == (200, "malformed")
+    assert answer["why"] == "the ledger's item of this id cannot be read: its notification goes to dead-letter"
 
 
 @pytest.mark.parametrize("owner", ["", "worker-1"])

@@ -225,7 +225,8 @@ def _quotation(
         if part.decoded.fault or characters > LINE_BYTES_MAX or part.inside.ends == "broken":
             break
         column = header.columns[fields - 1] if fields <= columns else ""
-        if has_text and part.has_text_before_end and column and not kind.has_lines(column):
+        breaks = kind.breaks(column) if column else "within"
+        if breaks == "nowhere" or (breaks == "around" and has_text and part.has_text_before_end):
             split = split or column
         has_text = part.has_text_after_start or (has_text and part.inside.fields == 1)
         fields += part.inside.fields - 1  # its first field began on an earlier line

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _ADDRESS = re.compile(r"[+(]?[0-9][0-9 ().+-]{5,}[0-9]|\S+@\S+\.\S+|[0-9][0-9.,]*E\+?[0-9]+", re.IGNORECASE)
 """A phone number, an e-mail address, or what a spreadsheet makes of a number."""
+
+Breaks = Literal["within", "around", "nowhere"]
+"""The place of line breaks in a value: in a text, only at the ends of an address that is cleaned, or in no place."""
 
 
 class Inner(NamedTuple):
@@ -29,12 +32,12 @@ class Inner(NamedTuple):
 class Kind(NamedTuple):
     """The columns of one kind of file.
 
-    `may_be_row` judges a line that stands within a quotation. `has_lines`: whether the values of a column may have
-    several lines.
+    `may_be_row` judges a line that stands within a quotation. `breaks` says where a column's values may have line
+    breaks.
     """
 
     may_be_row: Callable[[Inner], bool]
-    has_lines: Callable[[str], bool]
+    breaks: Callable[[str], Breaks]
 
 
 def looks_like_address(field: str) -> bool:

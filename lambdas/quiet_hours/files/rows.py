@@ -15,7 +15,7 @@ from ..notification.fields import shown_name
 from ..notification.json_text import unpack
 from ..notification.notification import CHANNELS
 from .csv_rows import Header, csv_header, csv_rows
-from .hidden_rows import Inner, Kind, looks_like_address
+from .hidden_rows import Breaks, Inner, Kind, looks_like_address
 from .lines import Line, decoded, lines
 
 REQUIRED = ("channel", "address")
@@ -110,11 +110,13 @@ def _may_be_row(line: Inner) -> bool:
     return address in addresses or bool(addresses and not set(fields).isdisjoint(CHANNELS))
 
 
-def _has_lines(column: str) -> bool:
-    return column in _IN_CONTENT or any(column.startswith(group) for group in GROUPS)
+def _breaks(column: str) -> Breaks:
+    if column in _IN_CONTENT or any(column.startswith(group) for group in GROUPS):
+        return "within"
+    return "around" if column in ("address", "recipient_id", "source") else "nowhere"
 
 
-KIND = Kind(_may_be_row, _has_lines)
+KIND = Kind(_may_be_row, _breaks)
 
 
 def _path(column: str) -> tuple[str, ...]:
