@@ -168,7 +168,7 @@ def record_held(
     items = [{**record.to_item(), "id": {"S": key}} for key, record in keyed.items()]
     left = _put_all(dynamodb, table, items, PAUSES_S, sleep)
     forgotten = now + LIFE + KEEP
-    owed |= {source: forgotten for item in left if (source := keyed[item["id"]["S"]].source)}
+    owed.update((source, forgotten) for item in left if (source := keyed[item["id"]["S"]].source))
     marks = [_mark(source, until) for source, until in sorted(owed.items()) if until > now]
     not_marked = {item["id"]["S"] for item in _put_all(dynamodb, table, marks, MARK_PAUSES_S, sleep)}
     for source in [source for source in owed if _MARK + source not in not_marked]:
