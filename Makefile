@@ -10,6 +10,10 @@ PORT ?=
 SEEDS ?= 1000
 SEED ?=
 TRACE ?=
+BEFORE ?=
+SINCE ?=
+FROM ?=
+DELIVERED ?=
 QUICK ?=
 
 # Without byte code, each of the many processes that a test starts would compile its imports again: 3 s of CPU.
@@ -20,8 +24,8 @@ export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local local-status local-stop redrive consents-import consents-export bootstrap deploy nights \
-  bench night-picture sam-env unit test test-slow check evening openapi events lock clean
+.PHONY: help setup demo local local-status local-stop redrive consents-import consents-export consents-due \
+  restore-consents restore-ledger bootstrap deploy nights bench night-picture sam-env unit test test-slow check evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +52,15 @@ consents-import: setup ## import consents from a CSV file (FILE=path; OUTPUTS=fi
 
 consents-export: setup ## export all consents to a CSV file (FILE=path; OUTPUTS=file for an account)
 	@python -m operators.consents export $(FILE)
+
+consents-due: setup ## list who must be notified again before a day (BEFORE=2027-11-01; OUTPUTS=file for an account)
+	@python -m operators.consents due --before "$(BEFORE)"
+
+restore-consents: setup ## put back lost consents and opt-outs (SINCE=time, FROM=table; OUTPUTS=file; docs/restore.md)
+	@python -m operators.restore consents --since "$(SINCE)" $(if $(FROM),--from "$(FROM)")
+
+restore-ledger: setup ## put back lost ledger entries (FROM=table, DELIVERED=file; OUTPUTS=file; docs/restore.md)
+	@python -m operators.restore ledger $(if $(FROM),--from "$(FROM)") $(if $(DELIVERED),--delivered "$(DELIVERED)")
 
 bootstrap: setup ## prepare an AWS account and region for the CDK, once
 	cdk bootstrap $(CONTEXT)

@@ -74,7 +74,8 @@ class QuietHoursProps:
     """The address that gets an e-mail when an alarm goes off; empty: nobody."""
 
     record_held: bool = False
-    """Record what is held, for questions and for cancelling by source. It costs two writes for each notification."""
+    """Record what is held, for questions and for cancelling by source. It costs two writes and a read
+    for each notification."""
 
     advertising_label: bool = True
     """Refuse advertising without its label. The policy `korea` asks for one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 logger = Logger()
+_owed_marks: dict[str, datetime] = {}
+"""Sources of which records are missing and whose mark the table has not taken yet. It outlives the invocation, so that
+the next one tries again."""
 
 
 @cache
@@ -43,7 +46,8 @@ def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
     """Take an SQS event and return the partial batch response: `{"batchItemFailures": [{"itemIdentifier": …}]}`."""
     sqs, dynamodb = _clients()
     settings = Settings.from_env()
-    failed, counts = consume(event["Records"], datetime.now(UTC), sqs, dynamodb, settings, settings.quiet_hours())
+    policy = settings.quiet_hours()
+    failed, counts = consume(event["Records"], datetime.now(UTC), sqs, dynamodb, settings, policy, owed=_owed_marks)
     logger.info("judged", extra={"records": len(event["Records"]), "failed_records": len(failed), **counts})
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
@@ -77,8 +81,10 @@ def consume(
     settings: Settings,
     policy: Policy,
     sleep: Callable[[float], None] = time.sleep,
+    owed: MutableMapping[str, datetime] | None = None,
 ) -> Consumed:
-    """Judge the notifications in the records and pass them on. `sleep` is used to record what is held.
+    """Judge the notifications in the records and pass them on. `sleep` and `owed` are used to record what is held
+    (stores/held.py).
 
     A record must come again if a queue did not take everything that it holds. Raises what reading consents raises:
     then nothing has been sent, and all records come again.
@@ -92,7 +98,9 @@ def consume(
     counts = Counter(now=len(now_lane), held=len(held), refused=len(letters))
     if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
         on_wait = [held_record(item.notification, hold, now) for item, hold in held if item.message_id not in failed]
-        counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, on_wait, now, sleep)
+        owed = {} if owed is None else owed
+        counts["held_not_recorded"] = record_held(dynamodb, settings.held_table, on_wait, now, sleep, owed)
+        counts["held_marks_owed"] = len(owed)
     return Consumed(sorted(failed), counts)
 
 

@@ -24,7 +24,7 @@ from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
 from .quiet_hours.notification.admission import admit
 from .quiet_hours.notification.bundle import Item, pack
 from .quiet_hours.notification.fields import ID_FAULT, is_id
-from .quiet_hours.notification.json_text import RepeatedKeys, unpack
+from .quiet_hours.notification.json_text import RepeatedKeys
 from .quiet_hours.notification.notification import consent_keys
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
@@ -72,11 +72,9 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 @api.post("/notifications")
 def post_notifications() -> Response[str]:
     try:
-        body = unpack(api.current_event.decoded_body or "")
-    except (Unreadable, UnicodeDecodeError) as fault:
+        status, answer = _accept(web.json_body(api))
+    except Unreadable as fault:
         status, answer = _refuse(f"request: {fault}")
-    else:
-        status, answer = _accept(None if body.is_array else body.value)
     return web.json_answer(status, answer)
 
 

@@ -20,8 +20,10 @@ from lambdas.quiet_hours.consents.statement import Statement, due_fault, instant
 from lambdas.quiet_hours.consents.times import iso
 from lambdas.quiet_hours.errors import Invalid, UnreadableFile
 from lambdas.quiet_hours.files.csv_rows import csv_header, csv_rows
+from lambdas.quiet_hours.files.hidden_rows import Breaks, Inner, Kind, looks_like_address
 from lambdas.quiet_hours.files.lines import lines
 from lambdas.quiet_hours.notification.addresses import canonical_recipient, recipient_fault
+from lambdas.quiet_hours.notification.fields import time_fault
 
 from .spreadsheet_text import MARK, MARK_COLUMN, marked, unmarked
 
@@ -51,7 +53,7 @@ class WrongRow:
 
 
 def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row | WrongRow]:
-    """Yields every row of a file, right or wrong, in constant memory.
+    """Yield every row of a file, right or wrong, in constant memory.
 
     Raises `CommandError` if the file as a whole cannot be read, or if its header is another one.
     """
@@ -61,13 +63,38 @@ def read_rows(file: BinaryIO, now: datetime, from_line: int = 1) -> Iterator[Row
     except UnreadableFile as fault:
         raise CommandError(f"The file cannot be imported: {fault}.") from None
     _check_header(header.columns)
-    for row in csv_rows(source, header, separators_are_a_row=True):  # a consent without values must be counted
+    for row in csv_rows(source, header, KIND, separators_are_a_row=True):  # a consent without values must be counted
         if row.line < from_line:
             continue
         if row.fault:
             yield WrongRow(row.line, (row.fault,))
         else:
             yield _row(row.line, _cells(header.columns, row.fields), now)
+
+
+def _may_be_row(line: Inner) -> bool:
+    """True unless a line within the quotation marks of evidence is clearly a sentence.
+
+    A recipient may be any text. So a line counts as a row if a blank is missing after a separator, if it has a truth
+    value or an instant, or if a single word or an address stands where a recipient may stand.
+    """
+    recipient = line.columns.index("recipient_id")
+    people = {line.fields[0], *line.fields[recipient : recipient + 1]}
+    if any(map(looks_like_address, people)):
+        return True
+    if len(line.fields) == 1:
+        return any(" " not in each and any(map(str.isdigit, each)) for each in people)
+    values = any(field.lower() in _FLAGS or time_fault(field) is None for field in line.fields)
+    return not line.is_prose or values or any(" " not in each for each in people)
+
+
+def _breaks(column: str) -> Breaks:
+    if column in ("evidence", "addresses"):
+        return "within"
+    return "around" if column == "recipient_id" else "nowhere"
+
+
+KIND = Kind(_may_be_row, _breaks)
 
 
 def _check_header(header: Sequence[str]) -> None:
@@ -121,7 +148,7 @@ def _request(cells: Mapping[str, str]) -> dict[str, Any]:
 
 
 def write_rows(file: Any, records: Iterable[Record]) -> int:
-    """Writes the header and the records, and returns how many. An import of it gives the same records, also if Excel
+    """Write the header and the records, and return how many. An import of it gives the same records, also if Excel
     has saved it in between."""
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow((*COLUMNS, *OPTIONAL_COLUMNS, MARK_COLUMN))

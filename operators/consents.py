@@ -1,4 +1,4 @@
-"""Imports, exports and lists consents: `python -m operators.consents import FILE | export FILE | due --before DATE`.
+"""Import, export and list consents: `python -m operators.consents import FILE | export FILE | due --before DATE`.
 
 By default it works on what `make local` runs; with OUTPUTS=(a CDK outputs file) it works in the account of the
 environment's credentials. An import may be run again, or continue from the line at which it was stopped. It does
@@ -37,7 +37,7 @@ from lambdas.quiet_hours.stores.clients import error_code
 from lambdas.quiet_hours.stores.consents import CHANGES_MAX, Change, due, read_records, taken_instants, write
 
 from .consent_csv import Row, WrongRow, read_rows, write_rows
-from .target import target
+from .target import TARGET_HELP, target
 
 AT_ONCE = 8
 WINDOW_ROWS = AT_ONCE * CHANGES_MAX
@@ -233,18 +233,23 @@ def _connected() -> ConsentTables:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m operators.consents", description="Import, export and list the consents of a deployment."
+        prog="python -m operators.consents",
+        description="Import, export and list the consents of a deployment.",
+        epilog=TARGET_HELP,
     )
     commands = parser.add_subparsers(dest="command", required=True)
     importing = commands.add_parser("import", help="import consents from a CSV file")
-    importing.add_argument("file", type=Path)
+    importing.add_argument("file", type=Path, help="the CSV file; its faults are listed in FILE.rejected.csv")
     importing.add_argument("--check", action="store_true", help="only check the file; this needs no deployment")
     importing.add_argument(
         "--from-line", type=int, default=1, metavar="LINE", help="skip the rows before this line, to go on after a stop"
     )
-    commands.add_parser("export", help="export every consent to a CSV file").add_argument("file", type=Path)
+    exporting = commands.add_parser("export", help="export every consent to a CSV file")
+    exporting.add_argument("file", type=Path, help="the CSV file to write")
     listing = commands.add_parser("due", help="list as CSV the recipients who must be notified again before a date")
-    listing.add_argument("--before", required=True, metavar="DATE")
+    listing.add_argument(
+        "--before", required=True, metavar="DATE", help="list who is due before this day, such as 2027-11-01"
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""`make redrive`: moves messages from dead-letter to the notification queue, where they are judged again.
+"""`make redrive`: move messages from dead-letter to the notification queue, where they are judged again.
 
 Each message is received, sent with the same body and attributes, and only then deleted. By default this happens on
 what `make local` runs; with OUTPUTS=(a CDK outputs file) it happens in the account of the environment's credentials. A
@@ -8,6 +8,7 @@ may be sent again.
 
 from __future__ import annotations
 
+import argparse
 import os
 import time
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from commands.run import run_command
 from lambdas.quiet_hours.notification.bundle import REDRIVEN
 from lambdas.quiet_hours.stores.ledger import Ledger
 
-from .target import target
+from .target import TARGET_HELP, target
 
 MESSAGES_MAX = 100_000
 FRUITLESS_RECEIVES = 3
@@ -104,8 +105,19 @@ def _delete(sqs: Any, queue_url: str, messages: list[dict[str, Any]]) -> None:
         sqs.delete_message_batch(QueueUrl=queue_url, Entries=entries)
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m operators.redrive",
+        description="Move every message that is on dead-letter now to the notification queue, where it is judged "
+        "again. A notification whose outcome is unknown stays, unless RESEND_UNKNOWN=1 says that it may be sent again.",
+        epilog=TARGET_HELP,
+    )
+    return parser.parse_args()
+
+
 def main() -> None:
     """Redrive the deployment that the environment names. Raises `CommandError` if there is none."""
+    _arguments()
     client, outputs = target()
     sqs, dynamodb = client("sqs"), client("dynamodb")
     resend = os.environ.get("RESEND_UNKNOWN") == "1"

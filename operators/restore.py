@@ -1,7 +1,7 @@
-"""Puts back what a table has lost, from a copy that was restored to a point in time (docs/restore.md).
+"""Put back what a table has lost, from a copy that was restored to a point in time (docs/restore.md).
 
-    python -m operators.restore consents --since TIME [--from TABLE]
-    python -m operators.restore ledger [--from TABLE] [--delivered FILE]
+    make restore-consents SINCE=TIME [FROM=TABLE]
+    make restore-ledger [FROM=TABLE] [DELIVERED=FILE]
 
 TIME is the instant to which the table was restored, or somewhat earlier. By default a command works on what `make
 local` runs; with OUTPUTS=(a CDK outputs file) it works in the account of the environment's credentials. Every command
@@ -32,7 +32,7 @@ from lambdas.quiet_hours.stores.consents import ROUNDS_MAX, put_record, read_rec
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.unprocessed import BATCH_KEYS_MAX
 
-from .target import target
+from .target import TARGET_HELP, target
 
 Item = Mapping[str, Any]
 
@@ -206,10 +206,19 @@ def _time(text: str) -> datetime:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m operators.restore", description="Put back what a table has lost.")
+    parser = argparse.ArgumentParser(
+        prog="python -m operators.restore", description="Put back what a table has lost.", epilog=TARGET_HELP
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     consents = commands.add_parser("consents", help="put back records, then apply the history since an instant")
-    consents.add_argument("--since", type=_time, required=True, metavar="TIME")
+    consents.add_argument(
+        "--since",
+        type=_time,
+        required=True,
+        metavar="TIME",
+        help="apply the history from this instant on: that of the restored table, less five minutes "
+        "(such as 2026-11-27T02:55:00Z)",
+    )
     consents.add_argument("--from", dest="restored", metavar="TABLE", help="a table restored from a point in time")
     ledger = commands.add_parser("ledger", help="put back entries that are missing")
     ledger.add_argument("--from", dest="restored", metavar="TABLE", help="a table restored from a point in time")

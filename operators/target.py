@@ -1,4 +1,4 @@
-"""Finds the deployment that a command works on: in an account, or what `make local` runs."""
+"""The deployment that a command works on: in an account, or what `make local` runs."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from commands import CommandError
 from commands.deployment import read_outputs
 from local import deploy, server
 from local.aws import client
+
+TARGET_HELP = (
+    "It works on what `make local` runs, or with OUTPUTS=(a CDK outputs file) in the account of the environment's "
+    "credentials; DEPLOYMENT= chooses one of several in that file."
+)
+"""The end of each command's help."""
 
 
 class Target(NamedTuple):

@@ -14,7 +14,7 @@ from lambdas.quiet_hours.consents import statement
 from lambdas.quiet_hours.notification import addresses, notification
 from lambdas.quiet_hours.notification import fields as field_checks
 from lambdas.quiet_hours.rule.policy import CATEGORIES
-from lambdas.quiet_hours.stores.entries import ENDINGS
+from lambdas.quiet_hours.stores.entries import ENDINGS, MALFORMED
 from local import ROOT
 
 FILE = ROOT / "docs" / "openapi.json"
@@ -203,7 +203,7 @@ def _notification_schemas() -> Schema:
         "State": _object(
             {"ended_at", "held_at", "source", "rule"},
             id=_ref("Id"),
-            state={"enum": ["not_recorded", "held", "released", "claimed", "waiting", *ENDINGS]},
+            state={"enum": ["not_recorded", "held", "released", "claimed", "waiting", MALFORMED, *ENDINGS]},
             why={"type": "string"},
             until=_maybe({"type": "string"}),
             attempts={"type": "integer", "minimum": 0},

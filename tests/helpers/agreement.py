@@ -390,7 +390,7 @@ def held_agree(real: Real, seed: int) -> None:
     limit = rng.randint(1, 12)
     of_the_sale = sorted(each.id for each in records if each.source == "sale")
     for side in (model, real):
-        assert record_held(side.dynamodb, "held", records, datetime(2020, 11, 11, tzinfo=UTC), lambda _: None) == 0
+        assert record_held(side.dynamodb, "held", records, datetime(2020, 11, 11, tzinfo=UTC), lambda _: None, {}) == 0
         ids: list[str] = []
         after = None
         for _ in records:

@@ -468,6 +468,8 @@ def held() -> Forms:
     """The held table's items."""
     with deployment() as at:
         at.consume(record(to_text([advert("held-1", **FULL), advert("held-2")]), "message-1", NIGHT))
+        again = advert("held-1", **FULL) | {"source": "another shop"}
+        at.consume(record(to_text([again]), "message-2", NIGHT))
         return {item["id"]["S"]: item for item in at.items("held")}
 
 

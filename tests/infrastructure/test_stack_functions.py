@@ -202,7 +202,7 @@ def test_what_recording_the_held_takes_is_allowed_only_where_it_is_asked_for(oth
             ("dynamodb:Query", "Held/index/BySource"),
             ("dynamodb:Query", "Held/index/BySourceShard"),
         },
-        "Consumer": {("dynamodb:BatchWriteItem", "Held")},
+        "Consumer": {("dynamodb:BatchGetItem", "Held"), ("dynamodb:BatchWriteItem", "Held")},
     }
     for name in FUNCTIONS:
         log = {("logs:CreateLogStream", f"{name} log"), ("logs:PutLogEvents", f"{name} log")}

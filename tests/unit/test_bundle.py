@@ -417,15 +417,15 @@ def test_a_dead_letter_keeps_its_text_and_says_why() -> None:
         ("   ", "not JSON: Expecting value at character 3"),
         ("hello", "not JSON: Expecting value at character 0"),
         ("\ufeff", "not JSON: Expecting value at character 0"),
-        ("{}\ufeff", "the body goes on after its JSON value"),
-        ("{} {}", "the body goes on after its JSON value"),
-        ("{}x", "the body goes on after its JSON value"),
+        ("{}\ufeff", "text follows the JSON value"),
+        ("{} {}", "text follows the JSON value"),
+        ("{}x", "text follows the JSON value"),
         ("[]", "an empty array"),
         (" [ \n] ", "an empty array"),
         ("[{}", "the array has neither a comma nor its end at character 3"),
         ("[{} {}]", "the array has neither a comma nor its end at character 4"),
-        ("[{}]]", "the body goes on after its array"),
-        ("[{}],", "the body goes on after its array"),
+        ("[{}]]", "text follows the array"),
+        ("[{}],", "text follows the array"),
         ("[,{}]", "not JSON: Expecting value at character 1"),
         ("[", "not JSON: Expecting value at character 1"),
         ("[{},]", "not JSON: Expecting value at character 4"),
@@ -527,15 +527,28 @@ def test_what_cannot_be_read_in_an_sns_envelope_is_unreadable(message: str) -> N
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "why"),
     [
-        {"Type": "SubscriptionConfirmation"},
-        {"MessageId": None},
-        {"MessageId": "한글"},
-        {"MessageId": "x" * 128},
-        {"Message": {"channel": "sms"}},
+        ({"MessageId": None}, "an SNS envelope whose MessageId is missing, too long or not an id"),
+        ({"MessageId": 5}, "an SNS envelope whose MessageId is missing, too long or not an id"),
+        ({"MessageId": ""}, "an SNS envelope whose MessageId is missing, too long or not an id"),
+        ({"MessageId": "한글"}, "an SNS envelope whose MessageId is missing, too long or not an id"),
+        ({"MessageId": "x" * 121}, "an SNS envelope whose MessageId is missing, too long or not an id"),
+        ({"Message": {"channel": "sms"}}, "an SNS envelope whose Message is not text"),
+        ({"Message": None}, "an SNS envelope whose Message is not text"),
     ],
 )
+def test_an_envelope_that_is_not_as_sns_makes_it_is_unreadable_by_name(fields: dict[str, Any], why: str) -> None:
+    with pytest.raises(Unreadable, match=why):
+        read(record(envelope(to_text(notification(id="a")), **fields), "m-1"))
+
+
+def test_the_longest_message_id_that_leaves_room_for_a_place_is_kept() -> None:
+    (found,), _ = read(record(envelope(to_text([notification()]), MessageId="x" * 120)))
+    assert found.id == f"sns:{'x' * 120}:0"
+
+
+@pytest.mark.parametrize("fields", [{"Type": "SubscriptionConfirmation"}])
 def test_what_is_not_quite_an_sns_envelope_is_an_invalid_notification(fields: dict[str, Any]) -> None:
     items, (invalid,) = read(record(envelope(to_text(notification(id="a")), **fields), "m-1"))
     assert (items, invalid.id) == ([], "sqs:m-1")

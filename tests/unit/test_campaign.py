@@ -190,8 +190,8 @@ def test_json_lines_are_notifications_as_the_producer_takes_them(
     [
         ("campaigns/list.xlsx", "PK", "must end in .csv or .jsonl"),
         ("campaigns/empty.csv", "", "the file is empty"),
-        ("campaigns/a.csv", "phone,text\n010,hi\n", "phone is none (is that line missing, or are"),
-        ("campaigns/b.csv", "01012345678,kim,hi\n", "(a name of 11 characters) is none"),
+        ("campaigns/a.csv", "phone,text\n010,hi\n", "phone is not a column (is that line missing, or are"),
+        ("campaigns/b.csv", "01012345678,kim,hi\n", "(a name of 11 characters) is not a column"),
         ("campaigns/c.csv", "channel|address|body\n", "are its fields separated by another character"),
     ],
 )

@@ -238,7 +238,7 @@ def test_a_redrive_at_3_in_the_morning_is_held_and_its_message_still_says_what_i
     [
         ("주문 완료", "unreadable: not JSON: Expecting value at character 0"),
         ("[]", "unreadable: an empty array"),
-        ("{}{}", "unreadable: the body goes on after its JSON value"),
+        ("{}{}", "unreadable: text follows the JSON value"),
     ],
     ids=["text", "empty array", "two values"],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,7 +44,7 @@ from lambdas.quiet_hours.errors import Invalid
 from lambdas.quiet_hours.notification.fields import is_id
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
-from lambdas.quiet_hours.stores.held import PAUSES_S, SHARDS, Held, Position, record_held, shard_of
+from lambdas.quiet_hours.stores.held import MARK_PAUSES_S, PAUSES_S, SHARDS, Held, Position, record_held, shard_of
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import CONSUMER_TIMEOUT_S
 from tests.helpers.aws import DAY, NIGHT, Faulty, dynamodb, record, settings, sqs
@@ -593,13 +594,21 @@ def test_an_entry_is_as_long_as_the_bound_says() -> None:
 SALE = [{"id": f"sale-{n}", "source": "sale"} for n in range(60)]
 
 
-def hold(sqs: Any, client: Any, settings: Settings, wanted: list[dict[str, Any]], now: datetime = NIGHT) -> int:
+def hold(
+    sqs: Any,
+    client: Any,
+    settings: Settings,
+    wanted: list[dict[str, Any]],
+    now: datetime = NIGHT,
+    owed: dict[str, datetime] | None = None,
+) -> int:
     """Hold notifications at night. Returns how many could not be recorded."""
-    recording = replace(settings, record_held=True)
+    recording, owed = replace(settings, record_held=True), {} if owed is None else owed
     body = "[" + ",".join(to_text(given(**each)) for each in wanted) + "]"
     records = [record(body, sent_at=now)]
-    _, counts = consume(records, now, sqs, client, recording, recording.quiet_hours(), sleep=lambda _: None)
+    _, counts = consume(records, now, sqs, client, recording, recording.quiet_hours(), sleep=lambda _: None, owed=owed)
     assert counts["held"] == len(wanted)
+    assert counts["held_marks_owed"] == len(owed)
     return int(counts["held_not_recorded"])
 
 
@@ -712,10 +721,10 @@ def test_the_pauses_are_bounded_for_all_records_together(dynamodb: Any) -> None:
         for n in range(1_000)
     ]
     busy: Any = Faulty(dynamodb, batch_write_item=throttled)
-    assert record_held(busy, "held", records, NIGHT, pauses.append) == 1_000
-    assert len(pauses) == len(PAUSES_S)
-    assert all(longest / 2 <= pause <= longest for pause, longest in zip(pauses, PAUSES_S, strict=True))
-    assert sum(PAUSES_S) < 3.3 < CONSUMER_TIMEOUT_S / 5
+    assert record_held(busy, "held", records, NIGHT, pauses.append, {}) == 1_000
+    bounds = PAUSES_S + MARK_PAUSES_S
+    assert all(longest / 2 <= pause <= longest for pause, longest in zip(pauses, bounds, strict=True))
+    assert sum(bounds) < 4.7 < CONSUMER_TIMEOUT_S / 6
 
 
 def only_marks(real: Any, RequestItems: dict[str, Any]) -> Any:
@@ -754,3 +763,128 @@ def test_where_the_table_is_away_nothing_fails_and_nothing_is_tried_for_long(
 
     assert hold(sqs, Faulty(dynamodb, batch_write_item=away), settings, SALE) == len(SALE)
     assert len(calls) == 2, "the records, and the mark"
+
+
+# --- one notification of several sources, and one source in several spellings
+
+
+def test_a_notification_of_two_sources_is_cancelled_by_either(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    for source in ("sale", "retry job", "sale", "third", ""):
+        wanted = [{"id": "order-1", **({"source": source} if source else {})}]
+        assert hold(sqs, dynamodb, settings, wanted) == 0
+    assert len(dynamodb.scan(TableName="held")["Items"]) == 3
+    for source in ("sale", "retry job", "third"):
+        ids, answer = cancelled(dynamodb, settings, source)
+        assert (ids, answer["complete"]) == (["order-1"], True), source
+    recording = replace(settings, record_held=True)
+    ledger = Ledger(dynamodb, "ledger", "api", timedelta(seconds=120))
+    _, answer = look_up("order-1", NIGHT, dynamodb, ledger, recording, settings.quiet_hours())
+    assert answer["source"] == "sale", "the first record stays"
+
+
+def test_two_sources_of_one_id_within_one_bundle_are_both_recorded(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    wanted = [{"id": "order-1"}, *({"id": "order-1", "source": source} for source in ("sale", "job", "sale"))]
+    assert hold(sqs, dynamodb, settings, wanted) == 0
+    assert [cancelled(dynamodb, settings, source)[0] for source in ("sale", "job")] == [["order-1"], ["order-1"]]
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_a_page_may_end_at_a_record_of_another_source(
+    sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr("lambdas.quiet_hours.api.status.CANCELS_MAX", page)
+    for source in ("first", "second"):
+        assert hold(sqs, dynamodb, settings, [{"id": f"n-{n}", "source": source} for n in range(40)]) == 0
+    ids, answer = cancelled(dynamodb, settings, "second")
+    assert (sorted(ids), answer["complete"]) == (sorted(f"n-{n}" for n in range(40)), True)
+
+
+def test_where_the_table_cannot_be_read_no_record_of_another_source_is_overwritten(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    def held_is_away(real: Any, RequestItems: dict[str, Any]) -> Any:
+        return throttled() if "held" in RequestItems else real(RequestItems=RequestItems)
+
+    assert hold(sqs, dynamodb, settings, [{"id": "order-1", "source": "sale"}]) == 0
+    assert hold(sqs, Faulty(dynamodb, batch_get_item=held_is_away), settings, [{"id": "order-1", "source": "job"}]) == 0
+    assert [cancelled(dynamodb, settings, source)[0] for source in ("sale", "job")] == [["order-1"], ["order-1"]]
+
+
+def test_what_an_earlier_version_recorded_of_another_source_stays(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    times = {"held_at": NIGHT.isoformat(), "until": "2020-11-11T23:00:00+00:00", "expires_at": NIGHT.isoformat()}
+    texts = {"id": "order-1", "source": "old", "why": "w", "category": "advertising", "channel": "log", **times}
+    item = {name: {"S": value} for name, value in texts.items()} | {"recipient_id": {"S": "u"}}
+    dynamodb.put_item(TableName="held", Item=item)
+    assert hold(sqs, dynamodb, settings, [{"id": "order-1", "source": "sale"}]) == 0
+    assert [cancelled(dynamodb, settings, source)[0] for source in ("old", "sale")] == [["order-1"], ["order-1"]]
+
+
+SPELLINGS = {
+    "outer blanks": " sale ",
+    "a no-break space": "\u00a0sale",
+    "a line feed": "sale\n",
+    "decomposed": "caf\u0065\u0301",
+    "decomposed Hangul": "\u1109\u1166\u110b\u1175\u11af",
+    "a blank within": "spring sale",
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
+def test_one_source_is_found_in_every_spelling(sqs: Any, dynamodb: Any, settings: Settings, spelling: str) -> None:
+    plain = unicodedata.normalize("NFC", spelling).strip()
+    for n, written in enumerate((spelling, plain)):
+        assert hold(sqs, dynamodb, settings, [{"id": f"n-{n}", "source": written}]) == 0
+    for written in (spelling, plain, f"\t{spelling}"):
+        ids, answer = cancelled(dynamodb, settings, written)
+        assert (sorted(ids), answer["complete"]) == (["n-0", "n-1"], True)
+
+
+def test_a_source_in_another_spelling_is_said_to_be_incomplete_too(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    wanted = [{"id": "a", "source": "cafe\u0301 "}]
+    assert hold(sqs, Faulty(dynamodb, batch_write_item=only_marks), settings, wanted) == 1
+    assert not cancelled(dynamodb, settings, "caf\u00e9")[1]["complete"]
+
+
+@pytest.mark.parametrize("source", [" ", "\u00a0", "\n"])
+def test_a_blank_source_is_no_source(sqs: Any, dynamodb: Any, settings: Settings, source: str) -> None:
+    assert hold(sqs, dynamodb, settings, [{"id": "a", "source": source}]) == 0
+    with pytest.raises(Invalid, match="source: must not be blank"):
+        requested_cancels({"source": source})
+
+
+# --- a mark that the table does not take
+
+
+def test_a_mark_is_tried_again_after_pauses(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    marks = itertools.count()
+
+    def busy(real: Any, RequestItems: dict[str, Any]) -> Any:
+        is_mark = RequestItems["held"][0]["PutRequest"]["Item"]["id"]["S"].startswith("!")
+        return real(RequestItems=RequestItems) if is_mark and next(marks) == 3 else throttled()
+
+    owed: dict[str, datetime] = {}
+    assert hold(sqs, Faulty(dynamodb, batch_write_item=busy), settings, SALE, owed=owed) == len(SALE)
+    assert owed == {}
+    assert not cancelled(dynamodb, settings, "sale")[1]["complete"]
+
+
+def test_a_mark_that_the_table_does_not_take_is_owed_until_it_does(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    owed: dict[str, datetime] = {}
+    assert hold(sqs, Faulty(dynamodb, batch_write_item=throttled), settings, SALE, owed=owed) == len(SALE)
+    assert owed.keys() == {"sale"}
+    later = NIGHT + timedelta(minutes=5)
+    assert hold(sqs, dynamodb, settings, [{"id": "other", "source": "shop"}], later, owed) == 0
+    assert owed == {}
+    assert not cancelled(dynamodb, settings, "sale", later)[1]["complete"]
+    assert cancelled(dynamodb, settings, "shop", later)[1]["complete"]
+    four_days = NIGHT + timedelta(days=4, seconds=1)
+    assert cancelled(dynamodb, settings, "sale", four_days)[1]["complete"], "it lasts as long as the records would have"
+
+
+def test_a_mark_is_owed_for_no_longer_than_the_records_would_be_kept(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    owed = {"sale": NIGHT}
+    assert hold(sqs, dynamodb, settings, [{"id": "a"}], owed=owed) == 0
+    assert owed == {}
+    assert [item["id"]["S"] for item in dynamodb.scan(TableName="held")["Items"]] == ["a"]

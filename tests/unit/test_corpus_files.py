@@ -214,12 +214,118 @@ QUOTED = {
     "empty columns after a field of several lines": ('sms,1,"a\nb",,\nsms,2,b\n', ["1", "2"], []),
     "too many fields after a field of several lines": ('sms,1,"a\nb",x\nsms,2,b\n', ["2"], [2, 3]),
     "a mark after a closed quotation": ('sms,1,"a"b"\nsms,2,b\n', ["2"], [2]),
+    "closes inside a row with a field too many": ('sms,1,"a\nsms,2,b,x"\nsms,3,c\n', ["3"], [2, 3]),
+    "closes inside a row with a field too few": ('sms,1,"a\nsms,2"\nsms,3,c\n', ["3"], [2, 3]),
+    "closes after a row with a field too few": ('sms,1,"a\nsms,2\nb"\nsms,3,c\n', ["3"], [2, 3, 4]),
+    "a row with a blank after each comma": ('sms,1,"a\nsms, 2, b"\nsms,3,c\n', [" 2", "3"], [2]),
+    "a row with blanks around its commas": ('sms,1,"a\n sms , 2 , b"\nsms,3,c\n', [" 2 ", "3"], [2]),
+    "a row with blanks and a field too many": ('sms,1,"a\nsms, 2, b, c"\nsms,3,c\n', ["3"], [2, 3]),
+    "a channel in capital letters": ('sms,1,"a\nSMS, 2, b, c"\nsms,3,c\n', ["3"], [2, 3]),
+    "a row that begins with an empty field": ('sms,1,"a\n,sms,010-1234-5678,b"\nsms,3,c\n', ["3"], [2, 3]),
+    "a number behind a misspelt channel": ('sms,1,"a\nsns, 010-1234-5678, b, c"\nsms,3,c\n', ["3"], [2, 3]),
+    "an e-mail behind a misspelt channel": ('sms,1,"a\nmail, kim@example.com"\nsms,3,c\n', ["3"], [2, 3]),
+    "a number that Excel has shown": ('sms,1,"a\nsns, 8.21012E+11, b, c"\nsms,3,c\n', ["3"], [2, 3]),
+    "a row whose mark stands in its first field": ('"sms,1,a\nsms",2,b\nsms,3,c\n', ["2", "3"], [2]),
+    "a line break within an address": ('sms,"1\n2",b\nsms,3,c\n', ["3"], [2, 3]),
+    "a line break after an address": ('sms,"1\n",b\nsms,3,c\n', ["1\n", "3"], []),
+    "a line break before an address": ('sms,"\n\n1",b\nsms,3,c\n', ["\n\n1", "3"], []),
+    "a line break around a channel": ('"\nsms",1,b\nsms,3,c\n', ["1", "3"], [2]),
+    "two breaks within an address": ('sms,"1\n\n2",b\nsms,3,c\n', ["3"], [2, 4]),
 }
 
 
 @pytest.mark.parametrize(("text", "right", "wrong"), QUOTED.values(), ids=QUOTED)
 def test_a_quotation_takes_no_neighbour_with_it(text: str, right: list[str], wrong: list[int]) -> None:
     assert seen(text) == (right, wrong)
+
+
+TEXTS = {
+    "an order": "Hello Kim,\nyour order, 3 items, is ready",
+    "one word first": "Hello,\nKim, your order is ready",
+    "one word first, three parts": "Hello,\nKim, dear, your order is ready",
+    "prices": "Prices:\n1,000 won, 2,000 won and more, as ever",
+    "a number to call": "Questions?\n02-123-4567, on any day",
+    "a channel within a sentence": "Stop it:\nwrite an sms, or call",
+    "Korean": "지민님,\n주문하신 상품 3개, 준비되었습니다, 고맙습니다",
+    "an address": "Come to\n12 Main Street, Seoul",
+    "a list": "You bought\n- apples, pears\n- plums",
+    "an empty line": "Hello, Kim,\n\nso long, Lee",
+    "a comma first": "Hello\n, Kim",
+    "doubled marks": 'Hello, ""Kim"",\nyour ""order"", 3 items, is ready',
+}
+
+
+@BOTH
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_text_of_several_lines_is_accepted(table: list[list[str]], texts: Reader, text: str) -> None:
+    if table is CONSENTS and text in (TEXTS["prices"], TEXTS["a number to call"], TEXTS["a comma first"]):
+        return  # a person's number or a tight comma: see the test below
+    if table is CONSENTS and text.startswith("Hello,\nKim"):
+        return
+    data = joined([table[0], [*table[1][:-1], f'"{text}"'], table[2]])
+    assert texts(data.encode()) == [text.replace('""', '"'), "나"]
+
+
+IN_DOUBT = {
+    "one word first": "Hello,\nKim, the form is signed",
+    "a number first": "by phone,\n010 1234 5678, by herself",
+    "a tight comma": "form,\nsigned by hand,scanned",
+    "a truth value": "the form says,\nnight consent, false, all in all",
+    "an instant": f"the form says,\nsigned on paper, {AT}",
+    "an empty field": "form\n, signed",
+}
+
+
+@pytest.mark.parametrize("text", IN_DOUBT.values(), ids=IN_DOUBT)
+def test_evidence_in_which_a_line_may_be_a_person_is_refused_by_name(text: str) -> None:
+    """Where nobody can tell, the person is not lost: the row is listed with the line that its quotation encloses."""
+    data = joined([CONSENTS[0], [*CONSENTS[1][:-1], f'"{text}"'], CONSENTS[2]])
+    found = list(read_rows(io.BytesIO(data.encode()), NOW))
+    assert [row.line for row in found] == [2, 3, 4]
+    assert isinstance(found[0], WrongRow)
+    assert found[0].errors == ("row: its quotation marks enclose line 3, which reads as a row of its own",)
+    assert isinstance(found[2], ConsentRow)
+
+
+FIRST_FIELD_OF_A_ROW = {
+    "a customer number": ("user-2", True),
+    "a phone number": ("010-1234-5678", True),
+    "an e-mail address": ("kim@example.com", True),
+    "words": ("signed at home", False),
+    "a word": ("signed", False),
+    "a sentence with a number": ("page 3", False),
+}
+
+
+@pytest.mark.parametrize(("text", "is_refused"), FIRST_FIELD_OF_A_ROW.values(), ids=FIRST_FIELD_OF_A_ROW)
+def test_evidence_that_ends_in_what_may_begin_a_row(text: str, is_refused: bool) -> None:
+    """The quotation may have been opened by mistake in one row, and closed by mistake in the next one."""
+    header = "recipient_id,evidence,night_consent,opted_out,changed_at"
+    found = list(read_rows(io.BytesIO(f'{header}\nuser-1,"web\n{text}",false,true,{AT}\n'.encode()), NOW))
+    assert [isinstance(row, WrongRow) for row in found] == ([True, True] if is_refused else [False])
+
+
+def test_a_body_that_ends_in_a_channel_may_hide_a_row() -> None:
+    header = "channel,body,address\n"
+    assert seen('sms,"a\nsms",2\nsms,c,3\n', header) == (["3"], [2, 3])
+    assert seen('sms,"a\nsee you",2\nsms,c,3\n', header) == (["2", "3"], [])
+
+
+@pytest.mark.parametrize("column", range(5))
+def test_a_consent_has_line_breaks_only_in_its_evidence_and_around_its_recipient(column: int) -> None:
+    """A line of a quotation in another column is a row of its own, or nobody would list it."""
+    header, values = CONSENTS[0], ["user-1", "false", "true", AT, "web"]
+    for before, after in (("", "Kim"), ("x", "Kim"), ("x", "")):
+        cells = [f'"{before}\n{after}"' if index == column else value for index, value in enumerate(values)]
+        data = ",".join(header) + "\n" + ",".join(cells) + "\n"
+        lines = [row.line for row in read_rows(io.BytesIO(data.encode()), NOW)]
+        is_kept = header[column] == "evidence" or (header[column] == "recipient_id" and not (before and after))
+        assert lines == ([2] if is_kept else [2, 3])
+
+
+def test_a_line_break_in_a_value_of_one_line_is_named() -> None:
+    (row, *_) = campaign(b'channel,address,body\nsms,"1\n2",b\n')
+    assert row.errors == ["row: the column address has a line break; by its quotation marks it goes on to line 3"]
 
 
 def test_the_fault_names_the_line_that_stood_in_the_quotation() -> None:
@@ -273,7 +379,7 @@ def test_quotation_marks_cost_linear_work(block: str, monkeypatch: pytest.Monkey
 
         return call
 
-    for name in ("_fields", "_scan", "decoded"):
+    for name in ("_fields", "_scan", "decoded", "_inner"):
         monkeypatch.setattr(csv_module, name, counted(getattr(csv_module, name)))
     text = "channel,address,body\n" + block * 2000
     list(campaign(text.encode()))

@@ -6,7 +6,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -16,10 +16,19 @@ from hypothesis import strategies as st
 
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
+from lambdas.quiet_hours.api.status import cancel, look_up
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
+from lambdas.quiet_hours.delivery.delivery import MALFORMED_ENTRY
 from lambdas.quiet_hours.errors import Invalid, Unreadable
 from lambdas.quiet_hours.notification.admission import CAMPAIGN_ID_FAULT, admit
-from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX, REDRIVEN, Message, invalid_letters, read
+from lambdas.quiet_hours.notification.bundle import (
+    BUNDLE_ITEMS_MAX,
+    REASON_CHARACTERS_MAX,
+    REDRIVEN,
+    Message,
+    invalid_letters,
+    read,
+)
 from lambdas.quiet_hours.notification.fingerprint import VERSION, fingerprint, may_be_the_same
 from lambdas.quiet_hours.notification.json_text import to_text, unpack
 from lambdas.quiet_hours.settings import Settings
@@ -27,7 +36,18 @@ from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, aws, dynamodb, record, settings, sqs, take, text_attributes
-from tests.helpers.delivery_world import REJECTED, RETRY, UNKNOWN, World, accepted, answers, consent, down, world
+from tests.helpers.delivery_world import (
+    REJECTED,
+    RETRY,
+    SETTINGS,
+    UNKNOWN,
+    World,
+    accepted,
+    answers,
+    consent,
+    down,
+    world,
+)
 
 __all__ = ["dynamodb", "settings", "sqs", "world"]
 
@@ -234,6 +254,104 @@ def test_a_letter_whose_content_an_operator_has_mended_is_sent(world: World) -> 
     assert world.invoke(mended, dead_lettered_at=ended_at)[1] == Counter(delivered=1)
     assert world.invoke(mended, dead_lettered_at=ended_at)[1] == Counter(absorbed=1)
     assert [each["content"] for each in sent] == [mended["content"]]
+
+
+def test_the_original_of_a_mended_letter_that_was_delivered_is_absorbed_and_counted(world: World) -> None:
+    world.provider.answer = answers(**{"order-1001": REJECTED})
+    world.invoke(FIRST)
+    ended_at, sent = world.letter().attributes["dead_lettered_at"], sent_by(world)
+    world.clock.now += timedelta(minutes=1)
+    world.invoke(OTHERS["another text"], dead_lettered_at=ended_at)
+    before = world.entry("order-1001")
+    for _ in range(2):
+        assert world.invoke(FIRST, dead_lettered_at=ended_at) == (True, Counter(absorbed=1, absorbed_original=1))
+    assert len(sent) == 1
+    assert reasons(world) == ["http_400"]
+    assert world.entry("order-1001") == before
+
+
+NOT_BEFORE_THE_DELIVERY = {
+    "the instant of the delivery": lambda at: at.isoformat(timespec="milliseconds"),
+    "an instant after it": lambda at: (at + timedelta(seconds=1)).isoformat(timespec="milliseconds"),
+    "the same instant in another zone": lambda at: at.astimezone(timezone(timedelta(hours=9))).isoformat(),
+    "no instant": lambda at: "1999",
+    "nothing": lambda at: "",
+}
+
+
+@pytest.mark.parametrize("redriven", NOT_BEFORE_THE_DELIVERY.values(), ids=NOT_BEFORE_THE_DELIVERY)
+def test_a_redrive_of_no_ending_before_the_delivery_is_id_reused(world: World, redriven: Any) -> None:
+    world.invoke(FIRST)
+    entry = world.entry("order-1001")
+    assert entry is not None
+    at = redriven(datetime.fromisoformat(entry.ended_at))
+    assert world.invoke(OTHERS["another text"], dead_lettered_at=at)[1] == Counter(id_reused=1)
+
+
+# --- an item of the ledger that nobody has written like that
+
+CLAIM = {"state": {"S": "claimed"}, "lease_until_ms": {"N": "0"}, "attempts": {"N": "0"}}
+MALFORMED: dict[str, dict[str, Any]] = {
+    "no lease": {"state": {"S": "claimed"}, "attempts": {"N": "0"}},
+    "no attempts": {"state": {"S": "claimed"}, "lease_until_ms": {"N": "0"}},
+    "neither": {"state": {"S": "claimed"}},
+    "neither, and an owner": {"state": {"S": "claimed"}, "owner": {"S": "worker-1"}},
+    "no state": {"lease_until_ms": {"N": "0"}, "attempts": {"N": "0"}},
+    "a state that is no text": CLAIM | {"state": {"N": "1"}},
+    "a lease that is a text": CLAIM | {"lease_until_ms": {"S": "0"}},
+    "a lease that is no whole number": CLAIM | {"lease_until_ms": {"N": "1.5"}},
+    "attempts that are a text": CLAIM | {"attempts": {"S": "1"}},
+    "a mark that is a text": CLAIM | {"sending": {"S": "true"}},
+    "a mark that is false": CLAIM | {"sending": {"BOOL": False}},
+    "a fingerprint that is a number": CLAIM | {"fingerprint": {"N": "1"}},
+}
+
+
+@pytest.mark.parametrize("item", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_item_sends_its_notification_to_dead_letter_by_name(world: World, item: dict[str, Any]) -> None:
+    world.dynamodb.put_item(TableName="ledger", Item={"id": {"S": "order-1001"}, **item})
+    neighbour = accepted("order-1002")
+    assert world.invoke(FIRST, neighbour) == (True, Counter(malformed_entry=1, delivered=1))
+    letter = world.letter()
+    assert letter.attributes["reason"] == f"malformed_entry: {MALFORMED_ENTRY}"
+    assert letter.attributes["notification_id"] == "order-1001"
+    assert "dead_lettered_at" not in letter.attributes
+    assert world.provider.ids == ["order-1002"]
+    world.dynamodb.delete_item(TableName="ledger", Key={"id": {"S": "order-1001"}})
+    assert world.invoke(FIRST)[1] == Counter(delivered=1)
+
+
+@pytest.mark.parametrize("item", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_item_is_cancelled_by_nobody_and_harms_no_neighbour(world: World, item: dict[str, Any]) -> None:
+    world.dynamodb.put_item(TableName="ledger", Item={"id": {"S": "order-1001"}, **item})
+    api = Ledger(world.dynamodb, "ledger", "api", LEASE)
+    states = api.cancel_all(["order-1001", "order-1002"], DAY)
+    assert states == {"order-1001": "malformed", "order-1002": "cancelled"}
+    (first, second) = cancel(["order-1001", "order-1002"], DAY, api)
+    assert first == {"id": "order-1001", "outcome": "not_known", "state": None}
+    assert second == {"id": "order-1002", "outcome": "cancelled", "state": "cancelled"}
+
+
+def test_a_malformed_item_is_shown_as_such(world: World) -> None:
+    world.dynamodb.put_item(TableName="ledger", Item={"id": {"S": "order-1001"}, "state": {"S": "claimed"}})
+    api = Ledger(world.dynamodb, "ledger", "api", LEASE)
+    status, answer = look_up("order-1001", DAY, world.dynamodb, api, SETTINGS, SETTINGS.quiet_hours())
+    assert (status, answer["state"]) == (200, "malformed")
+    assert answer["why"] == "the ledger's item of this id cannot be read: its notification goes to dead-letter"
+
+
+@pytest.mark.parametrize("owner", ["", "worker-1"])
+def test_a_claim_as_we_write_it_is_not_malformed(world: World, owner: str) -> None:
+    item = CLAIM | ({"owner": {"S": owner}} if owner else {})
+    world.dynamodb.put_item(TableName="ledger", Item={"id": {"S": "order-1001"}, **item})
+    assert world.invoke(FIRST)[1] == Counter(delivered=1)
+
+
+def test_a_reason_is_cut_where_a_letter_s_reason_is(world: World) -> None:
+    world.provider.answer = answers(**{"order-1001": Outcome("rejected", "x" * 5000)})
+    world.invoke(FIRST)
+    entry = world.entry("order-1001")
+    assert entry is not None and entry.reason == "x" * REASON_CHARACTERS_MAX == world.letter().attributes["reason"]
 
 
 def test_a_redrive_of_another_ending_opens_nothing_for_other_content(world: World) -> None:

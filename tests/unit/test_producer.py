@@ -308,9 +308,11 @@ def test_a_post_is_accepted_with_202(handler: Any, sqs: Any, settings: Settings,
         (None, "request: not JSON: Expecting value at character 0"),
         ("", "request: not JSON: Expecting value at character 0"),
         ("{", "request: not JSON: Expecting property name enclosed in double quotes at character 1"),
-        ("{} x", "request: the body goes on after its JSON value"),
-        (b"\xff\xfe{}", "request: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
-        ("[]", "request: an empty array"),
+        ("{} x", "request: text follows the JSON value"),
+        (b"\xff\xfe{}", "request: not text in UTF-8"),
+        ("[]", 'request: must be one notification or {"notifications": [...]} as a JSON object'),
+        (" \n[", 'request: must be one notification or {"notifications": [...]} as a JSON object'),
+        ("\ufeff[{}]", 'request: must be one notification or {"notifications": [...]} as a JSON object'),
         ("[{}]", 'request: must be one notification or {"notifications": [...]} as a JSON object'),
         ('"text"', 'request: must be one notification or {"notifications": [...]} as a JSON object'),
         (
@@ -324,6 +326,35 @@ def test_a_post_that_is_no_request_is_400_with_a_clear_error(
 ) -> None:
     refused = {"accepted": [], "rejected": [{"index": 0, "id": None, "errors": [error]}]}
     assert answered(handler(http("POST", "/notifications", body))) == (400, refused)
+
+
+@pytest.mark.parametrize("path", ["/notifications", "/notifications/cancel"])
+@pytest.mark.parametrize("body", ["[" + "0," * 1_000_000 + "0]", "[" * 1_000_000], ids=["long", "deep"])
+def test_an_array_is_refused_with_one_error_before_its_values_are_read(
+    handler: Any, monkeypatch: pytest.MonkeyPatch, path: str, body: str
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("the array is read")
+
+    monkeypatch.setattr("lambdas.quiet_hours.api.web.unpack", read)
+    status, answer = answered(handler(http("POST", path, body)))
+    assert status == 400
+    (error,) = answer["rejected"][0]["errors"] if "rejected" in answer else answer["errors"]
+    assert error.startswith("request: must be ")
+
+
+def test_more_notifications_than_a_request_may_have_are_refused_before_one_is_checked(
+    handler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(*_: object, **__: object) -> None:
+        raise AssertionError("a notification is checked")
+
+    monkeypatch.setattr(producer, "admit", check)
+    error = f"notifications: must be an array of 1 to {NOTIFICATIONS_MAX} notifications"
+    refused = {"accepted": [], "rejected": [{"index": 0, "id": None, "errors": [error]}]}
+    request = {"notifications": [0] * (NOTIFICATIONS_MAX + 1)}
+    assert answered(handler(http("POST", "/notifications", json.dumps(request)))) == (400, refused)
+    assert handler(request) == refused
 
 
 def test_a_post_with_repeated_keys_or_nan_in_one_item_rejects_that_item(handler: Any) -> None:

@@ -104,7 +104,7 @@ def test_two_quotations_that_are_never_closed_do_not_make_one_row_of_what_is_bet
 
 
 def test_a_row_of_several_lines_with_the_wrong_number_of_fields_says_where_it_ends() -> None:
-    found = read(HEADER + '"sms,1,a\nx\nsms,3"\nsms,4,d\n')
+    found = read(HEADER + '"sms,1,a\nx\ny,3"\nsms,4,d\n')
     fault = "row: has 1 fields where the first line names 3 columns; by its quotation marks it goes on to line 4"
     assert errors(found)[0] == (2, [fault])
     assert [line for line, _ in errors(found)] == [2, 3, 4]
@@ -128,12 +128,15 @@ def test_what_is_no_csv_says_how_it_would_be() -> None:
     [
         ("", "the file is empty"),
         ("\n", "allowed are channel,"),
-        ("channel|address|body\n", "(a name of 20 characters) is none (is that line missing, or are its fields separ"),
-        ("channel,address,phone\n", "phone is none"),
-        ("channel,address,variables.\n", "(a name of 10 characters) is none"),
+        (
+            "channel|address|body\n",
+            "(a name of 20 characters) is not a column (is that line missing, or are its fields separ",
+        ),
+        ("channel,address,phone\n", "phone is not a column"),
+        ("channel,address,variables.\n", "(a name of 10 characters) is not a column"),
         ("channel,address,body,body\n", "names body twice"),
         ("channel,body\n", "lacks the column address"),
-        ("010-1234-5678,안녕\n", "(a name of 13 characters) is none"),
+        ("010-1234-5678,안녕\n", "(a name of 13 characters) is not a column"),
     ],
 )
 def test_a_first_line_that_does_not_name_the_columns_is_the_files_fault(header: str, says: str) -> None:
@@ -180,7 +183,7 @@ def test_a_line_of_json_is_a_candidate_as_it_stands() -> None:
     ("text", "says"),
     [
         ("{", "row: not JSON"),
-        ('{"a": 1} x', "row: the body goes on after its JSON value"),
+        ('{"a": 1} x', "row: text follows the JSON value"),
         ("[]", "row: an empty array"),
         ("[" * 5000, "row: not JSON that can be read"),
         ("1" * 5000, "row: not JSON that can be read"),
@@ -243,6 +246,8 @@ def test_whatever_pythons_own_writer_writes_is_read_back(table: list[list[str]],
     found = read(out.getvalue(), chunk_bytes=chunk_bytes)
     # A field with a line that reads as a row is refused: nobody can tell it from a quotation that was left open.
     assume(not any(line.count(",") >= 2 for row in table for field in row for line in field.split("\n")[1:]))
+    # So is a line break in a channel or within an address, which can have none.
+    assume(not any("\n" in row[0] or "\n" in row[1].strip() for row in table))
     assert errors(found) == []
 
     def fields_of(candidate: dict[str, Any]) -> list[str]:

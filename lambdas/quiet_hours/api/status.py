@@ -15,8 +15,18 @@ from ..rule.policy import Hold, Policy, Send, decide
 from ..settings import Settings
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_consents
-from ..stores.entries import ENDINGS, Entry
-from ..stores.held import INDEX_LAG, SHARDS, Held, Position, held_of, is_incomplete, read_held
+from ..stores.entries import ENDINGS, MALFORMED, Entry
+from ..stores.held import (
+    INDEX_LAG,
+    SHARDS,
+    Held,
+    Position,
+    held_of,
+    is_incomplete,
+    is_record_key,
+    read_held,
+    source_key,
+)
 from ..stores.ledger import TRANSACTION_ITEMS_MAX, Ledger
 
 if TYPE_CHECKING:
@@ -62,6 +72,8 @@ def look_up(
 
 def _of_ledger(entry: Entry, now: datetime) -> dict[str, Any]:
     found: dict[str, Any] = {"state": entry.state, "attempts": entry.attempts}
+    if entry.state == MALFORMED:
+        return found | {"why": "the ledger's item of this id cannot be read: its notification goes to dead-letter"}
     if entry.state != "claimed":
         return found | {"why": entry.reason or f"it is {entry.state}", "ended_at": entry.ended_at}
     live = entry.lease_until_ms > now.timestamp() * 1000
@@ -111,6 +123,8 @@ def requested_cancels(request: object) -> list[str] | tuple[str, Position | None
         raise Invalid(["request: must have ids alone, or source, and after where an earlier answer gave a next"])
     if fault := _source_fault(request["source"]):
         raise Invalid([f"source: {fault}"])
+    if not source_key(request["source"]):
+        raise Invalid(["source: must not be blank"])
     after = request.get("after")
     if after is None:
         return request["source"], None
@@ -133,7 +147,7 @@ def _position(text: str) -> Position | None:
         shard = int(shards[0])
         if not until and not id:
             return Position(shard)
-    return None if time_fault(until) or not is_id(id) else Position(shard, until, id)
+    return None if time_fault(until) or not is_record_key(id) else Position(shard, until, id)
 
 
 def _next(position: Position) -> str:
@@ -156,6 +170,7 @@ def cancel(ids: Iterable[str], now: datetime, ledger: Ledger) -> list[dict[str, 
             states |= ledger.cancel_all(part, now)
         except (*SERVICE_ERRORS, LedgerUnavailable):
             states |= dict.fromkeys(part, "")
+    states = {id: "" if state == MALFORMED else state for id, state in states.items()}
     outcomes = {"cancelled": "cancelled", "claimed": "too_late", "": "not_known"}
     return [{"id": id, "outcome": outcomes.get(states[id], "ended"), "state": states[id] or None} for id in unique]
 

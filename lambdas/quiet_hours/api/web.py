@@ -34,8 +34,12 @@ def path_id(api: LambdaFunctionUrlResolver, prefix: str, suffix: str = "") -> st
 
 
 def json_body(api: LambdaFunctionUrlResolver) -> Any:
-    """The body as one JSON value. Raises `Unreadable`."""
+    """The body as one JSON value. Raises `Unreadable`.
+
+    No request is an array. So an array comes back empty and unread, however many values it has.
+    """
     try:
-        return unpack(api.current_event.decoded_body or "").value
+        text = api.current_event.decoded_body or ""
     except ValueError:  # not UTF-8, or not what base64 makes
         raise Unreadable("not text in UTF-8") from None
+    return [] if text.lstrip("\ufeff \t\r\n").startswith("[") else unpack(text).value

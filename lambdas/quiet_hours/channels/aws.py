@@ -1,4 +1,4 @@
-"""Calls AWS services for AWS's own channels: a boto3 client whose requests `PostClient` carries.
+"""The calls of AWS's own channels: a boto3 client whose requests `PostClient` carries.
 
 botocore bounds each socket operation and tries every address of a name in turn. The whole call has no bound, and the
 errors do not always say whether the request was sent. So botocore makes and signs the request and reads the answer, and
@@ -47,8 +47,8 @@ class Refusal(NamedTuple):
 
 
 Clients = Callable[[str, str | None, str | None], Any]
-"""Makes a boto3 client that tries once. Its arguments: the service, the region (None: this function's), the endpoint
-(None: AWS's own)."""
+"""A function that makes a boto3 client that tries once. Its arguments: the service, the region (None: this function's),
+the endpoint (None: AWS's own)."""
 
 _FORBIDDEN = ("AccessDenied", "AccessDeniedException", "AuthorizationError", "PlatformApplicationDisabled")
 """Codes of a missing permission for something that the notification names: a device, an identity, an application."""
@@ -88,7 +88,7 @@ class Service:
         by_message: Callable[[Refusal], Outcome | None] = lambda refusal: None,
         **parameters: Any,
     ) -> Outcome:
-        """Calls the service once. `meanings`: by an error's cause, or else by its code, where it is not what any AWS
+        """Call the service once. `meanings`: by an error's cause, or else by its code, where it is not what any AWS
         service means by it. `by_message` reads errors whose code does not say enough; None leaves them to the code.
         """
         try:
@@ -164,5 +164,5 @@ def _bytes(body: object) -> bytes:
 
 
 def _word(value: object) -> str:
-    """Returns an error's code if it is one word. Anything else may be somebody's data."""
+    """Return an error's code if it is one word. Anything else may be somebody's data."""
     return value if isinstance(value, str) and re.fullmatch("[A-Za-z0-9_.]{1,64}", value) else ""

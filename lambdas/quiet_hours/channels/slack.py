@@ -122,7 +122,7 @@ def _webhooks(config: object, local: bool) -> dict[str, PostClient]:
 
 
 def _message(notification: Notification) -> dict[str, Any]:
-    """Builds the message: the title with the body as an attachment, or the body alone."""
+    """Build the message: the title with the body as an attachment, or the body alone."""
     body = _escaped(notification, "body", body_of(notification))
     title = notification["content"].get("title")
     if title is None:
@@ -147,7 +147,7 @@ def _escaped(notification: Notification, name: str, text: str) -> str:
 
 
 def _outcome(answer: Answer, by_token: bool, now: datetime) -> Outcome:
-    """Reads the answer. `chat.postMessage` answers 200 with the error in JSON, a webhook a status with plain text."""
+    """Read the answer. `chat.postMessage` answers 200 with the error in JSON, a webhook a status with plain text."""
     status, said = answer.status, _said(answer)
     if status == 200 and said == "ok":
         return DELIVERED
@@ -167,7 +167,7 @@ def _outcome(answer: Answer, by_token: bool, now: datetime) -> Outcome:
 
 
 def _said(answer: Answer) -> str:
-    """Returns `ok` or Slack's error code; empty if the answer is not from Slack."""
+    """Return `ok` or Slack's error code; empty if the answer is not from Slack."""
     try:
         said = answer.body.decode()
         if said.startswith("{"):

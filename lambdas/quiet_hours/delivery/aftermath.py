@@ -85,8 +85,8 @@ class Aftermath:
             self.letters.append(Letter(dead_letter(item.text, reason, item.id, ending.ended_at)))
         else:
             self.counts["absorbed"] += 1
-            if how == "absorbed_dead_lettered":
-                self.counts["absorbed_dead_lettered"] += 1
+            if how != "absorbed":
+                self.counts[how] += 1
 
     def apply(self, lane: str, sqs: SQSClient, ledger: Ledger, settings: Settings, now: Callable[[], datetime]) -> bool:
         """Write the dead letters, then the ledger, then wait and the lane.

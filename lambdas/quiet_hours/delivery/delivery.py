@@ -20,7 +20,7 @@ from ..consents.counting import consent_for
 from ..errors import ConsentUnavailable, KeysRefused, LedgerUnavailable, Unreadable
 from ..notification.admission import CAMPAIGN_ID_FAULT, is_campaign_id
 from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
-from ..notification.fingerprint import fingerprint
+from ..notification.fingerprint import fingerprint, may_be_the_same
 from ..notification.notification import consent_keys
 from ..rule.policy import Consent, Policy, Send, decide, may_be_held, quiet_until
 from ..settings import Settings
@@ -47,6 +47,8 @@ SPLIT_PARTS = 10
 NO_KEY = "invalid: recipient_id: DynamoDB refuses it, or the address, as a key of the consent table"
 
 ID_REUSED = "another notification has this id; send this one with an id of its own"
+
+MALFORMED_ENTRY = "the ledger's item of this id cannot be read; mend or delete it, then redrive"
 
 
 class Delivered(NamedTuple):
@@ -210,9 +212,12 @@ class Delivery:
         for id, left_s in claims.busy.items():
             after.give_back([by_id[id]], left_s)
         for id, ending in claims.ended.items():
-            after.absorb(by_id[id], ending, absorption(by_id[id].redriven, ending))
+            is_same = may_be_the_same(ending.fingerprint, fingerprints[id])
+            after.absorb(by_id[id], ending, absorption(by_id[id].redriven, ending, is_same))
         for id in claims.reused:
             after.refuse(by_id[id], "id_reused", ID_REUSED)
+        for id in claims.malformed:
+            after.refuse(by_id[id], "malformed_entry", MALFORMED_ENTRY)
         claimed: list[Claimed] = []
         for id, entry in (claims.held | claims.interrupted).items():
             mine = replace(entry, sending=entry.sending or (channel.can_resend and id in claims.lapsed))

@@ -76,18 +76,20 @@ def too_late_to_send(entry: Entry, can_resend: bool, now: datetime) -> Entry | N
     return None
 
 
-Absorption = Literal["absorbed", "absorbed_dead_lettered", "back_to_dead_letter"]
+Absorption = Literal["absorbed", "absorbed_dead_lettered", "absorbed_original", "back_to_dead_letter"]
 
 
-def absorption(redriven: str | None, ending: Entry) -> Absorption:
+def absorption(redriven: str | None, ending: Entry, is_same: bool) -> Absorption:
     """Decide what becomes of an item that has ended already. `redriven` is the ending that a redrive of it undoes.
+    `is_same`: the item may have the content that has ended.
 
     A redrive of an unknown outcome is more than a duplicate: it goes back to dead-letter, because nobody has said
     that it may be sent again. What has a dead letter and comes without the letter's attribute is counted apart:
-    somebody may have sent the letter's body by hand, and it will not be sent.
+    somebody may have sent the letter's body by hand, and it will not be sent. So is the original of a letter that was
+    mended and then delivered.
     """
     if ending.state == "unknown" and redriven == ending.ended_at:
         return "back_to_dead_letter"
     if ending.state in ("dead_lettered", "unknown") and redriven is None:
         return "absorbed_dead_lettered"
-    return "absorbed"
+    return "absorbed" if is_same else "absorbed_original"

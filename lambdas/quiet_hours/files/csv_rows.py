@@ -1,4 +1,4 @@
-"""Reads CSV rows from a stream of lines. Campaign files and files of consents are both read here.
+"""CSV rows from a stream of lines. Campaign files and files of consents are both read here.
 
 A faulty row never takes its neighbours with it: the reader goes on with the next line. Each line is parsed a fixed
 number of times, whatever its quotation marks are, so that no file takes more than linear time.
@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Literal, NamedTuple
 
 from ..errors import UnreadableFile
+from .hidden_rows import Inner, Kind
 from .lines import LINE_BYTES_MAX, Line, decoded
 
 ROW_LINES_MAX = 100
@@ -52,7 +53,7 @@ class CsvRow(NamedTuple):
 
 
 def csv_header(source: Iterator[Line]) -> Header:
-    """Reads the line with the names of the columns: none if it is not CSV. Excel's line `sep=;` may stand before it.
+    """Read the line with the names of the columns: none if it is not CSV. Excel's line `sep=;` may stand before it.
 
     Columns at the end that have no name are left out. Raises `UnreadableFile` if there is no such line, if it cannot be
     decoded, or if a column between others has no name.
@@ -87,13 +88,15 @@ def _first_text(source: Iterator[Line]) -> str:
 # --- rows
 
 
-def csv_rows(source: Iterator[Line], header: Header, *, separators_are_a_row: bool = False) -> Iterator[CsvRow]:
+def csv_rows(
+    source: Iterator[Line], header: Header, kind: Kind, *, separators_are_a_row: bool = False
+) -> Iterator[CsvRow]:
     """Yield the rows of the lines. A blank line is not a row, nor is a line of separators only, unless
     `separators_are_a_row`."""
     ahead: deque[_Part] = deque()  # lines that were read in a vain search for the end of a quotation
-    parts = (_Part(line, header) for line in source)
+    parts = (_Part(line, header, kind) for line in source)
     while (first := ahead.popleft() if ahead else next(parts, None)) is not None:
-        row = _row_from(first, ahead, parts, header)
+        row = _row_from(first, ahead, parts, header, kind)
         if row.fault is None and not (row.fields if separators_are_a_row else any(row.fields)):
             continue
         if row.fault is None and len(row.fields) != len(header.columns):
@@ -103,14 +106,14 @@ def csv_rows(source: Iterator[Line], header: Header, *, separators_are_a_row: bo
         yield row
 
 
-def _row_from(first: _Part, ahead: deque[_Part], parts: Iterator[_Part], header: Header) -> CsvRow:
-    """Reads the row that begins on the line `first`, with whatever number of fields."""
+def _row_from(first: _Part, ahead: deque[_Part], parts: Iterator[_Part], header: Header, kind: Kind) -> CsvRow:
+    """Read the row that begins on the line `first`, with whatever number of fields."""
     text, fault = first.decoded
     fields = None if fault else _fields(text, header.separator)
     if fields is None and fault is None:
         begun = _scan(text, header.separator, inside=False)
         if begun.ends == "open":
-            found = _quotation(first, begun.fields, ahead, parts, header)
+            found = _quotation(first, begun, ahead, parts, header, kind)
             if not found.fault:
                 return _joined([first, *(ahead.popleft() for _ in range(found.lines))], header)
             fault = found.fault
@@ -122,43 +125,47 @@ def _row_from(first: _Part, ahead: deque[_Part], parts: Iterator[_Part], header:
 
 class _Scanned(NamedTuple):
     """The end of a line's last field: `open` within a quotation, `closed`, or `broken` where the line is no CSV. The
-    number of fields that the line has a part of, and the place of the first closing quotation mark."""
+    number of fields that the line has a part of, the place of the first closing quotation mark, and the place at which
+    the text of the last quotation begins."""
 
     ends: Literal["open", "closed", "broken"]
     fields: int
     closes_at: int
+    opens_at: int
 
 
 def _scan(text: str, separator: str, *, inside: bool) -> _Scanned:
-    """Follows the quotation marks of a line once, from its start. `inside`: an earlier line has opened a quotation."""
-    at, fields, closes_at = 0, 1, len(text)
+    """Follow the quotation marks of a line once, from its start. `inside`: an earlier line has opened a quotation."""
+    at, fields, closes_at, opens_at = 0, 1, len(text), 0
     if not inside and text.startswith('"'):
-        at, inside = 1, True
+        at, opens_at, inside = 1, 1, True
     while True:
         if inside:
             while (at := text.find('"', at)) >= 0 and text.startswith('""', at):
                 at += 2
             if at < 0:
-                return _Scanned("open", fields, closes_at)
+                return _Scanned("open", fields, closes_at, opens_at)
             closes_at, at = min(closes_at, at), at + 1
             if at < len(text) and text[at] != separator:
-                return _Scanned("broken", fields, closes_at)
+                return _Scanned("broken", fields, closes_at, opens_at)
         else:
             at = text.find(separator, at)
         if at < 0 or at == len(text):
-            return _Scanned("closed", fields, closes_at)
+            return _Scanned("closed", fields, closes_at, opens_at)
         fields, at = fields + 1, at + 1
         inside = text.startswith('"', at)
         at += inside
+        opens_at = at
 
 
 class _Part:
     """A line, with what is found out about it. It may be looked at for several rows, but is read only once."""
 
-    def __init__(self, line: Line, header: Header) -> None:
+    def __init__(self, line: Line, header: Header, kind: Kind) -> None:
         self.line = line
         self.decoded = decoded(line.data)
         self._header = header
+        self._kind = kind
 
     @cached_property
     def inside(self) -> _Scanned:
@@ -167,12 +174,25 @@ class _Part:
 
     @cached_property
     def hides_row(self) -> bool:
-        """True if the part of the line within the quotation reads as a row. A blank after every comma makes it prose:
-        a quotation can only open where no blank stands before it."""
-        fields = self.decoded.text[: self.inside.closes_at].split(self._header.separator)
-        is_prose = all(field.startswith(" ") for field in fields[1:])
-        number = len(self._header.columns)
-        return len(_without_empty_end(fields, number)) == number and not is_prose
+        """True if the part of the line within the quotation reads as a row: by the number of its fields, unless it is
+        prose, or by what the fields are. One field may be the beginning of a row whose quotation ends there."""
+        text, number = self.decoded.text, len(self._header.columns)
+        inner = _inner(text[: self.inside.closes_at], self._header)
+        if len(_without_empty_end(inner.fields, number)) == number and not inner.is_prose:
+            return True
+        if len(inner.fields) == 1 and self.inside.closes_at >= len(text) - 1:
+            return False
+        return self._kind.may_be_row(inner)
+
+    @cached_property
+    def has_text_before_end(self) -> bool:
+        """True if the part of the line that ends its first quotation, or all of it if none ends, is not blank."""
+        return bool(self.decoded.text[: self.inside.closes_at].strip())
+
+    @cached_property
+    def has_text_after_start(self) -> bool:
+        """True if the part of the line that goes on in the next one is not blank."""
+        return bool(self.decoded.text[self.inside.opens_at :].strip())
 
     @cached_property
     def empty_fields_at_end(self) -> int:
@@ -187,10 +207,14 @@ class _Found(NamedTuple):
     fault: str | None = None
 
 
-def _quotation(first: _Part, fields: int, ahead: deque[_Part], parts: Iterator[_Part], header: Header) -> _Found:
-    """Looks for the end of the quotation that `first` opens in its last field, the number of which is `fields`. The
-    lines that were looked at are left in `ahead`."""
-    characters, columns, hidden = len(first.decoded.text), len(header.columns), 0
+def _quotation(
+    first: _Part, begun: _Scanned, ahead: deque[_Part], parts: Iterator[_Part], header: Header, kind: Kind
+) -> _Found:
+    """Look for the end of the quotation that `first` opens in its last field, where its line has `begun` it. The lines
+    that were looked at are left in `ahead`."""
+    characters, columns, fields = len(first.decoded.text), len(header.columns), begun.fields
+    has_text = bool(first.decoded.text[begun.opens_at :].strip())  # the field that goes on in the next line
+    hidden, split = 0, ""
     for place in range(ROW_LINES_MAX - 1):
         if place == len(ahead):
             if (more := next(parts, None)) is None:
@@ -200,20 +224,27 @@ def _quotation(first: _Part, fields: int, ahead: deque[_Part], parts: Iterator[_
         characters += 1 + len(part.decoded.text)
         if part.decoded.fault or characters > LINE_BYTES_MAX or part.inside.ends == "broken":
             break
+        column = header.columns[fields - 1] if fields <= columns else ""
+        breaks = kind.breaks(column) if column else "within"
+        if breaks == "nowhere" or (breaks == "around" and has_text and part.has_text_before_end):
+            split = split or column
+        has_text = part.has_text_after_start or (has_text and part.inside.fields == 1)
         fields += part.inside.fields - 1  # its first field began on an earlier line
         hidden = hidden or (part.line.number if part.hides_row else 0)
         if part.inside.ends == "closed":
+            goes_on = f"by its quotation marks it goes on to line {part.line.number}"
             if hidden:
                 return _Found(0, f"row: its quotation marks enclose line {hidden}, which reads as a row of its own")
             if not fields - part.empty_fields_at_end <= columns <= fields:
-                goes_on = f"by its quotation marks it goes on to line {part.line.number}"
                 return _Found(0, f"{_wrong_number(fields, header)}; {goes_on}")
+            if split:
+                return _Found(0, f"row: the column {split} has a line break; {goes_on}")
             return _Found(place + 1)
     return _Found(0, NOT_CLOSED)
 
 
 def _joined(parts: Sequence[_Part], header: Header) -> CsvRow:
-    """Parses several lines as one row."""
+    """Parse several lines as one row."""
     text = "\n".join(part.decoded.text for part in parts)
     fields = _fields(text, header.separator)
     first, last = parts[0].line, parts[-1].line
@@ -228,8 +259,15 @@ def _fields(text: str, separator: str) -> list[str] | None:
     return found[0] if found else []
 
 
+def _inner(text: str, header: Header) -> Inner:
+    """The part of a line that stands within a quotation. Its own quotation marks, if any, are doubled."""
+    fields = text.split(header.separator)
+    is_prose = all(field.startswith(" ") for field in fields[1:])
+    return Inner(header.columns, [field.strip(' "') for field in fields], is_prose)
+
+
 def _without_empty_end(fields: Sequence[str], columns: int) -> Sequence[str]:
-    """Leaves out empty fields behind the last column, as Excel writes them for cells that were used once."""
+    """Leave out empty fields behind the last column, as Excel writes them for cells that were used once."""
     return fields if any(fields[columns:]) else fields[:columns]
 
 

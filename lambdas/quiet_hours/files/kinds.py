@@ -1,4 +1,4 @@
-"""Recognises by its first bytes a file that is not text in UTF-8, and says how to save it."""
+"""Kinds of files that are no text in UTF-8, recognised by their first bytes, and how to save them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a file as a stream of numbered lines, in constant memory."""
+"""A file as a stream of numbered lines, in constant memory."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def lines(read: Callable[[int], bytes], *, offset: int = 0, number: int = 1) -> 
 
 
 def _head(read: Callable[[int], bytes]) -> bytes:
-    """Reads the beginning of a file, and looks at what kind of file it is."""
+    """Read the beginning of a file, and look at what kind of file it is."""
     head = b""
     while len(head) < HEAD_BYTES and (chunk := read(CHUNK_BYTES)):
         head += chunk

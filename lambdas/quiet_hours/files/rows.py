@@ -1,4 +1,4 @@
-"""Reads a campaign file's rows as a stream, in constant memory: CSV or JSON Lines. Each row becomes one candidate
+"""A campaign file's rows as a stream, in constant memory: CSV or JSON Lines. Each row becomes one candidate
 notification.
 
 A row that cannot be read becomes a row with errors, and reading goes on with the next line: a bad row never takes its
@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from ..errors import Unreadable, UnreadableFile
 from ..notification.fields import shown_name
 from ..notification.json_text import unpack
+from ..notification.notification import CHANNELS
 from .csv_rows import Header, csv_header, csv_rows
+from .hidden_rows import Breaks, Inner, Kind, looks_like_address
 from .lines import Line, decoded, lines
 
 REQUIRED = ("channel", "address")
@@ -39,7 +41,7 @@ class Row(NamedTuple):
 def rows(
     name: str, read: Callable[[int], bytes], *, offset: int = 0, line: int = 1, header: Header | None = None
 ) -> tuple[Iterator[Row], Header]:
-    """Returns the rows of the file `name` from `offset` on, where `line` begins, and the header if it is CSV.
+    """Return the rows of the file `name` from `offset` on, where `line` begins, and the header if it is CSV.
 
     `read(n)` returns up to n bytes from there on, and none at the end. `header` is that of an earlier part of the same
     file. Raises `UnreadableFile`.
@@ -78,7 +80,9 @@ def _checked_header(source: Iterator[Line]) -> Header:
     for name in header.columns:
         if name not in COLUMNS and not any(name.startswith(group) and name != group for group in GROUPS):
             asks = "(is that line missing, or are its fields separated by another character than , ; and tab?)"
-            raise UnreadableFile(f"the first line must name the columns; {shown_name(name)} is none {asks}; {allowed}")
+            raise UnreadableFile(
+                f"the first line must name the columns; {shown_name(name)} is not a column {asks}; {allowed}"
+            )
         if name in seen:
             raise UnreadableFile(f"the first line names {name} twice")
         seen.add(name)
@@ -89,11 +93,30 @@ def _checked_header(source: Iterator[Line]) -> Header:
 
 def _rows_of_csv(source: Iterator[Line], header: Header) -> Iterator[Row]:
     paths = [_path(name) for name in header.columns]
-    for row in csv_rows(source, header):
+    for row in csv_rows(source, header, KIND):
         if row.fault:
             yield Row(row.line, row.next_line, row.end, row.text, None, [row.fault])
         else:
             yield Row(row.line, row.next_line, row.end, row.text, _candidate(paths, row.fields), [])
+
+
+def _may_be_row(line: Inner) -> bool:
+    """True if a channel stands where its column is, or an address where its column is, or both anywhere."""
+    fields = [field.lower() for field in line.fields]
+    channel, address = line.columns.index("channel"), line.columns.index("address")
+    if fields[channel : channel + 1] and fields[channel] in CHANNELS:
+        return True
+    addresses = [index for index, field in enumerate(fields) if looks_like_address(field)]
+    return address in addresses or bool(addresses and not set(fields).isdisjoint(CHANNELS))
+
+
+def _breaks(column: str) -> Breaks:
+    if column in _IN_CONTENT or any(column.startswith(group) for group in GROUPS):
+        return "within"
+    return "around" if column in ("address", "recipient_id", "source") else "nowhere"
+
+
+KIND = Kind(_may_be_row, _breaks)
 
 
 def _path(column: str) -> tuple[str, ...]:
@@ -105,7 +128,7 @@ def _path(column: str) -> tuple[str, ...]:
 
 
 def _candidate(paths: Sequence[tuple[str, ...]], fields: Sequence[str]) -> dict[str, Any]:
-    """Builds the candidate notification of a row. An empty field sets nothing."""
+    """Build the candidate notification of a row. An empty field sets nothing."""
     candidate: dict[str, Any] = {}
     for path, value in zip(paths, fields, strict=True):
         if value:

@@ -1,4 +1,4 @@
-"""Remembers which values a file has had, and on which line, in bounded memory: to find what stands in it twice."""
+"""The values that a file has had, and their lines, in bounded memory: to find what stands in it twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Seen:
     """
 
     def __init__(self, saved: bytes = b"", most: int = SEEN_MAX) -> None:
-        """Begins with what `to_bytes` has saved."""
+        """Begin with what `to_bytes` has saved."""
         self._most = most
         self._digests, self._lines = array("Q", [0]) * _SLOTS_MIN, array("Q", [0]) * _SLOTS_MIN
         self._count = 0
@@ -30,7 +30,7 @@ class Seen:
             self._put(digest, line)
 
     def earlier_line(self, value: str, line: int) -> int | None:
-        """Remembers that `value` stands on `line`. Returns the earlier line on which it stood, if any.
+        """Remember that `value` stands on `line`. Return the earlier line on which it stood, if any.
 
         Asking again for the same line gives the same answer: a run that crashed may have asked already.
         """

@@ -1,5 +1,4 @@
-"""Reads which files a message of the campaign queue names: S3's own event, or one that SNS or EventBridge has passed
-on."""
+"""The files that a message of the campaign queue names: S3's own event, or one passed on by SNS or EventBridge."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ..errors import Invalid
+from ..errors import Invalid, Unreadable
 from .fields import is_id
 from .json_text import unpack
 from .notification import Notification, accept
@@ -113,14 +113,17 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[InvalidItem]]:
 
 
 def _published(value: Any) -> Published | None:
-    """The message in SNS's envelope, if this is one.
+    """The message in SNS's envelope, if this is one. Raises `Unreadable` for an envelope whose message has no id that
+    can be kept: it is not from SNS, whose ids have 36 characters. Its message is not taken for a notification.
     https://docs.aws.amazon.com/sns/latest/dg/sns-message-and-json-formats.html"""
     if not isinstance(value, dict) or value.get("Type") != "Notification" or "TopicArn" not in value:
         return None
     message, message_id = value.get("Message"), value.get("MessageId")
-    if not isinstance(message, str) or not isinstance(message_id, str):
-        return None
-    return Published(message, message_id) if is_id(f"sns:{message_id}:{BUNDLE_ITEMS_MAX}") else None
+    if not isinstance(message, str):
+        raise Unreadable("an SNS envelope whose Message is not text")
+    if not isinstance(message_id, str) or not message_id or not is_id(f"sns:{message_id}:{BUNDLE_ITEMS_MAX}"):
+        raise Unreadable("an SNS envelope whose MessageId is missing, too long or not an id")
+    return Published(message, message_id)
 
 
 def _attribute(record: Mapping[str, Any], name: str) -> str | None:

@@ -63,7 +63,7 @@ def unpack(body: str, items_max: int | None = None) -> Unpacked:
         if not body.startswith("[", position):
             value, end = _decode(body, position)
             if _after_space(body, end) != len(body):
-                raise Unreadable("the body goes on after its JSON value")
+                raise Unreadable("text follows the JSON value")
             return Unpacked([(value, body[position:end])], is_array=False)
         if body.startswith("]", _after_space(body, position + 1)):
             raise Unreadable("an empty array")
@@ -82,7 +82,7 @@ def unpack(body: str, items_max: int | None = None) -> Unpacked:
             if separator not in (",", "]"):
                 raise Unreadable(f"the array has neither a comma nor its end at character {position}")
         if _after_space(body, position + 1) != len(body):
-            raise Unreadable("the body goes on after its array")
+            raise Unreadable("text follows the array")
         return Unpacked(values, is_array=True)
     except json.JSONDecodeError as fault:
         raise Unreadable(f"not JSON: {fault.msg} at character {fault.pos}") from None

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from ..notification.bundle import REASON_CHARACTERS_MAX
+
 KEEP = timedelta(days=30)
 """Longer than any message can live: 3 days to its expiry, 14 in dead-letter, 4 on each of three queues after that."""
 
 Ending = Literal["delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown"]
 ENDINGS: tuple[Ending, ...] = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
+
+MALFORMED = "malformed"
+"""The state of an entry whose item cannot be read. It is never written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +58,22 @@ class Entry:
 
     @classmethod
     def from_item(cls, item: Mapping[str, Any]) -> Entry:
+        """The entry of an item. It is `MALFORMED` if the item has no state, a claim without lease or attempts, or a
+        number that is none: nobody could say then whether its notification may be sent."""
+        state = item.get("state", {}).get("S", MALFORMED)
+        if state == "claimed" and not item.keys() >= {"lease_until_ms", "attempts"}:
+            state = MALFORMED
+        try:
+            lease_until_ms = int(item.get("lease_until_ms", {"N": "0"})["N"])
+            attempts = int(item.get("attempts", {"N": "0"})["N"])
+        except (KeyError, ValueError):
+            state, lease_until_ms, attempts = MALFORMED, 0, 0
         return cls(
             id=item["id"]["S"],
-            state=item["state"]["S"],
+            state=state,
             owner=item.get("owner", {}).get("S", ""),
-            lease_until_ms=int(item.get("lease_until_ms", {}).get("N", "0")),
-            attempts=int(item.get("attempts", {}).get("N", "0")),
+            lease_until_ms=lease_until_ms,
+            attempts=attempts,
             sending=item.get("sending", {}).get("BOOL", False),
             ended_at=item.get("ended_at", {}).get("S", ""),
             reason=item.get("reason", {}).get("S", ""),
@@ -69,7 +84,7 @@ class Entry:
 def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sending: bool = False) -> Entry:
     """Return the entry of a notification that has ended in `state`.
 
-    `sending`: a provider may have it all the same, and a redrive must not forget that.
+    `sending`: a provider may have it all the same, and a redrive must not forget that. A long reason is cut.
     """
     ended_at = now.isoformat(timespec="milliseconds")
     return Entry(
@@ -78,7 +93,7 @@ def ended(entry: Entry, state: Ending, now: datetime, reason: str = "", *, sendi
         attempts=entry.attempts,
         sending=sending,
         ended_at=ended_at,
-        reason=reason,
+        reason=reason[:REASON_CHARACTERS_MAX],
         fingerprint=entry.fingerprint,
     )
 

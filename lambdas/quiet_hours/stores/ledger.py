@@ -8,18 +8,19 @@ unconditional batch, because it is true whatever else happened (docs/decisions/0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from ..errors import LedgerUnavailable
+from ..notification.fields import instant
 from ..notification.fingerprint import may_be_the_same
 from .conditions import Put, absent, owned, unchanged
-from .entries import Entry, ended, epoch_ms
+from .entries import MALFORMED, Entry, ended, epoch_ms
 from .unprocessed import BATCH_ITEMS_MAX, put_batch
 
 if TYPE_CHECKING:
@@ -36,11 +37,12 @@ LOOK_AGAIN_S = 30
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """The result of claiming some ids. Each id is in exactly one of the first four, or in `reused`.
+    """The result of claiming some ids. Each id is in exactly one of the first four, or in `reused` or `malformed`.
 
     `held`: ours, with its attempts so far. `interrupted`: ours, but an owner died while its call may have been under
     way. `busy`: another's, or not yet due; look at it again in so many seconds. `ended`: the ending that stands.
     `reused`: the entry of another notification that has this id; it stays as it is.
+    `malformed`: entries that cannot be read or matched, which no version of this code has written.
     `lapsed`: those of `held` whose owner died. A channel that can send again marks no calls, so a call of theirs may
     have been under way too.
     """
@@ -51,6 +53,14 @@ class Claims:
     ended: dict[str, Entry]
     lapsed: set[str] = field(default_factory=set)
     reused: dict[str, Entry] = field(default_factory=dict)
+    malformed: set[str] = field(default_factory=set)
+
+
+class Written(NamedTuple):
+    """The entries that were written by id, and the ids whose entries kept changing."""
+
+    entries: dict[str, Entry]
+    left: list[str]
 
 
 class Ledger:
@@ -76,29 +86,28 @@ class Ledger:
         mine = {
             id: Entry(id, "claimed", self._owner, until_ms, fingerprint=fingerprints.get(id, "")) for id in redriven
         }
-        waiting = {id: absent(entry) for id, entry in mine.items()}
-        for _ in range(ROUNDS_MAX):
-            in_the_way = self._put(waiting.values(), now)
-            for id, put in waiting.items():
-                if id not in in_the_way:
-                    (claims.interrupted if put.entry.sending else claims.held)[id] = put.entry
-            waiting = {}
-            for id, found in in_the_way.items():
-                if found is None:
-                    claims.busy[id] = 1
-                elif _is_of_another_notification(found, mine[id], redriven[id]):
-                    claims.reused[id] = found
-                elif found.state != "claimed" and not _is_undone(found, redriven[id]):
-                    claims.ended[id] = found
-                elif (busy_s := self._busy_s(found, now)) > 0:
-                    claims.busy[id] = busy_s
-                else:
-                    if self._is_of_another(found):
-                        claims.lapsed.add(id)
-                    waiting[id] = unchanged(found, self._take_over(found, mine[id]))
-            if not waiting:
-                return claims
-        claims.busy.update(dict.fromkeys(waiting, 1.0))
+
+        def examine(id: str, found: Entry | None) -> Put | None:
+            if found is None:
+                claims.busy[id] = 1
+            elif found.state == MALFORMED:
+                claims.malformed.add(id)
+            elif _is_of_another_notification(found, mine[id], redriven[id]):
+                claims.reused[id] = found
+            elif found.state != "claimed" and not _is_undone(found, redriven[id]):
+                claims.ended[id] = found
+            elif (busy_s := self._busy_s(found, now)) > 0:
+                claims.busy[id] = busy_s
+            else:
+                if self._is_of_another(found):
+                    claims.lapsed.add(id)
+                return unchanged(found, self._take_over(found, mine[id]))
+            return None
+
+        written = self._put_or_examine({id: absent(entry) for id, entry in mine.items()}, examine, now)
+        for id, entry in written.entries.items():
+            (claims.interrupted if entry.sending else claims.held)[id] = entry
+        claims.busy.update(dict.fromkeys(written.left, 1.0))
         return claims
 
     def _busy_s(self, found: Entry, now: datetime) -> float:
@@ -164,22 +173,21 @@ class Ledger:
     def cancel_all(self, ids: Iterable[str], now: datetime) -> dict[str, str]:
         """Cancel many ids, each by itself. If this raises, some may be cancelled: call it again."""
         cancelled = {id: ended(Entry(id, "claimed"), "cancelled", now) for id in ids}
-        waiting = {id: absent(entry) for id, entry in cancelled.items()}
         states: dict[str, str] = {}
-        for _ in range(ROUNDS_MAX):
-            failed = self._put(waiting.values(), now)
-            states |= dict.fromkeys(waiting.keys() - failed.keys(), "cancelled")
-            waiting = {}
-            for id, found in failed.items():
-                if found is None or (found.state == "claimed" and (found.owner or found.sending)):
-                    states[id] = "claimed"
-                elif found.state != "claimed":
-                    states[id] = found.state
-                else:
-                    waiting[id] = unchanged(found, replace(cancelled[id], fingerprint=found.fingerprint))
-            if not waiting:
-                return states
-        raise LedgerUnavailable("the ledger entries kept changing")
+
+        def examine(id: str, found: Entry | None) -> Put | None:
+            if found is None or (found.state == "claimed" and (found.owner or found.sending)):
+                states[id] = "claimed"
+            elif found.state != "claimed":
+                states[id] = found.state
+            else:
+                return unchanged(found, replace(cancelled[id], fingerprint=found.fingerprint))
+            return None
+
+        written = self._put_or_examine({id: absent(entry) for id, entry in cancelled.items()}, examine, now)
+        if written.left:
+            raise LedgerUnavailable("the ledger entries kept changing")
+        return states | dict.fromkeys(written.entries, "cancelled")
 
     def read(self, id: str) -> Entry | None:
         """The entry of an id at this moment, or None. Raises what the client raises."""
@@ -199,6 +207,29 @@ class Ledger:
             fingerprint=found.fingerprint,
         )
         return not self._put([unchanged(found, reopened)], now)
+
+    def _put_or_examine(
+        self, puts: Mapping[str, Put], examine: Callable[[str, Entry | None], Put | None], now: datetime
+    ) -> Written:
+        """Make puts by id, and examine each entry that is in the way, or None where another transaction is at work on
+        it. `examine` returns the put to try next, or None if there is none."""
+        entries: dict[str, Entry] = {}
+        seen: dict[str, Entry | None] = {}
+        waiting = dict(puts)
+        for _ in range(ROUNDS_MAX):
+            in_the_way = self._put(waiting.values(), now)
+            entries |= {id: put.entry for id, put in waiting.items() if id not in in_the_way}
+            waiting = {}
+            for id, found in in_the_way.items():
+                if found is not None and found == seen.get(id):
+                    # Its condition failed although nothing has changed: no condition of ours can hold for this item.
+                    found = replace(found, state=MALFORMED)
+                seen[id] = found
+                if (put := examine(id, found)) is not None:
+                    waiting[id] = put
+            if not waiting:
+                break
+        return Written(entries, list(waiting))
 
     def _put(self, puts: Iterable[Put], now: datetime) -> dict[str, Entry | None]:
         """Make each put whose condition holds. Returns the others by id: the entry that is in the way, or None where
@@ -239,10 +270,21 @@ class Ledger:
 
 
 def _is_of_another_notification(found: Entry, mine: Entry, redriven: str | None) -> bool:
-    """Whether an entry belongs to another notification than the one to claim. A redrive of this very ending may have
-    other content: an operator may have mended the letter."""
+    """True if an entry belongs to another notification than the one to claim.
+
+    A redrive of this very ending may have other content, because an operator may have mended the letter. So may a
+    redrive of an ending before a delivery: the mended letter was delivered, and this is the original one.
+    """
     is_its_redrive = found.state in ("dead_lettered", "unknown") and redriven == found.ended_at
-    return not is_its_redrive and not may_be_the_same(found.fingerprint, mine.fingerprint)
+    if is_its_redrive or _is_delivered_since(found, redriven):
+        return False
+    return not may_be_the_same(found.fingerprint, mine.fingerprint)
+
+
+def _is_delivered_since(found: Entry, redriven: str | None) -> bool:
+    """True if an entry was delivered after the ending that a redrive wants to undo."""
+    before, after = instant(redriven or ""), instant(found.ended_at)
+    return found.state == "delivered" and before is not None and after is not None and before < after
 
 
 def _is_undone(found: Entry, redriven: str | None) -> bool:
