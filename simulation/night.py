@@ -19,6 +19,7 @@ from . import clients
 from .checks import Checks, Violation
 from .deployment import Deployment
 from .drawing import draw, draw_last_seconds
+from .drawing_consents import draw_records
 from .faults import Faults
 from .plan import Plan
 from .providers import KINDS
@@ -74,6 +75,7 @@ class Night:
         if plan is None:
             self.plan.record_held = seed % 3 == 0
             self.plan.advertising_label = seed % 2 == 0
+            draw_records(self.plan, Random(f"records {seed}"))
         if pause_factor > 1:
             draw_last_seconds(self.plan, rng, PAUSE_S * pause_factor, BEFORE_THE_GUARD_S)
         self.world = World(self.plan.start, seed)
