@@ -126,12 +126,13 @@ class Night:
                 checks.paced(provider, lane, self.faults)
 
     def _may_stop(self, over_at: float) -> bool:
-        if self._is_found():
+        world = self.world
+        if self.checks.violations and self._is_found():
             return True
-        if self.world.events > EVENTS_MAX:
-            self.checks.endless(self.world.events)
+        if world.events > EVENTS_MAX:
+            self.checks.endless(world.events)
             return True
-        return self.world.t > over_at and self._is_settled()
+        return world.t > over_at and self._is_settled()
 
     def _is_found(self) -> bool:
         return any(violation.invariant in self._stop_at for violation in self.checks.violations)
