@@ -76,9 +76,11 @@ def forecast(release: Release) -> Forecast:
     round_s = max(CALLS_A_ROUND * release.call_ms / 1000 + round_cpu_s, DRAINERS * round_cpu_s)
     rate_per_s = DRAINERS * BATCH_MESSAGES_MAX / round_s
     works_s = SCHEDULER_TIMEOUT_S - STOP_BEFORE_S
+    lane_per_s = release.concurrency / release.bundle_s
 
     left = float(release.messages)
     starts, now = [0.0], 0.0
+    delivered_s = left / lane_per_s
     next_start = release.first_minute_s
     while True:
         working = [start for start in starts if now < start + works_s]
@@ -88,12 +90,12 @@ def forecast(release: Release) -> Forecast:
             break
         left -= moves * (change - now)
         now = change
+        delivered_s = max(delivered_s, now + left / lane_per_s)  # before, the workers may have lacked messages
         if now == next_start:
             starts.append(now)
             next_start += MINUTE_S
     moved_s = now + left / moves
-    lane_per_s = release.concurrency / release.bundle_s
-    return Forecast(moved_s, max(moved_s, release.messages / lane_per_s) + release.bundle_s, len(starts))
+    return Forecast(moved_s, max(moved_s, delivered_s) + release.bundle_s, len(starts))
 
 
 def arguments(text: str, argv: list[str] | None = None) -> Release:

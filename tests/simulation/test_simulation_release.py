@@ -19,6 +19,9 @@ RELEASES = {
     "a provider at its default rate": Release(TEN_MILLION),
     "an SQS that takes its time": Release(2_500_000, call_ms=250, rate_per_s=20_000, concurrency=200),
     "a scheduler with a slow core": Release(TEN_MILLION, cpu_round_ms=150, rate_per_s=20_000, concurrency=200),
+    "workers that have to wait for its first runs": Release(
+        2_500_000, cpu_round_ms=150, rate_per_s=20_000, concurrency=200
+    ),
     "a slow provider that takes any number": Release(2_500_000, provider_ms=2000, rate_per_s=1e5, concurrency=100),
     "messages of ten, in which bursts travel": Release(250_000, bundle=10, rate_per_s=4000, concurrency=50),
 }
