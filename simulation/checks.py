@@ -1,7 +1,7 @@
 """The checks of the promises: whenever a provider takes a notification, at every write to the ledger, and at the end.
 
-They share no code with the production code, on purpose. The rule is a comparison of local times here, and a recipient's
-consent is a list of what was written when.
+They share no code with the production code, on purpose. The rule is a comparison of local times here, and a consent is
+a list of what was written when (`records.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from math import inf
 from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
@@ -23,6 +22,7 @@ from .functions import Source
 from .plan import Consent, Plan, Wanted
 from .providers import Kind, Provider, ProviderCall
 from .queues import Msg, Queue
+from .records import Records
 from .world import Process, Span, World
 
 ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
@@ -67,20 +67,6 @@ class Taken(NamedTuple):
     at: float
 
 
-class Stood(NamedTuple):
-    """A consent that stood in the table during this time."""
-
-    during: Span
-    consent: Consent
-
-
-class Written(NamedTuple):
-    """A consent that was written to the table."""
-
-    at: float
-    consent: Consent
-
-
 @dataclass
 class Checks:
     """The observer of one night.
@@ -99,7 +85,7 @@ class Checks:
     accepted_numbers: set[int] = field(default_factory=set)
     reopened: Counter[str] = field(default_factory=Counter)
     taken: defaultdict[int, list[Taken]] = field(default_factory=lambda: defaultdict(list))
-    consents: defaultdict[str, list[Written]] = field(default_factory=lambda: defaultdict(list))
+    records: Records = field(default_factory=Records)
     ended: dict[str, str] = field(default_factory=dict)
     claimed_at: dict[str, float] = field(default_factory=dict)
     by_number: dict[int, Wanted] = field(default_factory=dict)
@@ -133,11 +119,8 @@ class Checks:
         if self.world.note:
             self.world.note(f"{provider}'s provider takes it from {process.owner}", id_)
         since = min(t, self.claimed_at.get(id_, t))
-        who = f"{id_} ({wanted.category} by {wanted.channel} to {wanted.recipient})"
-        if self.is_quiet(t) and self._may_be_held(wanted) and not self._consented(wanted.recipient, since, t):
-            self._broken("never_early", f"{who} reached its provider in quiet hours")
-        if wanted.category == "advertising" and self._opted_out_throughout(wanted.recipient, since, t):
-            self._broken("never_after_opt_out", f"{who} had opted out before the claim")
+        who = f"{id_} ({wanted.category} by {wanted.channel} to {wanted.recipient} at {notification['address']})"
+        self._check_consent(wanted, who, since)
         if wanted.expires is not None and t > wanted.expires + self.late_s:
             self._broken("never_expired", f"{who} had expired")
         before = self.taken[wanted.number]
@@ -154,6 +137,20 @@ class Checks:
         if id_ in self.cancelled:
             self._broken("cancelled_is_cancelled", f"{who} reached its provider after the answer that it is cancelled")
         before.append(Taken(id_, t))
+
+    def _check_consent(self, wanted: Wanted, who: str, since: float) -> None:
+        """Check that a worker may have read, since its claim, a consent by which this may go now."""
+        t = self.world.t
+        read = self.records.read(wanted, since, t)
+        is_held = self.is_quiet(t) and self._may_be_held(wanted)
+        if is_held and not any(each.night_consent(since, self.late_s) for each in read):
+            self._broken("never_early", f"{who} reached its provider in quiet hours")
+        if wanted.category != "advertising":
+            return
+        if all(each.opted_out for each in read):
+            self._broken("never_after_opt_out", f"{who} had opted out before the claim")
+        if self._requires_consent and not any(each.advertising_consent for each in read):
+            self._broken("never_without_consent", f"{who} had not consented to advertising before the claim")
 
     def cancel_answered(self, id_: str, outcome: str) -> None:
         """The API has answered a cancellation."""
@@ -254,7 +251,7 @@ class Checks:
                 self._broken("conserved", f"{id_} is {state} and no letter says so")
             elif state == "delivered" and not self.taken[wanted.number]:
                 self._broken("conserved", f"{id_} is recorded as delivered and no provider has it")
-            elif state == "opted_out" and not self._ever_opted_out(wanted):
+            elif state == "opted_out" and not self._may_be_unwanted(wanted):
                 self._broken("conserved", f"{id_} is recorded as opted out and nobody did")
             elif state in ("expired", "opted_out") and self._is_taken(id_) and MAY_HAVE_IT not in _reason(ledger[id_]):
                 self._broken("conserved", f"{id_} is {state}, its provider has it, and nothing says that it may")
@@ -338,28 +335,20 @@ class Checks:
             return wanted.category != "critical"
         return wanted.category == "advertising" and wanted.channel != "email"
 
-    def consent_written(self, recipient: str, consent: Consent) -> None:
-        self.consents[recipient].append(Written(self.world.t, consent))
+    def consent_written(self, key: str, consent: Consent) -> None:
+        """There is a record in the registry from now on."""
+        self.records.write(self.world.t, key, consent)
 
-    def _stood(self, recipient: str, since: float, until: float) -> list[Stood]:
-        """The consents that stood in the table at some time in that span."""
-        log = [Written(0.0, Consent()), *self.consents[recipient]]
-        ends = [*(written.at for written in log[1:]), inf]
-        stood = [Stood(Span(each.at, end), each.consent) for each, end in zip(log, ends, strict=True)]
-        return [each for each in stood if each.during.begin <= until and each.during.end >= since]
-
-    def _consented(self, recipient: str, since: float, until: float) -> bool:
-        return any(
-            each.consent.night_consent and max(each.during.begin, since) < each.consent.expires + self.late_s
-            for each in self._stood(recipient, since, until)
+    def _may_be_unwanted(self, wanted: Wanted) -> bool:
+        """Say if a worker may have read at any time that this notification is advertising that is not wanted."""
+        return wanted.category == "advertising" and any(
+            each.opted_out or (self._requires_consent and not each.advertising_consent)
+            for each in self.records.read(wanted, 0.0, self.world.t)
         )
 
-    def _opted_out_throughout(self, recipient: str, since: float, until: float) -> bool:
-        return all(each.consent.opted_out for each in self._stood(recipient, since, until))
-
-    def _ever_opted_out(self, wanted: Wanted) -> bool:
-        written = self.consents[wanted.recipient]
-        return wanted.category == "advertising" and any(each.consent.opted_out for each in written)
+    @property
+    def _requires_consent(self) -> bool:
+        return self.plan.advertising_consent == "required"
 
     def _is_taken(self, id_: str) -> bool:
         """Say if its provider has it, and no operator has asked since to send it again."""

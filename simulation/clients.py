@@ -9,6 +9,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.api import status
+from lambdas.quiet_hours.consents.statement import address_key
 from lambdas.quiet_hours.errors import LedgerUnavailable
 from lambdas.quiet_hours.notification.addresses import canonical_recipient
 from lambdas.quiet_hours.stores.clients import SERVICE_ERRORS
@@ -139,19 +140,31 @@ def _is_unknown(letter: dict[str, Any]) -> bool:
 
 
 def set_consent(deployment: Deployment, recipient: str, consent: Consent, written: str = "") -> None:
-    """Write a consent under the key that the registrar makes of the recipient as `written`. It counts from the moment
-    at which the table has it."""
+    """Write a consent under the key that the registrar makes of the recipient as `written`. Its addresses become keys,
+    too. It counts from the moment at which the table has it."""
     key = canonical_recipient(written or recipient)
     item: dict[str, Any] = {"recipient_id": {"S": key}}
     item |= {"night_consent": {"BOOL": consent.night_consent}, "opted_out": {"BOOL": consent.opted_out}}
+    if consent.advertising_consent is not None:
+        item["advertising_consent"] = {"BOOL": consent.advertising_consent}
+    if consent.addresses:
+        item["addresses"] = {"SS": sorted({address_key(each.typed) for each in consent.addresses})}
     if isfinite(consent.expires):
         item["expires"] = {"N": str(int(deployment.world.start_s + consent.expires))}
     deployment.tables["consent"].items[key] = item
     deployment.checks.consent_written(recipient, consent)
     if deployment.world.note:
-        flags = {"night_consent": consent.night_consent, "opted_out": consent.opted_out}
-        said = ", ".join(name for name, flag in flags.items() if flag) or "neither"
-        deployment.world.note(f"{recipient} now: {said}", None)
+        deployment.world.note(f"{recipient} now: {_described(consent)}", None)
+
+
+def _described(consent: Consent) -> str:
+    flags = {"night_consent": consent.night_consent, "opted_out": consent.opted_out}
+    said = [name for name, flag in flags.items() if flag] or ["neither"]
+    if consent.advertising_consent is not None:
+        said.append(f"advertising_consent {'given' if consent.advertising_consent else 'refused'}")
+    if consent.addresses:
+        said.append(f"only for {' and '.join(each.key for each in consent.addresses)}")
+    return ", ".join(said)
 
 
 def _client(deployment: Deployment, name: str, function: Callable[[Process], Any]) -> None:

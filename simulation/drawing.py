@@ -61,7 +61,7 @@ def draw(rng: Random, notifications: int, pause_s: float, skew_s: float) -> Plan
     return plan
 
 
-def _moment(plan: Plan, rng: Random) -> float:
+def moment(plan: Plan, rng: Random) -> float:
     """Draw when somebody does something: more often than not within seconds of an edge of quiet hours."""
     night = rng.randrange(plan.nights)
     begin, end = plan.begins[night], plan.ends[night]
@@ -85,7 +85,7 @@ def _draw_requests(plan: Plan, rng: Random, recipients: list[Recipient], notific
     again = rng.choice((0.0, 0.0, 0.3))
     campaign = rng.choice(PACED) if rng.random() < 0.15 else None
     while number < notifications:
-        at = _moment(plan, rng)
+        at = moment(plan, rng)
         route = rng.choices(("producer", "sqs", "bundle", "event"), (65, 10, 15, 10))[0]
         sizes = CAMPAIGN_SIZES if campaign else SIZES
         size = 1 if route in ("sqs", "event") else min(rng.choice(sizes), notifications - number)
@@ -132,9 +132,9 @@ def _draw_wanted(
     category = rng.choices(("advertising", "informational", "critical"), (75, 15, 10))[0]
     which = rng.randrange(len(recipients))
     recipient = recipients[which]
-    typed = _typed_address(channel, which)
-    key = recipient.key if recipient.by_id else _canonical_address(channel, which)
-    written = _written(key, rng) if recipient.by_id else ""
+    typed, address = _typed_address(channel, which), _canonical_address(channel, which)
+    key = recipient.key if recipient.by_id else address
+    written_id = written(key, rng) if recipient.by_id else ""
     expires = None
     if rng.random() < 0.15:
         expires = at + rng.choice((60.0, 600.0, rng.random() * 43_200))
@@ -150,11 +150,11 @@ def _draw_wanted(
         body["id"] = id_
     if category != "advertising" or rng.random() < 0.5:
         body["category"] = category
-    if written:
-        body["recipient_id"] = written
+    if written_id:
+        body["recipient_id"] = written_id
     if expires is not None:
         body["expires_at"] = (plan.start + timedelta(seconds=expires)).isoformat(timespec="milliseconds")
-    return Wanted(number, id_, category, channel, key, expires, body)
+    return Wanted(number, id_, category, channel, key, expires, body, address)
 
 
 def _key(which: int) -> str:
@@ -162,7 +162,7 @@ def _key(which: int) -> str:
     return (f"user-{which}", f"+82107777{5000 + which}", f"member{which}@example.com")[which % 3]
 
 
-def _written(key: str, rng: Random) -> str:
+def written(key: str, rng: Random) -> str:
     """A key of the registry as somebody may write it."""
     if key.startswith("+82"):
         local = f"0{key[3:5]}-{key[5:9]}-{key[9:]}"
@@ -193,7 +193,7 @@ def _draw_consents(plan: Plan, rng: Random) -> None:
     keys = sorted({each.recipient for each in plan.wanted})
     for key in keys:
         if rng.random() < 0.5:
-            plan.consents.append(ConsentChange(0.0, key, _draw_consent(plan, rng), _written(key, rng)))
+            plan.consents.append(ConsentChange(0.0, key, _draw_consent(plan, rng), written(key, rng)))
 
 
 def _draw_consent(plan: Plan, rng: Random) -> Consent:
@@ -230,9 +230,9 @@ def _draw_changes_of_consent(plan: Plan, rng: Random) -> None:
         wanted = plan.wanted
         for _ in range(rng.randint(1, 8)):
             recipient = rng.choice(wanted).recipient
-            at = max(1.0, _moment(plan, rng))
-            written = _written(recipient, rng)
-            plan.consents.append(ConsentChange(at, recipient, _draw_consent(plan, rng), written))
+            at = max(1.0, moment(plan, rng))
+            text = written(recipient, rng)
+            plan.consents.append(ConsentChange(at, recipient, _draw_consent(plan, rng), text))
 
 
 def _draw_cancels(plan: Plan, rng: Random, end: float) -> None:
@@ -240,7 +240,7 @@ def _draw_cancels(plan: Plan, rng: Random, end: float) -> None:
     if rng.random() < 0.4:
         wanted = plan.wanted
         for each in rng.sample(wanted, min(6, len(wanted))):
-            at = end + rng.uniform(-1, 8) if rng.random() < 0.7 else _moment(plan, rng)
+            at = end + rng.uniform(-1, 8) if rng.random() < 0.7 else moment(plan, rng)
             if each.id:
                 plan.cancels.append(Cancel(max(1.0, at), each))
 
@@ -287,7 +287,7 @@ def _draw_absent_queue(plan: Plan, rng: Random, end: float) -> None:
     """SQS takes nothing for one queue."""
     if rng.random() < 0.25:
         queue = rng.choice(("delivery", "wait", "schedule", "schedule", "dead-letter"))
-        at = max(1.0, _moment(plan, rng) if queue != "schedule" else end - rng.random() * 30)
+        at = max(1.0, moment(plan, rng) if queue != "schedule" else end - rng.random() * 30)
         plan.queues_away[queue] = Span(at, at + rng.uniform(10, 200))
 
 
@@ -322,7 +322,7 @@ def _draw_slowness(plan: Plan, rng: Random, pause_s: float) -> None:
 def _draw_junk(plan: Plan, rng: Random) -> None:
     if rng.random() < 0.3:
         for body in rng.sample(JUNK, 2):
-            plan.junk.append(Junk(_moment(plan, rng), body))
+            plan.junk.append(Junk(moment(plan, rng), body))
             plan.letters.append(body)
 
 

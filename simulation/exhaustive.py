@@ -66,7 +66,8 @@ def wanted(number: int, channel: str, category: str) -> Wanted:
         "content": {"body": TEXT if category == "advertising" else OTHER_TEXT},
         "metadata": {"n": number},
     }
-    return Wanted(number, f"n{number}", category, channel, f"user-{number}", None, body)
+    key = {"push": "token", "slack": "#room"}.get(channel, "+821012345678")
+    return Wanted(number, f"n{number}", category, channel, f"user-{number}", None, body, key)
 
 
 def calls() -> list[str]:

@@ -84,14 +84,17 @@ class Forecast(NamedTuple):
 
 def forecast(release: Release) -> Forecast:
     """Forecast when the backlog is moved, and when it is delivered."""
-    calls = CALLS_A_ROUND - 1 + release.lane_messages / max(1, release.messages)
+    joined = release.lane_messages / max(1, release.messages)
+    calls = CALLS_A_ROUND - 1 + joined
     round_cpu_s = release.cpu_round_ms / 1000 / release.cores * calls / CALLS_A_ROUND
     round_s = max(calls * release.call_ms / 1000 + round_cpu_s, DRAINERS * round_cpu_s)
     rate_per_s = DRAINERS * BATCH_MESSAGES_MAX / round_s
     works_s = SCHEDULER_TIMEOUT_S - STOP_BEFORE_S
+    lane_per_s = release.concurrency / release.bundle_s / joined  # in messages as wait has them
 
     left = float(release.messages)
     starts, now = [0.0], 0.0
+    delivered_s = left / lane_per_s
     next_start = release.first_minute_s
     while True:
         working = [start for start in starts if now < start + works_s]
@@ -101,12 +104,12 @@ def forecast(release: Release) -> Forecast:
             break
         left -= moves * (change - now)
         now = change
+        delivered_s = max(delivered_s, now + left / lane_per_s)  # before, the workers may have lacked messages
         if now == next_start:
             starts.append(now)
             next_start += MINUTE_S
     moved_s = now + left / moves
-    lane_per_s = release.concurrency / release.bundle_s
-    return Forecast(moved_s, max(moved_s, release.lane_messages / lane_per_s) + release.bundle_s, len(starts))
+    return Forecast(moved_s, max(moved_s, delivered_s) + release.bundle_s, len(starts))
 
 
 def arguments(text: str, argv: list[str] | None = None) -> Release:

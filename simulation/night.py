@@ -19,6 +19,7 @@ from . import clients
 from .checks import Checks, Violation
 from .deployment import Deployment
 from .drawing import draw, draw_last_seconds
+from .drawing_consents import draw_records
 from .faults import Faults
 from .plan import Plan
 from .providers import KINDS
@@ -74,6 +75,7 @@ class Night:
         if plan is None:
             self.plan.record_held = seed % 3 == 0
             self.plan.advertising_label = seed % 2 == 0
+            draw_records(self.plan, Random(f"records {seed}"))
         if pause_factor > 1:
             draw_last_seconds(self.plan, rng, PAUSE_S * pause_factor, BEFORE_THE_GUARD_S)
         self.world = World(self.plan.start, seed)
@@ -124,12 +126,13 @@ class Night:
                 checks.paced(provider, lane, self.faults)
 
     def _may_stop(self, over_at: float) -> bool:
-        if self._is_found():
+        world = self.world
+        if self.checks.violations and self._is_found():
             return True
-        if self.world.events > EVENTS_MAX:
-            self.checks.endless(self.world.events)
+        if world.events > EVENTS_MAX:
+            self.checks.endless(world.events)
             return True
-        return self.world.t > over_at and self._is_settled()
+        return world.t > over_at and self._is_settled()
 
     def _is_found(self) -> bool:
         return any(violation.invariant in self._stop_at for violation in self.checks.violations)

@@ -31,6 +31,8 @@ class Wanted:
     """One notification as its sender means it. `number` travels in its metadata, whatever id it gets.
 
     `expires` is None if the sender leaves the expiry to the producer. `id` is None if the sender gives none.
+    `recipient` and `address` are keys of the registry: of the person and of where it goes. They are the same if the
+    sender names nobody. An empty `address` stands for one under which nobody files a consent.
     """
 
     number: int
@@ -40,6 +42,7 @@ class Wanted:
     recipient: str
     expires: float | None
     body: dict[str, Any]
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +57,30 @@ class Request:
     invalid: str | None = None
 
 
+class Address(NamedTuple):
+    """An address: its key in the registry, and the same address as a person types it."""
+
+    key: str
+    typed: str
+
+
 class Consent(NamedTuple):
-    """The consent of one recipient; `expires` is when it ends. The default is that of somebody without a record."""
+    """One record of the registry. `expires` is when the night consent ends.
+
+    `advertising_consent` is None if nobody has said. `addresses` are the addresses that the consents are for, each as
+    somebody types it; without any, they are for all.
+    """
 
     night_consent: bool = False
     opted_out: bool = False
     expires: float = inf
+    advertising_consent: bool | None = None
+    addresses: tuple[Address, ...] = ()
 
 
 class ConsentChange(NamedTuple):
-    """A recipient's consent from this moment on. `written` is the recipient as whoever states it writes it; empty: as
-    `recipient`, the key in the registry."""
+    """The record of a recipient, or of an address, from this moment on. `written` is the recipient as whoever states it
+    writes it; empty: as `recipient`, the key in the registry."""
 
     at: float
     recipient: str
@@ -99,7 +115,8 @@ class Plan:
 
     `cancelled_when_claimed` has, by id, how long after the first claim somebody cancels. `letters` are the bodies that
     have to end on dead-letter. `refused` and `poison` are numbers of notifications; `away`, `queues_away` and `blocked`
-    say when a channel's provider, a queue's sends and a lane's event source do not work.
+    say when a channel's provider, a queue's sends and a lane's event source do not work. `advertising_consent` says
+    where that consent is kept: elsewhere, or in the registry, where it is then required.
     """
 
     zone: ZoneInfo
@@ -128,6 +145,7 @@ class Plan:
     calm: bool = False
     record_held: bool = False
     advertising_label: bool = True
+    advertising_consent: str = "elsewhere"
     end_hour: int = 8
 
     @property

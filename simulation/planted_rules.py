@@ -14,7 +14,7 @@ from lambdas.quiet_hours.rule.policy import Consent, Drop, Send
 from lambdas.quiet_hours.stores import consents as consent
 
 from . import functions
-from .planting import Patch, admission, blind, consumer, delivery, plant, scheduler, settings
+from .planting import Patch, admission, blind, consumer, counting, delivery, plant, scheduler, settings
 from .providers import FakeChannel
 
 # --- scheduler --------------------------------------------------------------------------------------------------------
@@ -208,6 +208,80 @@ def worker_looks_under_what_was_written() -> list[Patch]:
         return (notification.get("recipient_id", notification["address"]),)
 
     return [(delivery, "consent_keys", as_written)]
+
+
+# --- two records for one notification, records for some addresses, consent to advertising -----------------------------
+
+
+@plant("an opt-out under the address of somebody who is named otherwise", "never_after_opt_out")
+def worker_reads_the_recipients_key_only() -> list[Patch]:
+    consent_keys = delivery.consent_keys
+    return [(delivery, "consent_keys", lambda notification: consent_keys(notification)[:1])]
+
+
+@plant("an opt-out under the recipient, whose address has another key", "never_after_opt_out")
+def worker_reads_the_addresses_key_only() -> list[Patch]:
+    consent_keys = delivery.consent_keys
+    return [(delivery, "consent_keys", lambda notification: consent_keys(notification)[-1:])]
+
+
+def _each_record(**change: Any) -> list[Patch]:
+    right = consent_of
+    return [(consent, "consent_of", lambda item, now: right(item, now)._replace(**change))]
+
+
+@plant("somebody's night consent with another person's address", "never_early")
+def takes_a_limited_consent_for_any_address() -> list[Patch]:
+    return _each_record(addresses=())
+
+
+@plant("an opt-out of somebody whose consents are for other addresses", "never_after_opt_out")
+def limits_an_opt_out_to_addresses() -> list[Patch]:
+    consent_under = counting.consent_under
+
+    def limited(keys: Any, records: Any) -> Any:
+        address = keys[-1]
+        counting_for_it = {
+            key: found
+            for key, found in records.items()
+            if key == address or not found.addresses or address in found.addresses
+        }
+        return consent_under(keys, counting_for_it)
+
+    return [(counting, "consent_under", limited)]
+
+
+@plant("a night consent under one of two keys, and none under the other", "never_early")
+def one_night_consent_of_two_is_enough() -> list[Patch]:
+    consent_under = counting.consent_under
+
+    def either(keys: Any, records: Any) -> Any:
+        counts = consent_under(keys, records)
+        alone = [consent_under((key, keys[-1]), {key: records[key]}) for key in keys if key in records]
+        return counts and counts._replace(night_consent=any(each.night_consent for each in alone))
+
+    return [(counting, "consent_under", either)]
+
+
+@plant("advertising consent is required, and nobody has given it", "never_without_consent")
+def worker_requires_no_advertising_consent() -> list[Patch]:
+    return _worker_policy(advertising_consent="elsewhere")
+
+
+@plant("a stored refusal under one of two keys", "never_without_consent")
+def takes_a_refusal_for_nothing_said() -> list[Patch]:
+    right = consent_of
+
+    def without_refusals(item: Any, now: Any) -> Consent:
+        found = right(item, now)
+        return found._replace(advertising_consent=found.advertising_consent or None)
+
+    return [(consent, "consent_of", without_refusals)]
+
+
+@plant("advertising consent is kept elsewhere, and the registry has none", "conserved")
+def requires_a_consent_that_is_kept_elsewhere() -> list[Patch]:
+    return _worker_policy(advertising_consent="required")
 
 
 @plant("expiry during the hold", "never_expired")

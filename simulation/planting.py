@@ -13,6 +13,7 @@ from lambdas import scheduler as scheduler_module
 from lambdas.quiet_hours import settings as settings_module
 from lambdas.quiet_hours import timings as timings_module
 from lambdas.quiet_hours.api import status as status_module
+from lambdas.quiet_hours.consents import counting as counting_module
 from lambdas.quiet_hours.delivery import aftermath as aftermath_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
 from lambdas.quiet_hours.delivery import verdicts as verdicts_module
@@ -26,6 +27,7 @@ producer: Any = producer_module
 scheduler: Any = scheduler_module
 admission: Any = admission_module
 bundle: Any = bundle_module
+counting: Any = counting_module
 aftermath: Any = aftermath_module
 delivery: Any = delivery_module
 verdicts: Any = verdicts_module

@@ -102,6 +102,8 @@ def print_night(seed: int, only: str | None = None) -> Result:
 def _print_plan(night: Night) -> None:
     plan = night.plan
     print(f"A night in {plan.zone.key}, policy {plan.policy}, {len(plan.wanted)} notifications.")
+    if plan.advertising_consent == "required":
+        print("Advertising needs a consent to it in the registry.")
     rates = ", ".join(f"{kind} {rate:g}" for kind, rate in night.faults.rates.items() if rate)
     print(f"Faults: {rates or 'none'}.")
     for lane, span in plan.blocked.items():

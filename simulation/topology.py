@@ -77,4 +77,5 @@ def settings_for(queues: dict[str, Queue], plan: Plan) -> Any:
         held_table="held",
         record_held=plan.record_held,
         advertising_label=plan.advertising_label,
+        advertising_consent=plan.advertising_consent,
     )

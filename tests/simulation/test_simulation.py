@@ -10,15 +10,18 @@ import sys
 import time
 import warnings
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from infra import queues
 from lambdas.quiet_hours.notification.bundle import BUNDLE_BYTES_MAX
+from simulation import __main__ as command
 from simulation import exhaustive, night, runner, topology
 from simulation.planted import CAUGHT_BY_SEED, PLANTS, SEEDS_MAX
 from simulation.planting import Plant, delivery
+from simulation.runner import Nights
 
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = 500
@@ -27,14 +30,24 @@ BEYOND_SEEDS = 40
 RATE = "nights_per_second_per_core"
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@cache
+def _part(part: int) -> Nights:
+    return runner.nights(range(part, SEEDS, PARTS))
+
+
+PART_0 = pytest.mark.xdist_group("part 0")
+"""The tests that look at part 0 share a process, so that it is played once."""
+
+
+@pytest.mark.parametrize("part", [pytest.param(0, marks=PART_0), *range(1, PARTS)])
 def test_nights_with_faults_break_no_promise(part: int) -> None:
     """500 seeds in all. A failure names the seed, and `make nights SEED=… TRACE=1` shows what happened."""
-    assert runner.nights(range(part, SEEDS, PARTS)).violations == []
+    assert _part(part).violations == []
 
 
+@PART_0
 def test_the_nights_have_every_fault_and_every_ending() -> None:
-    played = runner.nights(range(40))
+    played = _part(0)
     hit = {kind for kind, number in played.faults.items() if number}
     assert {"error_before", "error_after", "partial", "die_before", "die_after", "poison", "redrive", "cancel"} <= hit
     assert {"trigger_missed", "trigger_late", "trigger_twice", "duplicate_delivery", "lane_blocked"} <= hit
@@ -145,8 +158,12 @@ def _python(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess
     )
 
 
-def test_one_night_can_be_read_as_a_timeline(tmp_path: Path) -> None:
-    told, _ = _simulation("--seed", "5", "--trace", cwd=tmp_path).communicate(timeout=600)
+def test_one_night_can_be_read_as_a_timeline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["simulation", "--seed", "5", "--trace"])
+    assert command.main() == 0
+    told = capsys.readouterr().out
     assert "A night in Asia/Seoul, policy korea, 40 notifications." in told
     assert "is held: it stands on wait" in told
     assert "Each notification's own story:" in told
@@ -157,7 +174,7 @@ def test_an_interrupted_run_reports_what_it_has_played(tmp_path: Path) -> None:
     playing = _simulation("--seeds", "100000", "--only-seeds", "--jobs", "1", cwd=tmp_path)
     assert playing.stdout is not None
     assert "Ctrl-C" in playing.stdout.readline()
-    time.sleep(2)
+    time.sleep(1)
     playing.send_signal(signal.SIGINT)
     told, _ = playing.communicate(timeout=600)
     assert playing.returncode == 130, told
