@@ -19,6 +19,9 @@ SIZES, CAMPAIGN_SIZES = (1, 1, 2, 4, 8), (4, 16, 32)
 PACED = tuple(name for name, kind in KINDS.items() if kind.rate_per_s)
 """Some nights have a campaign: large requests, half of them on one channel that has a rate."""
 
+LARGE_CAMPAIGN, LARGE_CAMPAIGN_SIZE = 0.03, 224
+"""The share of nights with a large campaign, and its notifications: more than two bundles."""
+
 TEXT = "(광고) x 무료수신거부 080-000-0000"
 """The body of advertising. It carries the label that the law asks for."""
 
@@ -104,6 +107,21 @@ def _draw_requests(plan: Plan, rng: Random, recipients: list[Recipient], notific
         plan.requests.append(Request(at, route, tuple(wanted), again_at, invalid))
 
 
+def draw_large_campaign(plan: Plan, rng: Random) -> None:
+    """Now and then, so much is held for one channel that it is released in several full bundles, on which all workers
+    of the lane are at work."""
+    if rng.random() >= LARGE_CAMPAIGN:
+        return
+    channel = rng.choice(PACED)
+    members = [Recipient(f"member-{index}", by_id=True) for index in range(RECIPIENTS)]
+    at = rng.uniform(plan.begins[0], plan.ends[0])
+    first = len(plan.wanted)
+    for start in range(first, first + LARGE_CAMPAIGN_SIZE, max(CAMPAIGN_SIZES)):
+        numbers = range(start, start + max(CAMPAIGN_SIZES))
+        wanted = [_draw_wanted(plan, rng, n, members, channel, at, "producer", "advertising") for n in numbers]
+        plan.requests.append(Request(at, "producer", tuple(wanted)))
+
+
 def _draw_reused_ids(plan: Plan, rng: Random, recipients: list[Recipient]) -> None:
     """Some senders use an id that another notification has: before it, while it is on its way, after it, by any way
     in."""
@@ -126,10 +144,17 @@ def _draw_reused_ids(plan: Plan, rng: Random, recipients: list[Recipient]) -> No
 
 
 def _draw_wanted(
-    plan: Plan, rng: Random, number: int, recipients: list[Recipient], channel: str | None, at: float, route: str
+    plan: Plan,
+    rng: Random,
+    number: int,
+    recipients: list[Recipient],
+    channel: str | None,
+    at: float,
+    route: str,
+    category: str | None = None,
 ) -> Wanted:
     channel = channel or rng.choice(tuple(KINDS))
-    category = rng.choices(("advertising", "informational", "critical"), (75, 15, 10))[0]
+    category = category or rng.choices(("advertising", "informational", "critical"), (75, 15, 10))[0]
     which = rng.randrange(len(recipients))
     recipient = recipients[which]
     typed, address = _typed_address(channel, which), _canonical_address(channel, which)

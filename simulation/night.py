@@ -18,7 +18,7 @@ from lambdas.quiet_hours.timings import CLOCK_SKEW, LONGEST_PAUSE
 from . import clients
 from .checks import Checks, Violation
 from .deployment import Deployment
-from .drawing import draw, draw_last_seconds
+from .drawing import draw, draw_large_campaign, draw_last_seconds
 from .drawing_consents import draw_records
 from .faults import Faults
 from .plan import Plan
@@ -75,6 +75,7 @@ class Night:
         if plan is None:
             self.plan.record_held = seed % 3 == 0
             self.plan.advertising_label = seed % 2 == 0
+            draw_large_campaign(self.plan, Random(f"campaign {seed}"))
             draw_records(self.plan, Random(f"records {seed}"))
         if pause_factor > 1:
             draw_last_seconds(self.plan, rng, PAUSE_S * pause_factor, BEFORE_THE_GUARD_S)

@@ -27,7 +27,7 @@ def deletes_before_it_sends() -> list[Patch]:
     def receive_and_delete(sqs: Any, settings: Any) -> list[Any]:
         received = receive(sqs, settings)
         if received:
-            scheduler.delete(sqs, settings.wait_queue_url, [message["ReceiptHandle"] for message in received])
+            scheduler.delete(sqs, settings.wait_queue_url, [each.handle for each in received])
         return list(received)
 
     return [(scheduler, "_receive", receive_and_delete)]
@@ -69,7 +69,8 @@ def releases_minutes_late() -> list[Patch]:
 
 @plant("redrive at night", "conserved", "settled")
 def scheduler_forgets_attributes() -> list[Patch]:
-    return [(scheduler, "_attributes", lambda message: {})]
+    received = scheduler._received
+    return [(scheduler, "_received", lambda message: received({**message, "MessageAttributes": {}}))]
 
 
 # --- the rule for an unknown outcome ----------------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def worker_requires_no_advertising_consent() -> list[Patch]:
     return _worker_policy(advertising_consent="elsewhere")
 
 
-@plant("a stored refusal under one of two keys", "never_without_consent")
+@plant("a stored refusal, wherever consent to advertising is kept", "never_after_opt_out")
 def takes_a_refusal_for_nothing_said() -> list[Patch]:
     right = consent_of
 

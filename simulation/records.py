@@ -28,8 +28,8 @@ class Record(NamedTuple):
 class Read:
     """The records that a worker may have read together for a notification to this address: two, one or none.
 
-    An opt-out always counts. A consent counts if it is for the address, and if no other record that is for the address
-    says otherwise.
+    An opt-out always counts, and so does a refusal of advertising. A consent counts if it is for the address, and if no
+    other record that is for the address says otherwise.
     """
 
     records: tuple[Record, ...]
@@ -37,12 +37,12 @@ class Read:
 
     @property
     def opted_out(self) -> bool:
-        return any(each.consent.opted_out for each in self.records)
+        return any(each.consent.opted_out or each.consent.advertising_consent is False for each in self.records)
 
     @property
     def advertising_consent(self) -> bool:
         said = [each.consent.advertising_consent for each in self._for_the_address()]
-        return True in said and False not in said
+        return True in said and not self.opted_out
 
     def night_consent(self, since: float, late_s: float) -> bool:
         """Say if it is a night consent for a worker that reads it after `since`, and whose clock may be late."""

@@ -40,7 +40,12 @@ RECORDS = {
         ELSEWHERE,
         "opted_out",
     ),
-    "a refusal where it is kept elsewhere": ({NAMED: REFUSED}, ELSEWHERE, "in the morning"),
+    "a refusal where it is kept elsewhere": ({NAMED: REFUSED}, ELSEWHERE, "opted_out"),
+    "a refusal with consents for another address": (
+        {NAMED: REFUSED._replace(addresses=(OTHER,))},
+        ELSEWHERE,
+        "opted_out",
+    ),
     "no record where one is required": ({}, REQUIRED, "opted_out"),
     "a record that says nothing": ({NAMED: YES}, REQUIRED, "opted_out"),
     "a refusal": ({NAMED: REFUSED}, REQUIRED, "opted_out"),
@@ -60,7 +65,7 @@ FINDS = {
     "limits_an_opt_out_to_addresses": ("an opt-out with consents for another address", "never_after_opt_out"),
     "one_night_consent_of_two_is_enough": ("the recipient's, and the address has none", "never_early"),
     "worker_requires_no_advertising_consent": ("a record that says nothing", "never_without_consent"),
-    "takes_a_refusal_for_nothing_said": ("a consent, and a refusal of the address", "never_without_consent"),
+    "takes_a_refusal_for_nothing_said": ("a refusal where it is kept elsewhere", "never_after_opt_out"),
     "requires_a_consent_that_is_kept_elsewhere": ("no record", "conserved"),
 }
 
