@@ -9,18 +9,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.parse import urlparse
 from uuid import uuid4
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.dynamodb.models import dynamodb_backends
+from moto.sqs.models import sqs_backends
 
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import DUE_INDEX
 from lambdas.quiet_hours.stores.held import OLD_SOURCE_INDEX, SOURCE_INDEX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
+REGION = "ap-northeast-2"
 QUEUES = ("notification", "delivery", "wait", "schedule", "dead-letter")
 
 
@@ -65,7 +70,7 @@ def sqs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.delenv(name, raising=False)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "ap-northeast-2")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     with mock_aws():
         yield aws("sqs")
 
@@ -76,8 +81,34 @@ def dynamodb(sqs: Any) -> Any:
 
 
 @pytest.fixture
-def settings(sqs: Any, dynamodb: Any) -> Settings:
-    return make_deployment(sqs, dynamodb)
+def settings(sqs: Any) -> Settings:
+    """Empty queues and tables, made within moto: by boto3, it would take longer than most tests."""
+    for name in TABLES:
+        make_table(name)
+    host = urlparse(f"https://sqs.{REGION}.amazonaws.com")
+    backend = sqs_backends[DEFAULT_ACCOUNT_ID][REGION]
+    return _settings(
+        {name: backend.create_queue(name, VisibilityTimeout=str(WAIT_VISIBILITY_S)).url(host) for name in QUEUES}
+    )
+
+
+def make_table(name: str) -> None:
+    """Make one of the tables within moto."""
+    table = TABLES[name]
+    dynamodb_backends[DEFAULT_ACCOUNT_ID][REGION].create_table(
+        name,
+        schema=_key_schema(*table.keys),
+        attr=_attributes(*table),
+        global_indexes=[_index(index) for index in table.indexes] or None,
+        indexes=None,
+        throughput=None,
+        streams=None,
+        billing_mode="PAY_PER_REQUEST",
+        sse_specification=None,
+        tags=[],
+        deletion_protection_enabled=False,
+        warm_throughput=None,
+    )
 
 
 def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
@@ -88,6 +119,10 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
     }
     for name, table in TABLES.items():
         create_table(dynamodb, name, table.keys, table.indexes)
+    return _settings(urls)
+
+
+def _settings(urls: dict[str, str]) -> Settings:
     return Settings(
         notification_queue_url=urls["notification"],
         delivery_queue_url=urls["delivery"],
@@ -105,14 +140,18 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
 def create_table(dynamodb: Any, name: str, keys: tuple[str, ...], indexes: tuple[Index, ...]) -> None:
     """Make a table that reads and writes like the stack's."""
     extra = {"GlobalSecondaryIndexes": [_index(index) for index in indexes]} if indexes else {}
-    attributes = dict.fromkeys([*keys, *(key for index in indexes for key in index[1:])])
     dynamodb.create_table(
         TableName=name,
         KeySchema=_key_schema(*keys),
-        AttributeDefinitions=[{"AttributeName": attribute, "AttributeType": "S"} for attribute in attributes],
+        AttributeDefinitions=_attributes(keys, indexes),
         BillingMode="PAY_PER_REQUEST",
         **extra,
     )
+
+
+def _attributes(keys: tuple[str, ...], indexes: tuple[Index, ...]) -> list[dict[str, str]]:
+    names = dict.fromkeys([*keys, *(key for index in indexes for key in index[1:])])
+    return [{"AttributeName": name, "AttributeType": "S"} for name in names]
 
 
 def _key_schema(*names: str) -> list[dict[str, str]]:

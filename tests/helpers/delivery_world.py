@@ -24,7 +24,7 @@ from lambdas.quiet_hours.stores.entries import Entry
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S, WORKER_TIMEOUT_S
-from tests.helpers.aws import DAY, TABLES, Faulty, create_table, one_after_another, record
+from tests.helpers.aws import DAY, Faulty, make_table, one_after_another, record
 
 SETTINGS = Settings(
     notification_queue_url="https://sqs/1/notification",
@@ -293,14 +293,14 @@ def consent(world: World, recipient: str, **flags: bool) -> None:
     world.dynamodb.put_item(TableName="consent", Item=item)
 
 
-def make_tables(dynamodb: Any) -> None:
+def make_tables() -> None:
     for table in ("ledger", "consent"):
-        create_table(dynamodb, table, *TABLES[table])
+        make_table(table)
 
 
 @pytest.fixture
 def world(dynamodb: Any) -> World:
-    make_tables(dynamodb)
+    make_tables()
     clock = Clock()
     return World(dynamodb, clock, Queues(clock), Provider(clock), SETTINGS.quiet_hours())
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from lambdas.quiet_hours.stores.entries import Entry
 from lambdas.quiet_hours.stores.ledger import Claims, Ledger
 from lambdas.quiet_hours.timings import LEASE_S
-from tests.helpers.aws import DAY, TABLES, Faulty, create_table
+from tests.helpers.aws import DAY, Faulty, make_table
 
 LEASE = timedelta(seconds=LEASE_S)
 SOON = DAY + timedelta(seconds=1)
@@ -25,7 +25,7 @@ NewLedger = Callable[..., Ledger]
 @pytest.fixture
 def ledger(dynamodb: Any) -> NewLedger:
     """Make the ledger of an invocation. It takes faults in the form of `Faulty`."""
-    create_table(dynamodb, "ledger", *TABLES["ledger"])
+    make_table("ledger")
     return lambda owner="worker-1", **faults: Ledger(Faulty(dynamodb, **faults), "ledger", owner, LEASE)
 
 

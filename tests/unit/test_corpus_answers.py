@@ -529,10 +529,8 @@ def assert_returnable(candidates: list[Any], answer: dict[str, Any]) -> None:
         ([("good", 100), ("wrong names and values", 9_900)], True),
         ([("wrong names and values", 10_000)], True),
         ([("wrong values", 10_000)], False),
-        ([("without its label", 10_000)], False),
         ([("good", 10_000)], False),
-        ([("no object", 10_000)], False),
-        ([("an invalid id", 10_000)], False),
+        ([("without its label", 4_000), ("no object", 3_000), ("an invalid id", 3_000)], False),
         ([("wrong names", 1_000), ("good", 9_000)], False),
         ([("wrong names and values", 1)], False),
     ],
@@ -628,8 +626,10 @@ def cancelled(client: Any, settings: Settings, source: str, now: datetime = NIGH
     raise AssertionError("the pages do not end")
 
 
-@pytest.mark.parametrize("page", [1, 7, 60, 1000])
-@pytest.mark.parametrize("source", ["sale", "sale#3", "세일 #1", "a,b", "#"])
+@pytest.mark.parametrize(
+    ("page", "source"),
+    [(1, "sale"), (7, "sale"), (60, "sale"), (1000, "sale"), (7, "sale#3"), (7, "세일 #1"), (7, "a,b"), (7, "#")],
+)
 def test_every_page_size_reaches_each_of_a_source_once_and_no_other_s(
     sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int, source: str
 ) -> None:

@@ -140,7 +140,7 @@ def anew(world: World, **provider: Any) -> None:
     """Everything as if nothing had happened yet, at midnight."""
     for table in ("ledger", "consent"):
         world.dynamodb.delete_table(TableName=table)
-    make_tables(world.dynamodb)
+    make_tables()
     world.clock.now = NIGHT
     world.sqs = Queues(world.clock)
     world.provider = Provider(world.clock, **provider)
