@@ -132,8 +132,8 @@ def seconds(name: str, hop: Hop, release: Release, cpu_us: Mapping[str, float]) 
     and the worker waits for the provider's pace."""
     if name == "worker":
         calls = (hop.sqs_calls + hop.ledger_calls + hop.consent_calls) / hop.invocations
-        bundle = release._replace(bundle=1000 // hop.invocations, ledger_ms=calls * CALL_S * 1000)
-        return hop.invocations * bundle.bundle_s
+        worker = release._replace(ledger_ms=calls * CALL_S * 1000)
+        return hop.invocations * worker.delivery_s(1000 // hop.invocations)
     cpu_s = cpu_us[name] / 1000 / (GB[name] * 1024 / 1769)
     if name == "scheduler":
         return max(cpu_s, hop.sqs_calls * CALL_S / DRAINERS)
@@ -184,7 +184,7 @@ def design_bills(given: Measured, release: Release) -> dict[str, Bill]:
     """The bill for the whole path of a million by design, sent at once and held. The other designs have one message per
     notification from end to end. They make schedules and waits at night only: by day both are single sends."""
     hold = hold_bills(given)
-    burst, alone = hops_from(given, "burst", "held"), hops_from(given, "trickle", "held")["worker"]
+    burst, alone = hops_from(given, "burst", "held"), hops_from(given, "trickle", "now")["worker"]
     judged = {
         "producer": burst["producer"],
         "consumer": burst["consumer"]._replace(sqs_calls=0, sqs_units=0),

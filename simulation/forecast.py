@@ -66,11 +66,15 @@ class Release(NamedTuple):
 
     @property
     def bundle_s(self) -> float:
-        """The time that a worker has a bundle: that of its share of the rate, or that of its calls if they take
-        longer."""
-        paced_s = self.lane_bundle * self.concurrency / (self.rate_per_s * LANE_SHARE)
-        calls_s = ceil(self.lane_bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000
-        return max(paced_s, calls_s + self.ledger_ms / 1000)
+        """The time that a worker has a bundle of the released lane."""
+        return self.delivery_s(self.lane_bundle)
+
+    def delivery_s(self, bundle: int) -> float:
+        """The time that a worker has so many notifications: that of its share of the rate, or that of its calls if they
+        take longer."""
+        paced_s = bundle * self.concurrency / (self.rate_per_s * LANE_SHARE)
+        calls_s = ceil(bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000 + self.ledger_ms / 1000
+        return max(paced_s, calls_s)
 
 
 class Forecast(NamedTuple):
