@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,8 +122,9 @@ def _once(directory: Path, make: Callable[[Path], None]) -> Path:
                     raise
     os.utime(directory)
     for other in directory.parent.iterdir():
-        if time.time() - other.stat().st_mtime > _STALE_AFTER_S:
-            shutil.rmtree(other, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another maker's scratch, which has just gone
+            if time.time() - other.stat().st_mtime > _STALE_AFTER_S:
+                shutil.rmtree(other, ignore_errors=True)
     return directory
 
 

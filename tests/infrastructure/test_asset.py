@@ -209,6 +209,13 @@ def test_builds_that_no_one_has_used_for_an_hour_are_deleted(tree: Path) -> None
     assert {path.name for path in builds.iterdir()} == {"young", built.name}
 
 
+def test_what_another_build_has_just_removed_is_no_error(tree: Path) -> None:
+    builds = tree / "build" / "asset"
+    builds.mkdir(parents=True)
+    (builds / "scratch").symlink_to("removed")  # it is listed, and is not there any more
+    assert asset.build(tree).is_dir()
+
+
 # --- in an environment without pip, as `uv venv` makes it
 
 
