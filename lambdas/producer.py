@@ -236,7 +236,8 @@ def _forecast(
             logger.warning("forecast without consents", extra={"code": error_code(error)})
     forecasts = []
     for item in items:
-        decision = decide(item.notification, consent_for(item.notification, consents), now, policy)
+        consent = consent_for(item.notification, consents) if consents else None
+        decision = decide(item.notification, consent, now, policy)
         held = isinstance(decision, Hold)
         until = decision.until.isoformat(timespec="seconds") if isinstance(decision, Hold) else None
         forecasts.append({"id": item.id, "decision": "hold" if held else "send", "until": until})

@@ -9,6 +9,7 @@ late and, while there is a backlog, starts one more run each minute: nothing has
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -301,14 +302,24 @@ def _received(message: Any) -> Received:
     attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
     handle, body = message["ReceiptHandle"], message["Body"]
     whole = Message(body, attributes=attributes)
+    if attributes or len(body.encode()) > JOINED_BYTES_MAX:
+        return Received(handle, whole, (), _notifications(body))
     try:
         parts = unpack(body).parts
     except Unreadable:
         return Received(handle, whole, (), 1)
-    is_small = len(parts) <= JOINED_ITEMS_MAX and len(body.encode()) <= JOINED_BYTES_MAX
-    if attributes or not is_small or not all(_is_accepted(value) for value, _ in parts):
+    if len(parts) > JOINED_ITEMS_MAX or not all(_is_accepted(value) for value, _ in parts):
         return Received(handle, whole, (), len(parts))
     return Received(handle, whole, tuple(Item(value, text) for value, text in parts), len(parts))
+
+
+def _notifications(body: str) -> int:
+    """Count the notifications in a body, for the report. A body that cannot be read counts as one."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return 1
+    return len(parsed) if isinstance(parsed, list) else 1
 
 
 def _is_accepted(value: Any) -> bool:

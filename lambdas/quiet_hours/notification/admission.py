@@ -14,7 +14,7 @@ from ..errors import Invalid
 from ..settings import Settings
 from .bundle import InvalidItem, Item
 from .deployment import checks_content, content_faults
-from .notification import accept
+from .notification import Notification, accept
 
 CAMPAIGN_IDS = "campaign:"
 """The beginning of each id that the campaign function makes for a row. Such ids can be guessed: whoever used one first
@@ -35,11 +35,15 @@ def admit(candidate: object, *, default_id: str, now: datetime, settings: Settin
     notification, text = accept(candidate, default_id=default_id, now=now)
     if notification["id"] != default_id and is_campaign_id(notification["id"]):
         raise Invalid([CAMPAIGN_ID_FAULT])
-    if datetime.fromisoformat(notification["expires_at"]) <= now:
+    if isinstance(candidate, dict) and "expires_at" in candidate and _has_expired(notification, now):
         raise Invalid(["expires_at: has passed already"])
     if faults := content_faults(notification, settings):
         raise Invalid(faults)
     return Item(notification, text, place=place)
+
+
+def _has_expired(notification: Notification, now: datetime) -> bool:
+    return datetime.fromisoformat(notification["expires_at"]) <= now
 
 
 def check_content(items: list[Item], settings: Settings) -> tuple[list[Item], list[InvalidItem]]:

@@ -9,10 +9,10 @@ from .sms_encoding import checks_sms, sms_faults
 
 
 def checks_content(settings: Settings) -> bool:
-    """Whether this deployment checks any content at all."""
+    """True if this deployment checks any content at all."""
     return asks_for_label(settings) or checks_sms(settings)
 
 
 def content_faults(notification: Notification, settings: Settings) -> list[str]:
-    """What keeps this deployment from accepting the content: one `field: fault` each."""
+    """Find what keeps this deployment from accepting the content: one `field: fault` each."""
     return label_faults(notification, settings) + sms_faults(notification, settings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -110,8 +111,13 @@ def decide(notification: Mapping[str, Any], consent: Consent | None, now: dateti
             return Drop("opted_out", "the recipient has refused advertising")
     decision = _by_time(notification, consent, now, policy)
     if category == "advertising" and policy.advertising_consent and isinstance(decision, Send):
-        return Send(decision.why + _CONSENT_SAID[policy.advertising_consent])
+        return _saying_where(decision, policy.advertising_consent)
     return decision
+
+
+@lru_cache(maxsize=64)  # a campaign has the same few reasons for all its notifications
+def _saying_where(decision: Send, advertising_consent: AdvertisingConsent) -> Send:
+    return Send(decision.why + _CONSENT_SAID[advertising_consent])
 
 
 def _by_time(notification: Mapping[str, Any], consent: Consent | None, now: datetime, policy: Policy) -> Send | Hold:
