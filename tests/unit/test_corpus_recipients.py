@@ -224,6 +224,8 @@ ONE_PERSON: dict[str, list[str]] = {
     "@home": ["@home"],
     "1588-1234": ["1588-1234"],  # no address of its own: without +82 it is dialled in the country only
     "1.0": ["1.0"],
+    'Kim "Max" 42': ['Kim "Max" 42'],
+    "\u201cMax\u201d 42": ["\u201cMax\u201d 42"],
     "000123456789012": ["000123456789012"],
 }  # fmt: skip
 SAME = [(written, key) for key, all_written in ONE_PERSON.items() for written in all_written]
@@ -390,6 +392,8 @@ REFUSED: dict[str, list[str]] = {
     f"must have at most {KEY_BYTES_MAX} bytes in UTF-8": ["\U0001d160" * 171],  # composed, each takes twelve bytes
     "must be more than blanks": ["\n", " ", "\u00a0", "\u200b", "\ufeff", "\u3164", '""', ";", "\r\n"],
     "has U+FFFD, which stands for bytes that were not UTF-8": ["user\ufffd42"],
+    "has a quotation mark without another one": ['user-42"', '"user-42', 'us"er-42', "user-42\u201d",
+                                                 "\u201cuser-42", '\ud68c\uc6d0 42"', '"', '"user-42" "'],
 }  # fmt: skip
 WRONG = [(written, fault) for fault, all_written in REFUSED.items() for written in all_written]
 

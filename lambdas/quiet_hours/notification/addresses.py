@@ -75,6 +75,8 @@ def recipient_fault(recipient_id: object) -> str | None:
             return f"reads as a phone number, but a phone number {PHONE_FAULT}"
         if _LIKE_AN_EMAIL.match(text):
             return f"reads as an e-mail address, but that {EMAIL_FAULT}"
+        if text.translate(_CURLY).count('"') % 2:
+            return "has a quotation mark without another one"
         if len(text.encode()) > KEY_BYTES_MAX:  # composed letters may take more than they did
             return f"must have at most {KEY_BYTES_MAX} bytes in UTF-8"
     return None
@@ -105,6 +107,8 @@ def lacks_its_zero(recipient_id: str) -> bool:
 
 _APOSTROPHES = "\u0060\u00b4\u02b9\u02bb\u02bc\u02c8\u2018\u2019\u201a\u201b\u2032\u2035"
 """The other characters that stand for an apostrophe, which keeps a value as text in a spreadsheet."""
+
+_CURLY = dict.fromkeys((0x201C, 0x201D), '"')
 
 _MADE_BY_A_SPREADSHEET = re.compile(
     r"[+-]?[0-9]{1,3}(?:[.,][0-9]*E[+-]|E\+|[.,][0-9]+E)[0-9]{1,3}"  # 8.21012E+11: most digits are lost
