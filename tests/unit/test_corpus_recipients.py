@@ -25,7 +25,7 @@ from lambdas.quiet_hours.notification.addresses import (
     SPREADSHEET_FAULT,
     canonical_address,
     canonical_recipient,
-    lacks_its_zero,
+    lacks_its_beginning,
     path_recipient_fault,
     recipient_fault,
 )
@@ -466,10 +466,21 @@ def test_an_at_sign_alone_makes_no_e_mail_address(written: str) -> None:
         ("101234567", False),
         ("10123456789", False),
         ("user-1012345678", False),
+        ("14155550100", True),  # Excel takes the + away
+        ("1 415 555 0100", True),
+        ("1-415-555-0100", True),
+        ("1 (415) 555-0100", True),
+        ("11155550100", False),
+        ("141555501000", False),
+        ("8221234567", True),
+        ("82311234567", True),
+        ("825051234567", True),
+        ("8201234567", False),
+        ("82123", False),
     ],
 )
-def test_a_mobile_number_without_its_zero_is_noticed(recipient: str, lacks: bool) -> None:
-    assert lacks_its_zero(recipient) is lacks
+def test_a_number_without_its_zero_or_plus_is_noticed(recipient: str, lacks: bool) -> None:
+    assert lacks_its_beginning(recipient) is lacks
 
 
 @pytest.mark.parametrize("written", [" 14155550100", " 4711471", " 1 415 555 0100"])

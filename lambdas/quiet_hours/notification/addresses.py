@@ -97,12 +97,14 @@ def path_recipient_fault(recipient_id: str) -> str | None:
 
 
 _WITHOUT_ITS_ZERO = re.compile("(?:10[-. /_~]?[0-9]{4}|1[16-9][-. /_~]?[0-9]{3,4})[-. /_~]?[0-9]{4}")
+_WITHOUT_ITS_PLUS = re.compile(r"1[- .]?\(?[2-9][0-9]{2}\)?[- .]?[2-9][0-9]{2}[- .]?[0-9]{4}|82[1-7][0-9]{7,9}")
+"""Of North America and of Korea. Numbers of other countries look like any customer number."""
 
 
-def lacks_its_zero(recipient_id: str) -> bool:
-    """Whether a recipient may be a mobile number whose 0 a spreadsheet has dropped: `1012345678`. It counts as a
-    customer number."""
-    return _WITHOUT_ITS_ZERO.fullmatch(recipient_id) is not None
+def lacks_its_beginning(recipient_id: str) -> bool:
+    """Whether a recipient may be a phone number whose 0 or + a spreadsheet has dropped: `1012345678`, `14155550100`. It
+    counts as a customer number."""
+    return any(each.fullmatch(recipient_id) for each in (_WITHOUT_ITS_ZERO, _WITHOUT_ITS_PLUS))
 
 
 _APOSTROPHES = "\u0060\u00b4\u02b9\u02bb\u02bc\u02c8\u2018\u2019\u201a\u201b\u2032\u2035"
