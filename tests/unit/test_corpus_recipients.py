@@ -489,7 +489,13 @@ def test_a_number_after_a_blank_in_a_path_is_refused_since_a_plus_may_be_lost(wr
     assert path_recipient_fault(written.strip()) is None
 
 
-@pytest.mark.parametrize("written", [" user-42", " 42", " 821012345678", " 010-1234-5678"])
+@pytest.mark.parametrize("written", ["8.21012E 11", "8,21012e 11", "1E 12", "+8.21E 11"])
+def test_what_a_spreadsheet_has_made_is_refused_in_a_path_that_lost_its_plus(written: str) -> None:
+    assert path_recipient_fault(written) == SPREADSHEET_FAULT
+    assert recipient_fault(written) is None
+
+
+@pytest.mark.parametrize("written", [" user-42", " 42", "Block 1E 12", "E 12", " 821012345678", " 010-1234-5678"])
 def test_another_blank_in_a_path_is_left_out(written: str) -> None:
     assert path_recipient_fault(written) is None
 

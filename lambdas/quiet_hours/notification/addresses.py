@@ -93,7 +93,7 @@ def path_recipient_fault(recipient_id: str) -> str | None:
         return "has a percent sign before two hexadecimal digits, which does not survive a path: import it from a file"
     if re.match(r"\s[1-9][0-9 ().-]{6}", recipient_id) and _as_address(cleaned(recipient_id)) is None:
         return "begins with a blank and a number: write + as %2B, or leave the blank out"
-    return recipient_fault(recipient_id)
+    return recipient_fault(re.sub("(?<=[0-9][Ee]) (?=[0-9]+$)", "+", recipient_id))  # 8.21012E+11, decoded
 
 
 _WITHOUT_ITS_ZERO = re.compile("(?:10[-. /_~]?[0-9]{4}|1[16-9][-. /_~]?[0-9]{3,4})[-. /_~]?[0-9]{4}")
