@@ -31,7 +31,7 @@ from commands.run import run_command
 from lambdas.quiet_hours.consents.record import Record, amended, at_free_instant
 from lambdas.quiet_hours.consents.statement import due_fault
 from lambdas.quiet_hours.errors import ConsentUnavailable, StatementRefused
-from lambdas.quiet_hours.notification.addresses import lacks_its_zero
+from lambdas.quiet_hours.notification.addresses import lacks_its_beginning
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.stores.clients import error_code
 from lambdas.quiet_hours.stores.consents import CHANGES_MAX, Change, due, read_records, taken_instants, write
@@ -108,12 +108,12 @@ class ConsentTables:
 
 @dataclass
 class Imported:
-    """The progress of an import. `line`: every row before it is done. `zero_lacking`: right rows that look like phone
+    """The progress of an import. `line`: every row before it is done. `shortened`: right rows that look like phone
     numbers without their 0, as a check counts them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     line: int = 1
-    zero_lacking: int = 0
+    shortened: int = 0
 
 
 def import_rows(
@@ -127,7 +127,7 @@ def import_rows(
         done.counts["wrong"] += len(wrong)
         if tables is None:
             done.counts["right"] += len(right)
-            done.zero_lacking += sum(lacks_its_zero(row.recipient_id) for row in right)
+            done.shortened += sum(lacks_its_beginning(row.recipient_id) for row in right)
         else:
             parts = [right[start : start + CHANGES_MAX] for start in range(0, len(right), CHANGES_MAX)]
             for applied in in_threads(lambda part: tables.apply(part, now), parts, AT_ONCE):
@@ -276,9 +276,9 @@ def _print_imported(path: Path, done: Imported) -> None:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     said = ", ".join(f"{number} {word}" for word, number in sorted(done.counts.items()))
     print(f"{said or 'no rows'}. Peak memory {peak_mb} MB.")
-    if done.zero_lacking:
+    if done.shortened:
         print(
-            f"Warning: {done.zero_lacking} of the right rows look like phone numbers without their 0 or +, such as "
+            f"Warning: {done.shortened} of the right rows look like phone numbers without their 0 or +, such as "
             "1012345678. They count as customer numbers. If they are phone numbers, format the column as text."
         )
     if done.counts["wrong"] + done.counts["older"]:

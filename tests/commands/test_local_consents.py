@@ -247,11 +247,11 @@ def test_checking_writes_nothing(load: Any, dynamodb: Any) -> None:
 def test_checking_warns_of_phone_numbers_that_a_spreadsheet_has_shortened(
     command: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    numbers = ("1012345678", "010-1234-5678", "1098765432", "+821011112222", "4711", "10-1111-2222")
+    numbers = ("1012345678", "010-1234-5678", "1098765432", "+821011112222", "4711", "10-1111-2222", "14155550100")
     lines = (f"{number},true,false,{GIVEN},web form" for number in numbers)
     (tmp_path / "in.csv").write_text("\n".join([HEADER, *lines]))
     command("import", "in.csv", "--check")
-    assert "Warning: 3 of the right rows look like phone numbers without their 0 or +" in capsys.readouterr().out
+    assert "Warning: 4 of the right rows look like phone numbers without their 0 or +" in capsys.readouterr().out
     (tmp_path / "in.csv").write_text("\n".join([HEADER, *many(3)]))
     command("import", "in.csv", "--check")
     assert "Warning" not in capsys.readouterr().out

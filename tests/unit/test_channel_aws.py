@@ -165,7 +165,7 @@ def test_advertising_by_e_mail_without_one_is_not_sent(provider: Running) -> Non
 def test_an_e_mail_without_a_proper_subject_or_body_is_refused(
     provider: Running, content: dict[str, str], reason: str
 ) -> None:
-    given = notification("email", "a", "user@example.com", content)
+    given = mail() | {"content": content}  # however it came here: the channel does not rely on acceptance
     assert send(ses(provider.url), given) == [Outcome("rejected", f"unfit: {reason}")]
     assert provider.lines == []
 

@@ -491,13 +491,17 @@ def numbered(kind: str, n: int) -> Any:
 
 
 def asked_for_many(
-    candidates: list[Any], settings: Settings, monkeypatch: pytest.MonkeyPatch, not_taken: str = ""
+    candidates: list[Any],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    not_taken: str = "",
+    sender_name: str = "온결",
 ) -> tuple[int, dict[str, Any]]:
     def taken(sqs: Any, url: str, messages: list[Any]) -> dict[int, str]:
         return dict.fromkeys(range(len(messages)), not_taken) if not_taken else {}
 
     monkeypatch.setattr(producer, "send", taken)
-    settings = replace(settings, advertising_label=True, sender_name="온결")
+    settings = replace(settings, advertising_label=True, sender_name=sender_name)
     policy = settings.quiet_hours()
     clients: Any = (None, None)
     new_id = itertools.count().__next__
@@ -549,6 +553,15 @@ def test_ten_thousand_of_any_kind_have_an_answer_that_lambda_returns(
     assert len(cut) < len(candidates), "the first are named whole"
     if cut and len(parts) == 1:
         assert [entry["index"] for entry in cut] == list(range(cut[0]["index"], len(candidates)))
+
+
+def test_korean_errors_count_as_they_travel(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A letter takes three bytes in UTF-8, and six in what Lambda returns."""
+    candidates = [numbered("without its label", n) for n in range(10_000)]
+    _, answer = asked_for_many(candidates, settings, monkeypatch, sender_name="온결" * 25)
+    assert_returnable(candidates, answer)
+    assert len(answer["rejected"][0]["errors"]) == 3
+    assert answer["rejected"][-1]["errors"][0].startswith("answer: too long to name the 3 errors")
 
 
 def test_what_sqs_did_not_take_is_always_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

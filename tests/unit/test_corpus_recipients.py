@@ -25,7 +25,7 @@ from lambdas.quiet_hours.notification.addresses import (
     SPREADSHEET_FAULT,
     canonical_address,
     canonical_recipient,
-    lacks_its_zero,
+    lacks_its_beginning,
     path_recipient_fault,
     recipient_fault,
 )
@@ -224,6 +224,8 @@ ONE_PERSON: dict[str, list[str]] = {
     "@home": ["@home"],
     "1588-1234": ["1588-1234"],  # no address of its own: without +82 it is dialled in the country only
     "1.0": ["1.0"],
+    'Kim "Max" 42': ['Kim "Max" 42'],
+    "\u201cMax\u201d 42": ["\u201cMax\u201d 42"],
     "000123456789012": ["000123456789012"],
 }  # fmt: skip
 SAME = [(written, key) for key, all_written in ONE_PERSON.items() for written in all_written]
@@ -293,6 +295,12 @@ REFUSED: dict[str, list[str]] = {
         "010-1234-5678~9",
         "02-123-4567.0",
         "02-123-45678",
+        "03-1234-5678",  # of another country: together the digits are 031-234-5678
+        "(03) 1234-5678",
+        "+82 3-1234-5678",
+        "+82 (0)3-1234-5678",
+        "04 1234 5678",
+        "06.1234.5678",
         "+82 10-1234-567",
         "+82101234567890",
         "+1 415 555 010",
@@ -384,6 +392,8 @@ REFUSED: dict[str, list[str]] = {
     f"must have at most {KEY_BYTES_MAX} bytes in UTF-8": ["\U0001d160" * 171],  # composed, each takes twelve bytes
     "must be more than blanks": ["\n", " ", "\u00a0", "\u200b", "\ufeff", "\u3164", '""', ";", "\r\n"],
     "has U+FFFD, which stands for bytes that were not UTF-8": ["user\ufffd42"],
+    "has a quotation mark without another one": ['user-42"', '"user-42', 'us"er-42', "user-42\u201d",
+                                                 "\u201cuser-42", '\ud68c\uc6d0 42"', '"', '"user-42" "'],
 }  # fmt: skip
 WRONG = [(written, fault) for fault, all_written in REFUSED.items() for written in all_written]
 
@@ -408,6 +418,7 @@ def test_an_address_that_can_be_no_key_needs_a_recipient_id(channel: str) -> Non
 NO_NUMBER = (
     "010-1234-56789 010-1234-567 02-123-4567.0 02-123-4567/8 02-123-45678 1588-1234 +82101234567890 +1415555010"
     " 0014155550100 010-1234-567a 010,1234,5678 1012345678 10-1234-5678 +39(0)612345678 010-1234-5678x1"
+    " 03-1234-5678 (06)1234-5678 +82-3-1234-5678"
 )
 
 
@@ -455,10 +466,21 @@ def test_an_at_sign_alone_makes_no_e_mail_address(written: str) -> None:
         ("101234567", False),
         ("10123456789", False),
         ("user-1012345678", False),
+        ("14155550100", True),  # Excel takes the + away
+        ("1 415 555 0100", True),
+        ("1-415-555-0100", True),
+        ("1 (415) 555-0100", True),
+        ("11155550100", False),
+        ("141555501000", False),
+        ("8221234567", True),
+        ("82311234567", True),
+        ("825051234567", True),
+        ("8201234567", False),
+        ("82123", False),
     ],
 )
-def test_a_mobile_number_without_its_zero_is_noticed(recipient: str, lacks: bool) -> None:
-    assert lacks_its_zero(recipient) is lacks
+def test_a_number_without_its_zero_or_plus_is_noticed(recipient: str, lacks: bool) -> None:
+    assert lacks_its_beginning(recipient) is lacks
 
 
 @pytest.mark.parametrize("written", [" 14155550100", " 4711471", " 1 415 555 0100"])
@@ -467,7 +489,13 @@ def test_a_number_after_a_blank_in_a_path_is_refused_since_a_plus_may_be_lost(wr
     assert path_recipient_fault(written.strip()) is None
 
 
-@pytest.mark.parametrize("written", [" user-42", " 42", " 821012345678", " 010-1234-5678"])
+@pytest.mark.parametrize("written", ["8.21012E 11", "8,21012e 11", "1E 12", "+8.21E 11"])
+def test_what_a_spreadsheet_has_made_is_refused_in_a_path_that_lost_its_plus(written: str) -> None:
+    assert path_recipient_fault(written) == SPREADSHEET_FAULT
+    assert recipient_fault(written) is None
+
+
+@pytest.mark.parametrize("written", [" user-42", " 42", "Block 1E 12", "E 12", " 821012345678", " 010-1234-5678"])
 def test_another_blank_in_a_path_is_left_out(written: str) -> None:
     assert path_recipient_fault(written) is None
 

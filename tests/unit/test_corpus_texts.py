@@ -105,6 +105,21 @@ def test_a_source_is_one_line() -> None:
         assert fault.startswith("source: has a character that cannot be sent")
 
 
+@pytest.mark.parametrize("break_", ["\n", "\r", "\r\n"])
+@pytest.mark.parametrize("title", ["a{}b", "{}a", "a{}"])
+def test_a_title_of_an_e_mail_with_a_line_break_is_refused_at_acceptance(title: str, break_: str) -> None:
+    """It is the subject. Accepted, it would be dead-lettered at the end of the night."""
+    content = {"title": title.format(break_), "body": f"a{break_}b"}
+    mail = notification(channel="email", address="kim@example.com", content=content)
+    assert errors(mail) == ["content: title must be one line: it is an e-mail's subject"]
+    assert errors(mail | {"source": 1})[0].startswith("source: ")
+    assert len(errors(mail | {"source": 1})) == 2
+    assert accepted(channel="slack", address="#orders", content=content)["content"]["body"] == "a\nb"
+    assert accepted(channel="email", address="kim@example.com", content=content | {"title": "a"})
+    for odd in (None, 1, "a\nb", {"title": 1}, {"title": ["\n"]}):
+        assert errors(mail | {"content": odd})
+
+
 def test_a_text_counts_by_what_it_is_when_composed() -> None:
     long = "\u1100\u1161" * 10_000
     assert accepted(content={"body": long})["content"]["body"] == "가" * 10_000

@@ -27,6 +27,8 @@ NOT_CSV = "row: is not CSV; a field with a quotation mark must stand in quotatio
 NOT_CLOSED = f"row: a quotation mark is opened and not closed within {ROW_LINES_MAX} lines"
 
 _SEPARATORS = (",", ";", "\t")
+_GROUPED_DIGITS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
+"""A number such as `1,000,000`. Right after a comma it may be two fields."""
 _SEPARATOR_LINE = re.compile(r'"?sep=(.?)"?[,;\t]*', re.IGNORECASE)
 
 
@@ -178,7 +180,7 @@ class _Part:
         prose, or by what the fields are. One field may be the beginning of a row whose quotation ends there."""
         text, number = self.decoded.text, len(self._header.columns)
         inner = _inner(text[: self.inside.closes_at], self._header)
-        if len(_without_empty_end(inner.fields, number)) == number and not inner.is_prose:
+        if len(_without_empty_end(inner.parts, number)) == number and not inner.is_prose:
             return True
         if len(inner.fields) == 1 and self.inside.closes_at >= len(text) - 1:
             return False
@@ -262,8 +264,10 @@ def _fields(text: str, separator: str) -> list[str] | None:
 def _inner(text: str, header: Header) -> Inner:
     """The part of a line that stands within a quotation. Its own quotation marks, if any, are doubled."""
     fields = text.split(header.separator)
-    is_prose = all(field.startswith(" ") for field in fields[1:])
-    return Inner(header.columns, [field.strip(' "') for field in fields], is_prose)
+    parts = _GROUPED_DIGITS.sub("0", text).split(header.separator) if header.separator == "," else fields
+    is_prose = all(part.startswith(" ") for part in parts[1:])
+    bare, bare_parts = ([each.strip(' "') for each in found] for found in (fields, parts))
+    return Inner(header.columns, bare, bare_parts, is_prose)
 
 
 def _without_empty_end(fields: Sequence[str], columns: int) -> Sequence[str]:

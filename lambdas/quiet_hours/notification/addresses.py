@@ -75,6 +75,8 @@ def recipient_fault(recipient_id: object) -> str | None:
             return f"reads as a phone number, but a phone number {PHONE_FAULT}"
         if _LIKE_AN_EMAIL.match(text):
             return f"reads as an e-mail address, but that {EMAIL_FAULT}"
+        if text.translate(_CURLY).count('"') % 2:
+            return "has a quotation mark without another one"
         if len(text.encode()) > KEY_BYTES_MAX:  # composed letters may take more than they did
             return f"must have at most {KEY_BYTES_MAX} bytes in UTF-8"
     return None
@@ -91,20 +93,24 @@ def path_recipient_fault(recipient_id: str) -> str | None:
         return "has a percent sign before two hexadecimal digits, which does not survive a path: import it from a file"
     if re.match(r"\s[1-9][0-9 ().-]{6}", recipient_id) and _as_address(cleaned(recipient_id)) is None:
         return "begins with a blank and a number: write + as %2B, or leave the blank out"
-    return recipient_fault(recipient_id)
+    return recipient_fault(re.sub("(?<=[0-9][Ee]) (?=[0-9]+$)", "+", recipient_id))  # 8.21012E+11, decoded
 
 
 _WITHOUT_ITS_ZERO = re.compile("(?:10[-. /_~]?[0-9]{4}|1[16-9][-. /_~]?[0-9]{3,4})[-. /_~]?[0-9]{4}")
+_WITHOUT_ITS_PLUS = re.compile(r"1[- .]?\(?[2-9][0-9]{2}\)?[- .]?[2-9][0-9]{2}[- .]?[0-9]{4}|82[1-7][0-9]{7,9}")
+"""Of North America and of Korea. Numbers of other countries look like any customer number."""
 
 
-def lacks_its_zero(recipient_id: str) -> bool:
-    """Whether a recipient may be a mobile number whose 0 a spreadsheet has dropped: `1012345678`. It counts as a
-    customer number."""
-    return _WITHOUT_ITS_ZERO.fullmatch(recipient_id) is not None
+def lacks_its_beginning(recipient_id: str) -> bool:
+    """Whether a recipient may be a phone number whose 0 or + a spreadsheet has dropped: `1012345678`, `14155550100`. It
+    counts as a customer number."""
+    return any(each.fullmatch(recipient_id) for each in (_WITHOUT_ITS_ZERO, _WITHOUT_ITS_PLUS))
 
 
 _APOSTROPHES = "\u0060\u00b4\u02b9\u02bb\u02bc\u02c8\u2018\u2019\u201a\u201b\u2032\u2035"
 """The other characters that stand for an apostrophe, which keeps a value as text in a spreadsheet."""
+
+_CURLY = dict.fromkeys((0x201C, 0x201D), '"')
 
 _MADE_BY_A_SPREADSHEET = re.compile(
     r"[+-]?[0-9]{1,3}(?:[.,][0-9]*E[+-]|E\+|[.,][0-9]+E)[0-9]{1,3}"  # 8.21012E+11: most digits are lost

@@ -79,6 +79,8 @@ def accept(
     if (content := clean_json(candidate.get("content"))) is not candidate.get("content"):
         candidate, text = type(candidate)({**candidate, "content": content}), None
     errors = _faults(candidate)
+    if candidate.get("channel") == "email" and _is_of_several_lines(candidate):
+        errors.append("content: title must be one line: it is an e-mail's subject")
     address = ""
     if not errors or _has_address(candidate):
         try:
@@ -177,6 +179,13 @@ def _is_right(candidate: dict[str, Any]) -> bool:
         return False
     is_complete = "channel" in candidate and "address" in candidate and "content" in candidate
     return is_complete and not isinstance(candidate, RepeatedKeys)
+
+
+def _is_of_several_lines(candidate: dict[str, Any]) -> bool:
+    """True if the title, cleaned, has a line break. The content may be anything."""
+    content = candidate.get("content")
+    title = content.get("title") if isinstance(content, dict) else None
+    return isinstance(title, str) and "\n" in title
 
 
 def _has_address(candidate: dict[str, Any]) -> bool:

@@ -29,6 +29,8 @@ _USUAL = re.compile("0(10)-?([0-9]{4})-?([0-9]{4})")
 """How nearly every Korean writes a mobile number."""
 
 _WRITTEN = re.compile(r"\(?(?:\+ ?)?\(?[0-9][0-9 ().\u00b7-]*")
+_FOREIGN_AREA = re.compile(r"\(?(?:(?:\+ ?|00)?82[) .\u00b7-]+(?:\(?0?\)? ?)?|0)\(?[13-9][) .\u00b7-]")
+"""An area of one digit. In Korea only Seoul has one, 2. The digits of `03-1234-5678` would be those of 031-234-5678."""
 _TRUNK_ZERO = re.compile(r"(\(?\+ ?(?!39|378)[1-9][0-9]{0,2}\)?[ .-]?)\(0\)")
 """The `(0)` of `+44 (0)20 …` is dialled inside the country only. Italy's zero is part of the number."""
 
@@ -116,6 +118,8 @@ def _in_ascii(written: str) -> str:
 
 def _korean(written: str) -> str | None:
     number = _digits(written)
+    if _FOREIGN_AREA.match(written):
+        return None
     found = _KOREAN.fullmatch(number) or _KOREAN_MOBILE.fullmatch(number)
     if not found and _SPACED_COUNTRY.match(written):
         found = _KOREAN_SPACED.fullmatch(number)
