@@ -58,7 +58,7 @@ _ALONE = Hop(
     invocations=1000, ledger_calls=2000, write_units=3000, consent_calls=1000, read_units=1000, poller_units=2000
 )
 _WORKER: dict[Way, Hop] = {"bulk": _FULL, "window": _FULL, "burst": _TENS, "trickle": _ALONE}
-"""What goes out at once. The scheduler joins what was held, so that it comes in full bundles always."""
+"""The way that is sent at once. What was held always comes in full bundles, because the scheduler joins it."""
 
 _SCHEDULER: dict[Way, Hop] = {
     "bulk": Hop(sqs_calls=3, sqs_units=15),

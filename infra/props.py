@@ -52,7 +52,7 @@ class QuietHoursProps:
     """
 
     policy: Policy = field(default_factory=lambda: named_policy("korea"))
-    """When quiet hours are, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`.
+    """The quiet hours, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`.
 
     Only a policy that `named_policy` returns for a name, a start, an end and a zone is accepted. The functions get
     these four values and build the policy from them.
@@ -91,7 +91,7 @@ class QuietHoursProps:
     stands in for SQS on a laptop names no roles: the check is off there."""
 
     advertising_consent: str = "elsewhere"
-    """Where consent to advertising by day is kept: `required` ends advertising to those who have none here; with
+    """The place of the consent to advertising by day: `required` ends advertising to those who have none here; with
     `elsewhere` the senders see to it, and under the policy `korea` the CDK warns."""
 
     runbook_url: str = ""

@@ -132,12 +132,12 @@ class Received(NamedTuple):
 
 @dataclass
 class Gathered:
-    """What a drainer has received and not sent on yet."""
+    """The messages that a drainer has received and not sent on yet."""
 
     messages: list[Received] = field(default_factory=list)
     since: datetime | None = None
     bundles: float = 0
-    """About as many messages will it be on schedule."""
+    """About the number of messages that it will be on schedule."""
 
     def add(self, received: Sequence[Received], now: datetime) -> None:
         """Take messages that have just been received."""
@@ -328,7 +328,7 @@ def _is_accepted(value: Any) -> bool:
 
 
 def _bundles(received: Received) -> float:
-    """What part of a bundle a message will fill."""
+    """Return the part of a bundle that a message will fill."""
     if not received.items:
         return 1
     return max(len(received.items) / BUNDLE_ITEMS_MAX, len(received.message.body.encode()) / BUNDLE_BYTES_MAX)
@@ -343,7 +343,7 @@ class Outgoing(NamedTuple):
 
 
 def _outgoing(gathered: Sequence[Received]) -> list[Outgoing]:
-    """What goes to schedule: the small messages joined into bundles, the others as they are."""
+    """Make the messages for schedule: the small ones joined into bundles, the others as they are."""
     as_they_are = [
         Outgoing(each.message, frozenset([place]), each.notifications)
         for place, each in enumerate(gathered)

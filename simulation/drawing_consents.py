@@ -61,7 +61,7 @@ def _limit_to_addresses(plan: Plan, rng: Random) -> None:
 
 
 def _give_records_to_most(plan: Plan, rng: Random) -> None:
-    """Where a record is required, most people have one."""
+    """Give most people a record, because one is required."""
     recorded = {change.recipient for change in plan.consents}
     for key in sorted({each.recipient for each in plan.wanted} - recorded):
         if rng.random() < 0.8:

@@ -40,7 +40,7 @@ SETTINGS = Settings(
 
 
 NOTIFICATION = '{"id":"n","channel":"webhook"}'
-"""As much of a notification as the scheduler looks at."""
+"""The fields of a notification that the scheduler looks at."""
 
 
 class Played(NamedTuple):

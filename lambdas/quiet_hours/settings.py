@@ -23,7 +23,7 @@ CAMPAIGN_PROGRESS = "progress/"
 """The folder for a campaign file's progress. A file that is written here starts nothing."""
 
 EUC_KR, UNICODE = SMS_ENCODINGS = ("euc-kr", "unicode")
-"""What the provider of SMS carries. Solapi takes EUC-KR, AWS End User Messaging any character."""
+"""The characters that the SMS provider carries. Solapi takes EUC-KR, AWS End User Messaging any character."""
 
 _PREFIX = "QUIET_HOURS_"
 

@@ -159,7 +159,7 @@ def exported(*records: Record) -> str:
 
 
 def through_excel(text: str) -> str:
-    """What Excel makes of a file of text that it opens and saves: it changes each cell that it takes for a value."""
+    """Open and save a file of text as Excel does: it changes each cell that it takes for a value."""
     saved = io.StringIO(newline="")
     writer = csv.writer(saved, lineterminator="\r\n")
     writer.writerows([_by_excel(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline="")))

@@ -89,7 +89,7 @@ def mark_of(notification: Any) -> str:
 
 
 def sent_by(world: World) -> list[dict[str, Any]]:
-    """What the provider takes from now on. It takes everything."""
+    """Let the provider take everything from now on; return what it takes."""
     sent: list[dict[str, Any]] = []
 
     def take(notification: dict[str, Any]) -> Outcome:
@@ -525,7 +525,7 @@ def test_for_any_body_there_are_no_more_letters_than_items_and_nothing_is_lost(b
 
 
 def _number(letter: Message) -> int:
-    """How many items a letter says that it holds."""
+    """Return the number of items that a letter says that it holds."""
     said = re.match(r"invalid: (\d+) items of one body: ", (letter.attributes or {})["reason"])
     if said is None:
         return 1

@@ -95,7 +95,7 @@ def tree(module: str) -> ast.Module:
 
 
 def arrows_of(module: str, source: ast.Module) -> frozenset[str]:
-    """What a source imports of ours and of the tests, if it is that module's."""
+    """Find the imports of ours and of the tests in a source, if it is that module's."""
     names = imported(module, source)
     return frozenset(name for name in names if name in modules() or name.split(".")[0] == "tests") - {module}
 

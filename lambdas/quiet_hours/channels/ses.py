@@ -38,7 +38,7 @@ _MEANINGS = {
 _ACCOUNT_STOPPED = ("Sending paused for this account", "Sending suspended for this account", "Account is paused")
 _NOT_VERIFIED = "Email address is not verified"
 _FAILED_IN = re.compile(r"[^:]*identities failed the check in region ([A-Za-z0-9-]{1,32}):(.*)", re.DOTALL)
-"""How SES answers `MessageRejected`: https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html"""
+"""SES's texts for `MessageRejected`: https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html"""
 
 
 class SesChannel:

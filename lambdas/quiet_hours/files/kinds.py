@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 HEAD_BYTES = 512
-"""How much of a file is looked at: enough for the name of the first file in a ZIP archive."""
+"""The bytes of a file that are looked at: enough for the name of the first file in a ZIP archive."""
 
 _UTF_16 = "the file is UTF-16: save it as UTF-8 (in Excel: CSV UTF-8)"
 _UTF_32 = "the file is UTF-32: save it as UTF-8"

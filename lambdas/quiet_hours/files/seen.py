@@ -6,7 +6,7 @@ from array import array
 from hashlib import blake2b
 
 SEEN_MAX = 1_000_000
-"""How many values of a file are remembered. They take 32 MiB, and 16 MB where they are saved."""
+"""The number of values of a file that are remembered. They take 32 MiB, and 16 MB where they are saved."""
 
 _SLOTS_MIN = 4096
 

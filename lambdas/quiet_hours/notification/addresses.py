@@ -102,7 +102,7 @@ _WITHOUT_ITS_PLUS = re.compile(r"1[- .]?\(?[2-9][0-9]{2}\)?[- .]?[2-9][0-9]{2}[-
 
 
 def lacks_its_beginning(recipient_id: str) -> bool:
-    """Whether a recipient may be a phone number whose 0 or + a spreadsheet has dropped: `1012345678`, `14155550100`. It
+    """True if a recipient may be a phone number whose 0 or + a spreadsheet has dropped: `1012345678`, `14155550100`. It
     counts as a customer number."""
     return any(each.fullmatch(recipient_id) for each in (_WITHOUT_ITS_ZERO, _WITHOUT_ITS_PLUS))
 
@@ -126,7 +126,7 @@ _LIKE_AN_EMAIL = re.compile(
     r"|[^@]+@[^@/:]*\.[^@/:.]+\.?\Z",
     re.IGNORECASE,
 )
-"""How an e-mail address begins. The last one is any `name@host.tld`: no channel can send to a quoted name, to letters
+"""The beginnings of an e-mail address. The last one is any `name@host.tld`: no channel can send to a quoted name, to letters
 outside ASCII before the at sign, or to a domain that IDNA 2008 does not know."""
 
 _SCHEME = re.compile(r"(?:tel|sms|smsto|callto|whatsapp|mailto):(?://)?", re.IGNORECASE)
@@ -172,7 +172,7 @@ def _phone(address: str) -> str:
 # Only ASCII: SES does not support SMTPUTF8 (RFC 6531), and no other channel carries e-mail.
 # https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_Destination.html
 _LOCAL_PART = re.compile(r"(?!['=])[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-"""What begins with an apostrophe or an equals sign comes from a spreadsheet."""
+"""An apostrophe or an equals sign at the beginning: it comes from a spreadsheet."""
 
 _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+")

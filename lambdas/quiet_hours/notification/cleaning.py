@@ -47,7 +47,7 @@ _PLAIN_NAMES = frozenset({"title", "body", "template", "variables"})
 
 
 def _is_clean(value: Any, depth: int) -> bool:
-    """Whether nothing in a value has to change. Nearly always nothing has: so this is asked first."""
+    """True if nothing in a value has to change. This is nearly always so, and is asked first."""
     if type(value) is str:
         return (value.isascii() or is_normalized("NFC", value)) and "\r" not in value
     if depth and isinstance(value, dict):

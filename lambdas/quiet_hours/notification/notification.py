@@ -122,7 +122,7 @@ def accept(
 
 
 def _bytes_max(candidate: dict[str, Any], *, first: bool) -> int:
-    """How large this may be. What a queue brings with all the fields that acceptance adds was accepted before."""
+    """Return the largest size allowed. A message with all the fields that acceptance adds was accepted before."""
     return NOTIFICATION_BYTES_MAX + (0 if first or not candidate.keys() >= _ADDED else ADDED_BYTES_MAX)
 
 

@@ -26,7 +26,7 @@ _KOREAN_SPACED = re.compile(rf"820?({_NATIONAL})")
 _SPACED_COUNTRY = re.compile(r"\(?82[) .\u00b7-]")
 
 _USUAL = re.compile("0(10)-?([0-9]{4})-?([0-9]{4})")
-"""How nearly every Korean writes a mobile number."""
+"""A mobile number as nearly every Korean writes it."""
 
 _WRITTEN = re.compile(r"\(?(?:\+ ?)?\(?[0-9][0-9 ().\u00b7-]*")
 _FOREIGN_AREA = re.compile(r"\(?(?:(?:\+ ?|00)?82[) .\u00b7-]+(?:\(?0?\)? ?)?|0)\(?[13-9][) .\u00b7-]")
@@ -53,14 +53,14 @@ _BEGINS_A_NUMBER = re.compile(
     r"|\(?0[0-9]{1,3}[ ).\u00b7-]+[0-9]{3,4}[ .\u00b7-]+[0-9]{4}",
     re.IGNORECASE,
 )
-"""How a number begins, whatever comes after it."""
+"""The beginning of a number, whatever comes after it."""
 
 _ANY = r"[\W_]{1,4}"
 _WORD = (
     r"(?:(?:t|tel|telephone|phone|p|m|mob|mobile|c|cell|h[./]?p|fax|f|no)[ .:)=]{1,3}"
     r"|(?:번호|전화(?:번호)?|휴대(?:폰|전화)(?:번호)?|핸드폰|연락처|폰)[\W_]{0,4})"
 )
-"""What people write before a number. `T-01012345678` and `hp_01012345678` are ids: a program has made them."""
+"""The words that people write before a number. `T-01012345678` and `hp_01012345678` are ids: a program has made them."""
 
 _CONTAINS_A_NUMBER = re.compile(
     rf"(?:^{_WORD}?[\W_]{{0,4}}|(?<![\w/:.@#=-]))(?:"
@@ -76,7 +76,7 @@ _CONTAINS_A_NUMBER = re.compile(
 
 
 def is_e164(text: str) -> bool:
-    """Whether a number is in its one form already."""
+    """True if a number is in its one form already."""
     return _E164.fullmatch(text) is not None
 
 

@@ -14,7 +14,7 @@ _FILLER = b"\xa4\xd4"
 
 
 def checks_sms(settings: Settings) -> bool:
-    """Whether the texts of an SMS are checked in this deployment."""
+    """True if the texts of an SMS are checked in this deployment."""
     return settings.sms_encoding == EUC_KR
 
 
@@ -37,7 +37,7 @@ def sms_faults(notification: Notification, settings: Settings) -> list[str]:
 
 
 def not_in_euc_kr(text: str) -> int | None:
-    """Where the first character stands that EUC-KR lacks, None where it has all of them."""
+    """Return the place of the first character that EUC-KR lacks, None if it has all of them."""
     if text.isascii():
         return None
     try:

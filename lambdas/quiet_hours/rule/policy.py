@@ -27,7 +27,7 @@ class Consent(NamedTuple):
 
 
 AdvertisingConsent = Literal["", "elsewhere", "required"]
-"""Where the consent to advertising is kept that the law asks for by day, too (Network Act art. 50(1)): elsewhere, or
+"""The place of the consent to advertising, which the law asks for by day, too (Network Act art. 50(1)): elsewhere, or
 here, where it is then required. Empty: nobody has said, which counts as elsewhere."""
 
 _CONSENT_SAID: dict[AdvertisingConsent, str] = {
