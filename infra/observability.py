@@ -108,7 +108,7 @@ def make_alarms(
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """The condition of an alarm. It goes off when the metric is at `threshold` or above it in `minutes` of the last `of` minutes.
+    """The condition of an alarm: the metric is at `threshold` or above it in `minutes` of the last `of` minutes.
 
     With `silent` it goes off when the metric is below the threshold, or has no value.
     """

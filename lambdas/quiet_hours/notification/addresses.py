@@ -126,8 +126,8 @@ _LIKE_AN_EMAIL = re.compile(
     r"|[^@]+@[^@/:]*\.[^@/:.]+\.?\Z",
     re.IGNORECASE,
 )
-"""The beginnings of an e-mail address. The last one is any `name@host.tld`: no channel can send to a quoted name, to letters
-outside ASCII before the at sign, or to a domain that IDNA 2008 does not know."""
+"""The beginnings of an e-mail address. The last one is any `name@host.tld`: no channel can send to a quoted name, to
+letters outside ASCII before the at sign, or to a domain that IDNA 2008 does not know."""
 
 _SCHEME = re.compile(r"(?:tel|sms|smsto|callto|whatsapp|mailto):(?://)?", re.IGNORECASE)
 

@@ -60,7 +60,7 @@ _WORD = (
     r"(?:(?:t|tel|telephone|phone|p|m|mob|mobile|c|cell|h[./]?p|fax|f|no)[ .:)=]{1,3}"
     r"|(?:번호|전화(?:번호)?|휴대(?:폰|전화)(?:번호)?|핸드폰|연락처|폰)[\W_]{0,4})"
 )
-"""The words that people write before a number. `T-01012345678` and `hp_01012345678` are ids: a program has made them."""
+"""Words that people write before a number. `T-01012345678` and `hp_01012345678` are ids: a program has made them."""
 
 _CONTAINS_A_NUMBER = re.compile(
     rf"(?:^{_WORD}?[\W_]{{0,4}}|(?<![\w/:.@#=-]))(?:"
