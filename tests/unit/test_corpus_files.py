@@ -194,10 +194,10 @@ def test_json_lines_that_are_no_text_are_refused_too(kind: str) -> None:
 # --- quotation marks
 
 
-def seen(text: str, header: str = "channel,address,body\n") -> tuple[list[str], list[int]]:
+def seen(text: str, header: str = "channel,address,body\n") -> tuple[list[str | None], list[int]]:
     """The addresses of the rows that are right, and the lines of the others."""
     found = campaign((header + text).encode())
-    return [row.candidate["address"] for row in found if not row.errors], [row.line for row in found if row.errors]
+    return [row.candidate.get("address") for row in found if not row.errors], [row.line for row in found if row.errors]
 
 
 QUOTED = {
@@ -226,6 +226,10 @@ QUOTED = {
     "an e-mail behind a misspelt channel": ('sms,1,"a\nmail, kim@example.com"\nsms,3,c\n', ["3"], [2, 3]),
     "a number that Excel has shown": ('sms,1,"a\nsns, 8.21012E+11, b, c"\nsms,3,c\n', ["3"], [2, 3]),
     "a misspelt channel before two numbers": ('sms,1,"a\nsns,7,123"\nsms,3,c\n', ["7", "3"], [2]),
+    "a misspelt channel before a word": ('sms,1,"a\nwebhok,kim,b"\nsms,3,c\n', ["kim", "3"], [2]),
+    "a misspelt channel before a Slack channel": ('sms,1,"a\nslak,#주문,b"\nsms,3,c\n', ["#주문", "3"], [2]),
+    "a misspelt channel before a name": ('sms,1,"a\nmail,김 <kim@x.kr>,b"\nsms,3,c\n', ["김 <kim@x.kr>", "3"], [2]),
+    "a misspelt channel before no address": ('sms,1,"a\nsns,,b"\nsms,3,c\n', [None, "3"], [2]),
     "a row whose mark stands in its first field": ('"sms,1,a\nsms",2,b\nsms,3,c\n', ["2", "3"], [2]),
     "a line break within an address": ('sms,"1\n2",b\nsms,3,c\n', ["3"], [2, 3]),
     "a line break after an address": ('sms,"1\n",b\nsms,3,c\n', ["1\n", "3"], []),
@@ -249,6 +253,10 @@ TEXTS = {
     "a sum within a line": "봄 세일\n총 1,000,000원 할인\n감사합니다",
     "a sum with as many commas as a consent": "봄 세일\n총 1,000,000,000,000원 할인",
     "a sum alone in its line": "Total\n(1,234,567.50)",
+    "prices with tight commas": "할인\n1,000원,2,000원",
+    "a receipt": "영수증\n합계,10,000원",
+    "tight commas": "영업 안내\n월,수,금 10-18시",
+    "tight commas and numbers": "매장 안내\n서울,부산 서면,대구 2곳",
     "a number to call": "Questions?\n02-123-4567, on any day",
     "a channel within a sentence": "Stop it:\nwrite an sms, or call",
     "Korean": "지민님,\n주문하신 상품 3개, 준비되었습니다, 고맙습니다",
@@ -263,7 +271,8 @@ TEXTS = {
 @BOTH
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_text_of_several_lines_is_accepted(table: list[list[str]], texts: Reader, text: str) -> None:
-    in_doubt = ("prices", "a sum", "a sum alone in its line", "a number to call", "a comma first")
+    in_doubt = {"prices", "a sum", "a sum alone in its line", "a number to call", "a comma first"}
+    in_doubt |= {"tight commas", "tight commas and numbers", "prices with tight commas", "a receipt"}
     if table is CONSENTS and text in {TEXTS[name] for name in in_doubt}:
         return  # a person's number or a tight comma: see the test below
     if table is CONSENTS and text.startswith("Hello,\nKim"):

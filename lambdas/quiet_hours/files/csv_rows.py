@@ -27,8 +27,10 @@ NOT_CSV = "row: is not CSV; a field with a quotation mark must stand in quotatio
 NOT_CLOSED = f"row: a quotation mark is opened and not closed within {ROW_LINES_MAX} lines"
 
 _SEPARATORS = (",", ";", "\t")
-_GROUPED_DIGITS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
-"""A number such as `1,000,000`. Right after a comma it may be two fields."""
+_GROUPED_DIGITS = re.compile(
+    r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|(?<=,)[0-9]{1,3}(?:,[0-9]{3})+(?=[^\W\d_])"
+)
+"""A number such as `1,000,000`. Right after a comma it may be two fields, unless a word such as 원 follows at once."""
 _SEPARATOR_LINE = re.compile(r'"?sep=(.?)"?[,;\t]*', re.IGNORECASE)
 
 
@@ -176,12 +178,10 @@ class _Part:
 
     @cached_property
     def hides_row(self) -> bool:
-        """True if the part of the line within the quotation reads as a row: by the number of its fields, unless it is
-        prose, or by what the fields are. One field may be the beginning of a row whose quotation ends there."""
-        text, number = self.decoded.text, len(self._header.columns)
+        """True if the part of the line within the quotation reads as a row. One field may be the beginning of a row
+        whose quotation ends there."""
+        text = self.decoded.text
         inner = _inner(text[: self.inside.closes_at], self._header)
-        if len(_without_empty_end(inner.parts, number)) == number and not inner.is_prose:
-            return True
         if len(inner.fields) == 1 and self.inside.closes_at >= len(text) - 1:
             return False
         return self._kind.may_be_row(inner)
@@ -266,8 +266,9 @@ def _inner(text: str, header: Header) -> Inner:
     fields = text.split(header.separator)
     parts = _GROUPED_DIGITS.sub("0", text).split(header.separator) if header.separator == "," else fields
     is_prose = all(part.startswith(" ") for part in parts[1:])
-    bare, bare_parts = ([each.strip(' "') for each in found] for found in (fields, parts))
-    return Inner(header.columns, bare, bare_parts, is_prose)
+    columns = len(header.columns)
+    is_whole = len(_without_empty_end([part.strip(' "') for part in parts], columns)) == columns
+    return Inner(header.columns, [field.strip(' "') for field in fields], is_prose, is_whole)
 
 
 def _without_empty_end(fields: Sequence[str], columns: int) -> Sequence[str]:

@@ -21,14 +21,14 @@ class Inner(NamedTuple):
     """A line within a quotation, up to the quotation's end. The `columns` are those of the file. The fields have no
     blanks around them. A line with one field is only judged if its quotation ends there and further fields follow.
 
-    `parts` are the fields without taking the commas of a number such as 1,000,000 for separators. `is_prose`: a blank
-    follows each separator between them, as in a sentence.
+    `is_prose`: a blank follows each separator, as in a sentence. `is_whole`: the line has as many fields as there are
+    columns. For both, the commas of a number such as 1,000,000 are no separators.
     """
 
     columns: Sequence[str]
     fields: Sequence[str]
-    parts: Sequence[str]
     is_prose: bool
+    is_whole: bool
 
 
 class Kind(NamedTuple):

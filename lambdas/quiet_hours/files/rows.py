@@ -7,6 +7,7 @@ neighbours with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -100,13 +101,20 @@ def _rows_of_csv(source: Iterator[Line], header: Header) -> Iterator[Row]:
             yield Row(row.line, row.next_line, row.end, row.text, _candidate(paths, row.fields), [])
 
 
+_NO_ADDRESS = re.compile(r"(?![#@])(?=.*[^!-~])[^@0-9\uff10-\uff19]+")
+"""Words that no channel has as an address, such as Korean ones: no Slack channel, and without an at sign or a digit."""
+
+
 def _may_be_row(line: Inner) -> bool:
-    """True if a channel stands where its column is, or an address where its column is, or both anywhere."""
+    """True if a channel stands where its column is, or an address where its column is, or both anywhere; or if the line
+    is whole and no prose, unless what stands in place of the address can be none on any channel."""
     fields = [field.lower() for field in line.fields]
     channel, address = line.columns.index("channel"), line.columns.index("address")
     if fields[channel : channel + 1] and fields[channel] in CHANNELS:
         return True
     addresses = [index for index, field in enumerate(fields) if looks_like_address(field)]
+    if line.is_whole and not line.is_prose and not _NO_ADDRESS.fullmatch(fields[address]):
+        return True
     return address in addresses or bool(addresses and not set(fields).isdisjoint(CHANNELS))
 
 
