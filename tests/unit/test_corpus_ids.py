@@ -22,6 +22,7 @@ from lambdas.quiet_hours.delivery.delivery import MALFORMED_ENTRY
 from lambdas.quiet_hours.errors import Invalid, Unreadable
 from lambdas.quiet_hours.notification.admission import CAMPAIGN_ID_FAULT, admit
 from lambdas.quiet_hours.notification.bundle import (
+    BUNDLE_BYTES_MAX,
     BUNDLE_ITEMS_MAX,
     REASON_CHARACTERS_MAX,
     REDRIVEN,
@@ -491,6 +492,39 @@ def test_nameless_items_with_the_same_fault_travel_as_one_letter(name: str) -> N
     for begins in why:
         assert any((each.attributes or {})["reason"].startswith(f"invalid: {begins}") for each in letters)
     assert all(REDRIVEN not in (each.attributes or {}) for each in letters)
+
+
+def consumed_letters(body: str, sqs: Any, dynamodb: Any, settings: Settings) -> list[Any]:
+    """Let a consumer that checks the label read a body. Returns the letters that it wrote."""
+    settings = replace(settings, advertising_label=True)
+    assert not consume([record(body)], DAY, sqs, dynamodb, settings, settings.quiet_hours()).failed
+    return take(sqs, settings.dead_letter_queue_url)
+
+
+def test_nameless_advertising_without_its_label_travels_as_one_letter_and_comes_back_as_it_is(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    candidate = {"channel": "log", "address": "me", "content": {"body": "no label"}}
+    (letter,) = consumed_letters(json.dumps([candidate] * 100), sqs, dynamodb, settings)
+    assert letter["MessageAttributes"]["reason"]["StringValue"].startswith("invalid: 100 items of one body: content: ")
+    assert len({each["id"] for each in json.loads(letter["Body"])}) == 100
+    (again,) = consumed_letters(letter["Body"], sqs, dynamodb, settings)
+    assert again["Body"] == letter["Body"]
+
+
+def test_a_letter_of_many_items_is_no_larger_than_a_queue_takes_again(
+    sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    candidate = {"channel": "log", "address": "me", "content": {"body": "x" * 500}}
+    letters = consumed_letters(json.dumps([candidate] * 100), sqs, dynamodb, settings)
+    assert len(letters) == 2
+    assert all(len(each["Body"].encode()) <= BUNDLE_BYTES_MAX for each in letters)
+    assert sum(len(json.loads(each["Body"])) for each in letters) == 100
+
+
+def test_advertising_without_its_label_that_has_an_id_goes_alone(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    candidates = [{"id": f"a-{n}", "channel": "log", "address": "me", "content": {"body": "x"}} for n in range(3)]
+    assert len(consumed_letters(json.dumps(candidates), sqs, dynamodb, settings)) == 3
 
 
 def test_a_letter_of_many_items_comes_back_as_it_is_when_it_is_redriven() -> None:

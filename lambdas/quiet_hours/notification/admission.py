@@ -57,7 +57,7 @@ def check_content(items: list[Item], settings: Settings) -> tuple[list[Item], li
     invalid: list[InvalidItem] = []
     for item in items:
         if faults := content_faults(item.notification, settings):
-            invalid.append(InvalidItem(item.text, item.id, faults, item.redriven))
+            invalid.append(InvalidItem(item.text, item.id, faults, item.redriven, is_nameless=item.is_nameless))
         else:
             accepted.append(item)
     return accepted, invalid

@@ -42,6 +42,11 @@ class Item(NamedTuple):
     def id(self) -> str:
         return self.notification["id"]
 
+    @property
+    def is_nameless(self) -> bool:
+        """True if its id was made of a message's, because it brought none of its own."""
+        return self.id.startswith(("sqs:", "sns:"))
+
 
 @dataclass(frozen=True, slots=True)
 class InvalidItem:
@@ -146,10 +151,11 @@ def dead_letter(text: str, reason: str, id: str | None = None, ended_at: str | N
 
 
 def invalid_letters(invalid: Iterable[InvalidItem]) -> list[Message]:
-    """The dead letters of what stood in one body but is no notification.
+    """The dead letters of what stood in one body and is refused.
 
-    What has an id goes alone, unchanged. The items without an id that have the same faults go in one letter, as an
-    array: nobody can tell them apart by a name, and a body of rubbish is one fault of its sender, not a hundred.
+    What brought an id goes alone, unchanged. The items without an id that have the same faults go in one letter, as an
+    array: nobody can tell them apart by a name, and a body of rubbish is one fault of its sender, not a hundred. A
+    letter holds no more than a queue takes again.
     """
     letters: list[Message] = []
     nameless: dict[str, list[InvalidItem]] = {}
@@ -160,12 +166,27 @@ def invalid_letters(invalid: Iterable[InvalidItem]) -> list[Message]:
         else:
             letters.append(dead_letter(each.text, f"invalid: {faults}", each.id, each.redriven))
     for faults, alike in nameless.items():
-        if len(alike) == 1:
-            letters.append(dead_letter(alike[0].text, f"invalid: {faults}", alike[0].id, alike[0].redriven))
-        else:
-            text = "[" + ",".join(each.text for each in alike) + "]"
-            letters.append(dead_letter(text, f"invalid: {len(alike)} items of one body: {faults}"))
+        for group in _groups(alike):
+            if len(group) == 1:
+                letters.append(dead_letter(group[0].text, f"invalid: {faults}", group[0].id, group[0].redriven))
+            else:
+                text = "[" + ",".join(each.text for each in group) + "]"
+                letters.append(dead_letter(text, f"invalid: {len(group)} items of one body: {faults}"))
     return letters
+
+
+def _groups(items: Iterable[InvalidItem]) -> list[list[InvalidItem]]:
+    """Split items into groups whose arrays fit a message."""
+    groups: list[list[InvalidItem]] = [[]]
+    room_bytes = BUNDLE_BYTES_MAX - 1
+    for item in items:
+        size_bytes = len(item.text.encode()) + 1  # the comma, or the closing bracket
+        if groups[-1] and size_bytes > room_bytes:
+            groups.append([])
+            room_bytes = BUNDLE_BYTES_MAX - 1
+        groups[-1].append(item)
+        room_bytes -= size_bytes
+    return groups
 
 
 def pack(items: Iterable[Item]) -> list[Message]:
