@@ -21,8 +21,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from lambdas.campaign import REJECTED, REPORT, STOP_BEFORE_S, Campaign
+from lambdas.campaign import STOP_BEFORE_S, Campaign
 from lambdas.quiet_hours.settings import CAMPAIGN_REPORTS, CAMPAIGN_UPLOADS, Settings
+from lambdas.quiet_hours.stores.campaign_files import REJECTED, REPORT
 from local import BUILD, aws, server
 
 ROWS = (10_000, 100_000, 1_000_000)

@@ -9,29 +9,20 @@ late and, while there is a backlog, starts one more run each minute: nothing has
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.alerts import release_stopped
-from .quiet_hours.errors import Unreadable
-from .quiet_hours.notification.bundle import (
-    BUNDLE_BYTES_MAX,
-    BUNDLE_ITEMS_MAX,
-    REDRIVEN,
-    Item,
-    Message,
-    pack,
-)
-from .quiet_hours.notification.json_text import unpack
+from .quiet_hours.notification.bundle import REDRIVEN
+from .quiet_hours.notification.joining import Received, bundles, outgoing_of, received
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Policy, quiet_ended, quiet_until
 from .quiet_hours.settings import Settings
@@ -54,9 +45,6 @@ STOP_BEFORE_S = 60
 GATHER_S = 10
 """The longest time that a drainer keeps what it has received before it sends it on. The rest of wait's visibility
 timeout is for the send and the delete."""
-
-JOINED_ITEMS_MAX, JOINED_BYTES_MAX = BUNDLE_ITEMS_MAX // 2, BUNDLE_BYTES_MAX // 2
-"""A message that holds more moves as it is: to join it would save little."""
 
 WAIT_FOR_END_S = 5
 """A trigger up to 5 s early waits for the end of quiet hours, instead of leaving the release to the next trigger."""
@@ -118,18 +106,6 @@ def _alert(codes: list[str], answer: dict[str, Any], now: datetime, settings: Se
         _alerted_at = now
 
 
-class Received(NamedTuple):
-    """A message from wait, as it came, and the notifications in it that may travel in another bundle.
-
-    Without `items`, it moves on as it is. `notifications` is the number of those in it.
-    """
-
-    handle: str
-    message: Message
-    items: tuple[Item, ...]
-    notifications: int
-
-
 @dataclass
 class Gathered:
     """The messages that a drainer has received and not sent on yet."""
@@ -144,7 +120,7 @@ class Gathered:
         if received and self.since is None:
             self.since = now
         self.messages += received
-        self.bundles += sum(map(_bundles, received))
+        self.bundles += sum(map(bundles, received))
 
     def is_due(self, now: datetime) -> bool:
         """True if it fills a batch, or has waited for long enough."""
@@ -225,7 +201,7 @@ class Drainer:
         A message is deleted only when schedule has taken every bundle that holds any part of it.
         """
         gathered, run.gathered = run.gathered.messages, Gathered()
-        outgoing = _outgoing(gathered)
+        outgoing = outgoing_of(gathered)
         not_taken = send(self.sqs, self.settings.schedule_queue_url, [each.message for each in outgoing])
         stays = {place for index in not_taken for place in outgoing[index].places}
         run.released += sum(each.notifications for index, each in enumerate(outgoing) if index not in not_taken)
@@ -290,67 +266,4 @@ def _receive(sqs: SQSClient, settings: Settings) -> list[Received]:
         WaitTimeSeconds=POLL_S,
         MessageAttributeNames=[REDRIVEN],
     )
-    return [_received(message) for message in answer.get("Messages", [])]
-
-
-def _received(message: Any) -> Received:
-    """A message as it came, and its notifications where it may be joined with others.
-
-    It may not where an attribute counts for all that is in it, where it is a large bundle already, and where anything
-    in it is not what the consumer writes: what cannot be read stays as it is and takes no neighbour with it.
-    """
-    attributes = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
-    handle, body = message["ReceiptHandle"], message["Body"]
-    whole = Message(body, attributes=attributes)
-    if attributes or len(body.encode()) > JOINED_BYTES_MAX:
-        return Received(handle, whole, (), _notifications(body))
-    try:
-        parts = unpack(body).parts
-    except Unreadable:
-        return Received(handle, whole, (), 1)
-    if len(parts) > JOINED_ITEMS_MAX or not all(_is_accepted(value) for value, _ in parts):
-        return Received(handle, whole, (), len(parts))
-    return Received(handle, whole, tuple(Item(value, text) for value, text in parts), len(parts))
-
-
-def _notifications(body: str) -> int:
-    """Count the notifications in a body, for the report. A body that cannot be read counts as one."""
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return 1
-    return len(parsed) if isinstance(parsed, list) else 1
-
-
-def _is_accepted(value: Any) -> bool:
-    """True if this can be a notification that was accepted: without an id it would take one from its message."""
-    return isinstance(value, dict) and isinstance(value.get("id"), str) and isinstance(value.get("channel"), str)
-
-
-def _bundles(received: Received) -> float:
-    """Return the part of a bundle that a message will fill."""
-    if not received.items:
-        return 1
-    return max(len(received.items) / BUNDLE_ITEMS_MAX, len(received.message.body.encode()) / BUNDLE_BYTES_MAX)
-
-
-class Outgoing(NamedTuple):
-    """A message for schedule: the places of the received messages that it holds parts of, and its notifications."""
-
-    message: Message
-    places: frozenset[int]
-    notifications: int
-
-
-def _outgoing(gathered: Sequence[Received]) -> list[Outgoing]:
-    """Make the messages for schedule: the small ones joined into bundles, the others as they are."""
-    as_they_are = [
-        Outgoing(each.message, frozenset([place]), each.notifications)
-        for place, each in enumerate(gathered)
-        if not each.items
-    ]
-    items = [item._replace(place=place) for place, each in enumerate(gathered) for item in each.items]
-    return as_they_are + [
-        Outgoing(message, frozenset(item.place for item in message.items), len(message.items))
-        for message in pack(items)
-    ]
+    return [received(message) for message in answer.get("Messages", [])]

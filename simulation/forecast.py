@@ -17,9 +17,10 @@ from typing import NamedTuple
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
 from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX
+from lambdas.quiet_hours.notification.joining import JOINED_ITEMS_MAX
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
-from lambdas.scheduler import DRAINERS, JOINED_ITEMS_MAX, STOP_BEFORE_S
+from lambdas.scheduler import DRAINERS, STOP_BEFORE_S
 
 MINUTE_S = 60.0
 CALLS_A_ROUND = 3

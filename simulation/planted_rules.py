@@ -69,8 +69,8 @@ def releases_minutes_late() -> list[Patch]:
 
 @plant("redrive at night", "conserved", "settled")
 def scheduler_forgets_attributes() -> list[Patch]:
-    received = scheduler._received
-    return [(scheduler, "_received", lambda message: received({**message, "MessageAttributes": {}}))]
+    received = scheduler.received
+    return [(scheduler, "received", lambda message: received({**message, "MessageAttributes": {}}))]
 
 
 # --- the rule for an unknown outcome ----------------------------------------------------------------------------------

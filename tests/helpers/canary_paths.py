@@ -32,6 +32,7 @@ from lambdas.quiet_hours.channels.channel import Outcome
 from lambdas.quiet_hours.notification import admission
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.campaign_files import REPORT
 from tests.helpers.aws import Faulty, fail, make_deployment, record, refuse, take, text_attributes
 from tests.helpers.http_peer import answering, listening, once
 from tests.helpers.leaks import E164, EMAIL, PHONE, TEXT
@@ -353,9 +354,7 @@ def main() -> None:
         alerts = [each["Body"] for each in take(sqs, heard)]
         written = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
         reports = [
-            json.load(s3.get_object(Bucket=BUCKET, Key=key)["Body"])["error"]
-            for key in written
-            if key.endswith(campaign.REPORT)
+            json.load(s3.get_object(Bucket=BUCKET, Key=key)["Body"])["error"] for key in written if key.endswith(REPORT)
         ]
         mock.patch.stopall()
     found = {

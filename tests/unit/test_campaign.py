@@ -19,6 +19,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas import campaign
 from lambdas.campaign import AGAIN_AT_ONCE_S, AGAIN_LATER_S, Campaign
+from lambdas.quiet_hours.files.judging import ROW_SHOWN_CHARACTERS
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, Settings
 from lambdas.quiet_hours.timings import CAMPAIGN_TIMEOUT_S
@@ -241,7 +242,7 @@ def test_long_rows_need_no_more_memory_than_many_short_ones(
         tracemalloc.stop()
         gc.unfreeze()
     assert report(s3, key)["rejected"] == 300
-    assert {len(each["row"]) for each in rejected(s3, key)} == {campaign.ROW_SHOWN_CHARACTERS}
+    assert {len(each["row"]) for each in rejected(s3, key)} == {ROW_SHOWN_CHARACTERS}
     assert peak_mib < 150, peak_mib
 
 

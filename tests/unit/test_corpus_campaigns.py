@@ -23,6 +23,7 @@ from lambdas.quiet_hours.files.digest import START, next_digest
 from lambdas.quiet_hours.files.seen import Seen
 from lambdas.quiet_hours.files.uploads import uploads
 from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores import campaign_files
 from tests.helpers.aws import DAY, Faulty, aws, dynamodb, record, settings, sqs, take_notifications
 
 __all__ = ["dynamodb", "settings", "sqs"]
@@ -236,7 +237,7 @@ def test_repeats_are_found_over_several_runs_and_a_crash(drop: Drop, monkeypatch
 def test_what_is_remembered_is_bounded_and_the_report_says_from_where(
     drop: Drop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(campaign, "Seen", lambda saved: Seen(saved, most=2))
+    monkeypatch.setattr(campaign_files, "Seen", lambda saved: Seen(saved, most=2))
     rows = "".join(f"log,u-{id},x,{id}\n" for id in ("a", "b", "c", "c", "a"))
     run(drop("channel,address,body,id\n" + rows))
     report = drop.report()

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lambdas.campaign import SeenInFile, judge
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
 from lambdas.quiet_hours.consents.statement import statement
 from lambdas.quiet_hours.errors import Invalid
+from lambdas.quiet_hours.files.judging import judge
 from lambdas.quiet_hours.files.rows import rows
-from lambdas.quiet_hours.files.seen import Seen
+from lambdas.quiet_hours.files.seen import Seen, SeenInFile
 from lambdas.quiet_hours.notification import fields
 from lambdas.quiet_hours.notification.bundle import read
 from lambdas.quiet_hours.notification.cleaning import clean_json, clean_text

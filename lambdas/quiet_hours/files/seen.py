@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from hashlib import blake2b
+from typing import NamedTuple
 
 SEEN_MAX = 1_000_000
 """The number of values of a file that are remembered. They take 32 MiB, and 16 MB where they are saved."""
@@ -77,3 +78,10 @@ class Seen:
             if digest:
                 slot = self._slot(digest)
                 self._digests[slot], self._lines[slot] = digest, line
+
+
+class SeenInFile(NamedTuple):
+    """The ids that the rows of a file have given, and the addresses of those that were accepted."""
+
+    ids: Seen
+    addresses: Seen
