@@ -77,13 +77,13 @@ class Outgoing(NamedTuple):
 
 def outgoing_of(gathered: Sequence[Received]) -> list[Outgoing]:
     """Make the messages for schedule: the small ones joined into bundles, the others as they are."""
-    as_they_are = [
+    items = [item._replace(place=place) for place, each in enumerate(gathered) for item in each.items]
+    joined = [
+        Outgoing(message, frozenset(item.place for item in message.items), len(message.items))
+        for message in pack(items)
+    ]
+    return joined + [
         Outgoing(each.message, frozenset([place]), each.notifications)
         for place, each in enumerate(gathered)
         if not each.items
-    ]
-    items = [item._replace(place=place) for place, each in enumerate(gathered) for item in each.items]
-    return as_they_are + [
-        Outgoing(message, frozenset(item.place for item in message.items), len(message.items))
-        for message in pack(items)
     ]
