@@ -89,9 +89,9 @@ unit: .venv/.filled ## run the unit tests: no embedded AWS, no CDK, no simulated
 	python -m pytest -n 3 --dist worksteal -m "not slow" tests/unit
 
 test: setup ## run every test except the slow ones
-	@# Tests that share a stack form a group, and a group runs in one process (tests/conftest.py). There are three
+	@# Tests that share a stack form a group, and a group runs in one process (tests/conftest.py). There are four
 	@# processes on two cores because the embedded AWS makes some of them wait.
-	python -m pytest -n 3 --dist loadgroup -m "not slow"
+	python -m pytest -n 4 --dist loadgroup -m "not slow"
 
 test-slow: setup .venv-sam/.filled ## run the slow tests; they fail where a tool is missing
 	python -m pytest -n 3 --dist loadgroup -m slow
