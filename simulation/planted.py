@@ -36,7 +36,7 @@ CAUGHT_BY_SEED = {
     "has_no_minute_rule": 4,
     "keys_by_message_id": 1,
     "knows_no_daylight_saving": 0,
-    "lease_ends_before_the_call": 3,
+    "lease_ends_before_the_call": 5,
     "limits_an_opt_out_to_addresses": 2,
     "loses_what_it_could_not_mark": 5,
     "makes_a_new_id_at_every_receive": 14,
