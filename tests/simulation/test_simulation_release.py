@@ -15,15 +15,15 @@ from simulation.release import Stage, play
 
 TEN_MILLION = 10_000_000
 RELEASES = {
-    "as measured and stated": Release(2_500_000, rate_per_s=4000, concurrency=50),
+    "as measured and stated": Release(TEN_MILLION, rate_per_s=4000, concurrency=50),
     "a provider at its default rate": Release(TEN_MILLION),
-    "an SQS that takes its time": Release(2_500_000, call_ms=250, rate_per_s=20_000, concurrency=200),
+    "an SQS that takes its time": Release(TEN_MILLION, call_ms=250, rate_per_s=20_000, concurrency=200),
     "a scheduler with a slow core": Release(TEN_MILLION, cpu_round_ms=150, rate_per_s=20_000, concurrency=200),
     "workers that have to wait for its first runs": Release(
         2_500_000, cpu_round_ms=150, rate_per_s=20_000, concurrency=200
     ),
-    "a slow provider that takes any number": Release(2_500_000, provider_ms=2000, rate_per_s=1e5, concurrency=100),
-    "messages of ten, in which bursts travel": Release(250_000, bundle=10, rate_per_s=4000, concurrency=50),
+    "a slow provider that takes any number": Release(TEN_MILLION, provider_ms=2000, rate_per_s=1e5, concurrency=100),
+    "messages of ten, in which bursts travel": Release(1_000_000, bundle=10, rate_per_s=4000, concurrency=50),
     "single messages that trickled in": Release(100_000, bundle=1, rate_per_s=4000, concurrency=50),
 }
 

@@ -159,7 +159,7 @@ objects = st.lists(st.tuples(tricky, spelled_values), max_size=3).flatmap(
 compact = st.lists(st.tuples(tricky, spelled_values), max_size=3).map(lambda fields: spell_object((fields, "", "", "")))
 
 
-@examples(deadline=None, max_examples=200)
+@examples(deadline=None, max_examples=400)
 @given(st.lists(compact | objects | spelled_values, min_size=1, max_size=4), st.sampled_from([",", " ,", ", "]))
 def test_what_looks_like_the_seam_of_two_notifications_is_none_inside_of_one(
     parts: list[tuple[Any, str]], comma: str

@@ -76,7 +76,7 @@ def test_what_is_forbidden_to_all_makes_the_channel_rest(world: World) -> None:
 def test_credentials_that_are_wrong_for_hours_cost_nothing_but_time(world: World, batch_size: int) -> None:
     world.provider.batch_size = batch_size
     world.provider.answer = lambda _: UNAUTHORIZED
-    world.put(*many(2))
+    world.put(*many(4))
     world.run(for_s=2 * 3600)
     assert world.on("dead-letter") == []
     world.provider.answer = lambda _: DELIVERED
