@@ -9,7 +9,8 @@
     ├── StoreUnavailable
     │   ├── ConsentUnavailable
     │   │   └── KeysRefused
-    │   └── LedgerUnavailable
+    │   ├── LedgerUnavailable
+    │   └── TurnsUnavailable
     ├── ChannelError
     │   ├── Misconfigured
     │   ├── Unfit
@@ -73,6 +74,10 @@ class KeysRefused(ConsentUnavailable):
 
 class LedgerUnavailable(StoreUnavailable):
     """Raised when DynamoDB does not settle a write to the ledger: the write may not have happened."""
+
+
+class TurnsUnavailable(StoreUnavailable):
+    """Raised when other workers keep changing a channel's item: nothing was booked."""
 
 
 class ChannelError(QuietHoursError):

@@ -21,7 +21,7 @@ from ..notification.fields import instant
 from ..notification.fingerprint import may_be_the_same
 from .conditions import Put, absent, owned, unchanged
 from .entries import MALFORMED, Entry, ended, epoch_ms
-from .unprocessed import BATCH_ITEMS_MAX, put_batch
+from .unprocessed import BATCH_ITEMS_MAX, BATCH_KEYS_MAX, put_batch, read_batch
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -73,18 +73,26 @@ class Ledger:
         self._lease = lease
 
     def claim(
-        self, redriven: Mapping[str, str | None], now: datetime, fingerprints: Mapping[str, str] = NO_FINGERPRINTS
+        self,
+        redriven: Mapping[str, str | None],
+        now: datetime,
+        fingerprints: Mapping[str, str] = NO_FINGERPRINTS,
+        *,
+        sending: bool = False,
     ) -> Claims:
         """Claim ids, each with the dead-lettering that a redrive of it undoes, or None.
 
-        `fingerprints` has the fingerprint of each id's notification. An id without one matches every entry.
+        `fingerprints` has the fingerprint of each id's notification. An id without one matches every entry. `sending`:
+        mark that the calls for these claims may begin now.
         A lapsed claim is taken over and costs an attempt, because its owner died over it. Raises what the client
         raises, and `LedgerUnavailable`; claims that were made all the same lapse by themselves.
         """
         claims = Claims({}, {}, {}, {})
+        interrupted: set[str] = set()
         until_ms = epoch_ms(now + self._lease)
         mine = {
-            id: Entry(id, "claimed", self._owner, until_ms, fingerprint=fingerprints.get(id, "")) for id in redriven
+            id: Entry(id, "claimed", self._owner, until_ms, sending=sending, fingerprint=fingerprints.get(id, ""))
+            for id in redriven
         }
 
         def examine(id: str, found: Entry | None) -> Put | None:
@@ -94,19 +102,20 @@ class Ledger:
                 claims.malformed.add(id)
             elif _is_of_another_notification(found, mine[id], redriven[id]):
                 claims.reused[id] = found
-            elif found.state != "claimed" and not _is_undone(found, redriven[id]):
+            elif found.state != "claimed" and not is_undone(found, redriven[id]):
                 claims.ended[id] = found
             elif (busy_s := self._busy_s(found, now)) > 0:
                 claims.busy[id] = busy_s
             else:
                 if self._is_of_another(found):
                     claims.lapsed.add(id)
+                (interrupted.add if found.sending else interrupted.discard)(id)
                 return unchanged(found, self._take_over(found, mine[id]))
             return None
 
         written = self._put_or_examine({id: absent(entry) for id, entry in mine.items()}, examine, now)
         for id, entry in written.entries.items():
-            (claims.interrupted if entry.sending else claims.held)[id] = entry
+            (claims.interrupted if id in interrupted else claims.held)[id] = entry
         claims.busy.update(dict.fromkeys(written.left, 1.0))
         return claims
 
@@ -122,19 +131,16 @@ class Ledger:
 
     def _take_over(self, found: Entry, mine: Entry) -> Entry:
         """Our claim in place of an entry that may be claimed, with the attempts that count against it."""
+        sending = mine.sending or found.sending
         if found.state != "claimed":  # a redrive starts with no attempts
-            return replace(mine, sending=found.sending)
+            return replace(mine, sending=sending)
         attempts = found.attempts + 1 if self._is_of_another(found) else found.attempts
-        return replace(mine, attempts=attempts, sending=found.sending)
+        return replace(mine, attempts=attempts, sending=sending)
 
-    def mark_sending(self, entries: Iterable[Entry], now: datetime, *, sending: bool = True) -> dict[str, Entry]:
-        """Mark that calls for these claims may begin now. With `sending` False: that they are over and sent nothing.
-
-        Returns the entries that are still ours, as they are now.
-        """
-        marked = [replace(entry, sending=sending) for entry in entries]
-        failed = self._put([owned(entry, self._owner) for entry in marked], now)
-        return {entry.id: entry for entry in marked if entry.id not in failed}
+    def unmark(self, entries: Iterable[Entry], now: datetime) -> None:
+        """Mark that the calls for these claims are over and sent nothing. A claim that is no longer ours is left as it
+        is."""
+        self._put([owned(replace(entry, sending=False), self._owner) for entry in entries], now)
 
     def release(self, entries: Iterable[Entry], now: datetime) -> None:
         """Give claims back; `released` makes the entries. A claim that is no longer ours is left as it is.
@@ -188,6 +194,19 @@ class Ledger:
         if written.left:
             raise LedgerUnavailable("the ledger entries kept changing")
         return states | dict.fromkeys(written.entries, "cancelled")
+
+    def read_all(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """The entries of many ids at this moment, of those that have one. Raises what the client raises, and
+        `LedgerUnavailable`."""
+        keys = [{"id": {"S": id}} for id in ids]
+        entries: dict[str, Entry] = {}
+        for start in range(0, len(keys), BATCH_KEYS_MAX):
+            batch = keys[start : start + BATCH_KEYS_MAX]
+            found = read_batch(self._dynamodb, self._table, batch, ROUNDS_MAX)
+            if batch:
+                raise LedgerUnavailable(f"{len(batch)} entries were left unprocessed {ROUNDS_MAX} times")
+            entries |= {item["id"]["S"]: Entry.from_item(item) for item in found}
+        return entries
 
     def read(self, id: str) -> Entry | None:
         """The entry of an id at this moment, or None. Raises what the client raises."""
@@ -287,6 +306,6 @@ def _is_delivered_since(found: Entry, redriven: str | None) -> bool:
     return found.state == "delivered" and before is not None and after is not None and before < after
 
 
-def _is_undone(found: Entry, redriven: str | None) -> bool:
+def is_undone(found: Entry, redriven: str | None) -> bool:
     """True if a redrive undoes exactly this ending."""
     return found.state == "dead_lettered" and redriven == found.ended_at
