@@ -23,6 +23,7 @@ _LINE = 84
 _AROUND_S = 40
 _JOBS = {
     "Notification": "accepted, not yet judged",
+    "Urgent": "critical",
     "Delivery": "may go now",
     "Wait": "held for the night",
     "Schedule": "released",

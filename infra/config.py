@@ -14,6 +14,7 @@ from lambdas.quiet_hours.rule.policy import Policy
 
 _KEYS = {
     "consumer_concurrency": "consumerConcurrency",
+    "urgent_concurrency": "urgentConcurrency",
     "delivery_concurrency": "deliveryConcurrency",
     "release_concurrency": "releaseConcurrency",
     "batching_window_s": "batchingWindowSeconds",

@@ -15,6 +15,7 @@ CONSUME_AND_DEFER = [*CONSUME, "sqs:ChangeMessageVisibility"]
 # DynamoDB authorises a transaction as the puts that it consists of.
 READ_CONSENT = ["dynamodb:BatchGetItem"]
 KEEP_LEDGER = ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchWriteItem"]
+BOOK_TURNS = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
 ANSWER = ["dynamodb:GetItem"]
 CANCEL = ["dynamodb:PutItem"]
 KEEP_CONSENT = ["dynamodb:PutItem"]

@@ -61,6 +61,9 @@ class QuietHoursProps:
     consumer_concurrency: int = 2
     """The number of consumers that run at once for each queue that feeds them; 2 to 1,000."""
 
+    urgent_concurrency: int = 2
+    """The number of workers of the urgent lane, which is for critical notifications; 2 to 1,000."""
+
     delivery_concurrency: int = 2
     """The number of workers of the day's lane; 2 to 1,000."""
 
@@ -163,6 +166,7 @@ _CONCURRENCY = _whole_number(2, 1000)  # what an SQS event source takes as its M
 
 _RULES = {
     "consumer_concurrency": _CONCURRENCY,
+    "urgent_concurrency": _CONCURRENCY,
     "delivery_concurrency": _CONCURRENCY,
     "release_concurrency": _CONCURRENCY,
     "batching_window_s": _whole_number(0, 300),

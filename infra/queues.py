@@ -37,9 +37,11 @@ KEEP = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """All queues of a deployment. `campaign` carries messages that name campaign files."""
+    """All queues of a deployment. `urgent`, `delivery` and `schedule` are the worker's lanes: critical notifications,
+    the day's, and what was released. `campaign` carries messages that name campaign files."""
 
     notification: sqs.Queue
+    urgent: sqs.Queue
     delivery: sqs.Queue
     wait: sqs.Queue
     schedule: sqs.Queue
@@ -50,7 +52,7 @@ class Queues:
 def make_queues(scope: Construct, prefix: str, window_s: int) -> Queues:
     """Make the queues. `window_s` is how long the consumer may wait for a fuller batch."""
     dead_letter = _dead_letter_queue(
-        scope, prefix, sources=["Notification", "Delivery", "Wait", "Schedule", "Campaign"]
+        scope, prefix, sources=["Notification", "Urgent", "Delivery", "Wait", "Schedule", "Campaign"]
     )
 
     def queue(name: str, visibility_s: int, receives_max: int, id_: str = "") -> sqs.Queue:
@@ -70,6 +72,7 @@ def make_queues(scope: Construct, prefix: str, window_s: int) -> Queues:
 
     return Queues(
         notification=queue("Notification", 6 * CONSUMER_TIMEOUT_S + window_s, ENTRY_RECEIVES_MAX),
+        urgent=queue("Urgent", LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         delivery=queue("Delivery", LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         wait=queue("Wait", WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
         schedule=queue("Schedule", LANE_VISIBILITY_S, LANE_RECEIVES_MAX),

@@ -31,6 +31,7 @@ from infra.names import by_name, name_prefix
 from infra.observability import alert_topic, dashboard_url, make_alarms, make_dashboard, send_alerts_to
 from infra.permissions import (
     ANSWER,
+    BOOK_TURNS,
     CANCEL,
     CONSUME,
     CONSUME_AND_DEFER,
@@ -170,6 +171,7 @@ class QuietHours(Construct):
         feed_batches(self, queues.notification, functions.consumer, concurrency=concurrency, window_s=window_s)
         for queue in props.queues:
             feed_from_their_queue(self, queue, functions.consumer, concurrency=concurrency)
+        feed(self, queues.urgent, functions.worker, concurrency=props.urgent_concurrency)
         feed(self, queues.delivery, functions.worker, concurrency=props.delivery_concurrency)
         feed(self, queues.schedule, functions.worker, concurrency=props.release_concurrency)
         feed(self, queues.campaign, functions.campaign, concurrency=CAMPAIGN_CONCURRENCY)
@@ -194,7 +196,7 @@ class QuietHours(Construct):
             "Producer",
             PRODUCER_TIMEOUT_S,
             [
-                allow(SEND, queues.notification.queue_arn),
+                allow(SEND, queues.notification.queue_arn, queues.urgent.queue_arn),
                 allow(READ_CONSENT, tables.consent.table_arn),
                 allow(ANSWER, tables.ledger.table_arn),
                 allow(CANCEL, tables.ledger.table_arn),
@@ -230,7 +232,14 @@ class QuietHours(Construct):
                 allow(CONSUME, queues.notification.queue_arn),
                 *(permission for queue in self._props.queues for permission in read_their_queue(queue)),
                 allow(READ_CONSENT, tables.consent.table_arn),
-                allow(SEND, queues.delivery.queue_arn, queues.wait.queue_arn, queues.dead_letter.queue_arn),
+                allow(
+                    SEND,
+                    queues.urgent.queue_arn,
+                    queues.delivery.queue_arn,
+                    queues.schedule.queue_arn,
+                    queues.wait.queue_arn,
+                    queues.dead_letter.queue_arn,
+                ),
                 *self._only_if_recorded(allow(RECORD_HELD, tables.held.table_arn)),
             ],
         )
@@ -248,7 +257,7 @@ class QuietHours(Construct):
 
     def _worker(self) -> lambda_.Function:
         queues, tables = self.queues, self.tables
-        lanes = (queues.delivery.queue_arn, queues.schedule.queue_arn)
+        lanes = (queues.urgent.queue_arn, queues.delivery.queue_arn, queues.schedule.queue_arn)
         worker = self._function(
             "Worker",
             WORKER_TIMEOUT_S,
@@ -256,6 +265,7 @@ class QuietHours(Construct):
                 allow(CONSUME, *lanes),
                 allow(READ_CONSENT, tables.consent.table_arn),
                 allow(KEEP_LEDGER, tables.ledger.table_arn),
+                allow(BOOK_TURNS, tables.turn.table_arn),
                 allow(READ_SECRET, self.channel_secret.secret_arn),
                 *call_channels(Stack.of(self)),
                 allow(SEND, *lanes, queues.wait.queue_arn, queues.dead_letter.queue_arn),
@@ -322,6 +332,7 @@ class QuietHours(Construct):
         props, queues, tables = self._props, self.queues, self.tables
         environment = Settings(
             notification_queue_url=queues.notification.queue_url,
+            urgent_queue_url=queues.urgent.queue_url,
             delivery_queue_url=queues.delivery.queue_url,
             wait_queue_url=queues.wait.queue_url,
             schedule_queue_url=queues.schedule.queue_url,
@@ -335,10 +346,12 @@ class QuietHours(Construct):
             end=f"{props.policy.end:%H:%M}",
             timezone=props.policy.zone.key,
             policy=props.policy.name,
+            urgent_concurrency=props.urgent_concurrency,
             delivery_concurrency=props.delivery_concurrency,
             release_concurrency=props.release_concurrency,
             consent_history_table=tables.consent_history.table_name,
             held_table=tables.held.table_name,
+            turn_table=tables.turn.table_name,
             record_held=props.record_held,
             advertising_label=props.advertising_label,
             sender_name=props.sender_name,

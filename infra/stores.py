@@ -22,6 +22,8 @@ class Tables:
     consent: dynamodb.Table
     consent_history: dynamodb.Table
     held: dynamodb.Table
+    turn: dynamodb.Table
+    """One item a channel: the schedule of its turns, and its rest."""
 
 
 def make_tables(scope: Construct) -> Tables:
@@ -48,6 +50,7 @@ def make_tables(scope: Construct) -> Tables:
         consent=table("Consent", key="recipient_id"),
         consent_history=table("ConsentHistory", key="recipient_id", sort="changed_at"),
         held=table("Held", key="id", expires=True),
+        turn=table("Turn", key="channel"),
     )
     _add_index(tables.consent, DUE_INDEX, key="due_month", sort="renotify_due")
     # An index's keys cannot change in place. The old one is for the records of earlier versions: docs/upgrade.md says

@@ -11,7 +11,7 @@ from . import CommandError, server
 from .aws import client
 from .deploy import OUTPUTS
 
-QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
+QUEUES = ("Notification", "Urgent", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 
 
 class Depth(NamedTuple):

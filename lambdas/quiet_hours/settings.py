@@ -53,10 +53,13 @@ class Settings:
     end: str = "08:00"
     timezone: str = "Asia/Seoul"
     policy: str = "korea"
+    urgent_queue_url: str = ""
+    urgent_concurrency: int = 2
     delivery_concurrency: int = 2
     release_concurrency: int = 2
     consent_history_table: str = ""
     held_table: str = ""
+    turn_table: str = ""
     record_held: bool = False
     advertising_label: bool = False
     sender_name: str = ""

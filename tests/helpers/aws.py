@@ -1,4 +1,4 @@
-"""AWS in memory (moto): five queues, four tables, the settings that name them, and helpers to use and break them."""
+"""AWS in memory (moto): six queues, five tables, the settings that name them, and helpers to use and break them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from lambdas.quiet_hours.stores.held import OLD_SOURCE_INDEX, SOURCE_INDEX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 REGION = "ap-northeast-2"
-QUEUES = ("notification", "delivery", "wait", "schedule", "dead-letter")
+QUEUES = ("notification", "urgent", "delivery", "wait", "schedule", "dead-letter")
 
 
 class Index(NamedTuple):
@@ -48,6 +48,7 @@ TABLES = {
     "ledger": TableKeys(("id",)),
     "consent": TableKeys(("recipient_id",), (Index(DUE_INDEX, "due_month", "renotify_due"),)),
     "consent-history": TableKeys(("recipient_id", "changed_at")),
+    "turn": TableKeys(("channel",)),
     "held": TableKeys(
         ("id",), (Index(SOURCE_INDEX, "source_shard", "until"), Index(OLD_SOURCE_INDEX, "source", "until"))
     ),
@@ -125,6 +126,7 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
 def _settings(urls: dict[str, str]) -> Settings:
     return Settings(
         notification_queue_url=urls["notification"],
+        urgent_queue_url=urls["urgent"],
         delivery_queue_url=urls["delivery"],
         wait_queue_url=urls["wait"],
         schedule_queue_url=urls["schedule"],
@@ -134,6 +136,7 @@ def _settings(urls: dict[str, str]) -> Settings:
         channel_secret="quiet-hours/channels",
         consent_history_table="consent-history",
         held_table="held",
+        turn_table="turn",
     )
 
 

@@ -28,12 +28,14 @@ from tests.helpers.aws import DAY, Faulty, make_table, one_after_another, record
 
 SETTINGS = Settings(
     notification_queue_url="https://sqs/1/notification",
+    urgent_queue_url="https://sqs/1/urgent",
     delivery_queue_url="https://sqs/1/delivery",
     wait_queue_url="https://sqs/1/wait",
     schedule_queue_url="https://sqs/1/schedule",
     dead_letter_queue_url="https://sqs/1/dead-letter",
     ledger_table="ledger",
     consent_table="consent",
+    turn_table="turn",
     channel_secret="quiet-hours/channels",
 )
 DEAD_LETTER_BYTES_MAX, QUEUE_BYTES_MAX = 1024 * 1024, 64 * 1024

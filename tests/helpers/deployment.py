@@ -21,6 +21,7 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
 
     return Settings(
         notification_queue_url=queue("Notification"),
+        urgent_queue_url=queue("Urgent"),
         delivery_queue_url=queue("Delivery"),
         wait_queue_url=queue("Wait"),
         schedule_queue_url=queue("Schedule"),
@@ -30,4 +31,5 @@ def make_deployment(sqs: Any, dynamodb: Any) -> Settings:
         channel_secret=f"{STACK}/channels",
         consent_history_table=table("ConsentHistory", "consent-history"),
         held_table=table("Held", "held"),
+        turn_table=table("Turn", "turn"),
     )

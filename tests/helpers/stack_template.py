@@ -21,10 +21,10 @@ FLAGS = {name: value for name, value in CONTEXT.items() if name.startswith("@aws
 DEFAULTS = {name: value for name, value in CONTEXT.items() if name not in FLAGS}
 """The context that is ours: what is left of cdk.json without the CDK's feature flags."""
 
-QUEUES = ("Notification", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
+QUEUES = ("Notification", "Urgent", "Delivery", "Wait", "Schedule", "Campaign", "DeadLetter")
 WORKING_QUEUES = QUEUES[:-1]
 FUNCTIONS = ("Producer", "Registrar", "Consumer", "Scheduler", "Worker", "Campaign", "Alerter")
-TABLES = ("Ledger", "Consent", "ConsentHistory", "Held")
+TABLES = ("Ledger", "Consent", "ConsentHistory", "Held", "Turn")
 
 Properties = dict[str, Any]
 
@@ -152,6 +152,7 @@ def other_stack() -> Deployed:
         "timezone": "America/New_York",
         "policy": "strict",
         "consumerConcurrency": "3",
+        "urgentConcurrency": "6",
         "deliveryConcurrency": "4",
         "releaseConcurrency": "5",
         "batchingWindowSeconds": "20",

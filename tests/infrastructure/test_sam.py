@@ -30,6 +30,7 @@ DOCUMENTED_ASSEMBLY = "build/sam"
 
 SETTINGS = Settings(
     notification_queue_url="http://localhost:4566/000000000000/QuietHours-Notification",
+    urgent_queue_url="http://localhost:4566/000000000000/QuietHours-Urgent",
     delivery_queue_url="http://localhost:4566/000000000000/QuietHours-Delivery",
     wait_queue_url="http://localhost:4566/000000000000/QuietHours-Wait",
     schedule_queue_url="http://localhost:4566/000000000000/QuietHours-Schedule",

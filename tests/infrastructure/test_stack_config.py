@@ -41,6 +41,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "timezone": "Asia/Seoul",
         "policy": "korea",
         "consumerConcurrency": 2,
+        "urgentConcurrency": 2,
         "deliveryConcurrency": 2,
         "releaseConcurrency": 2,
         "batchingWindowSeconds": 0,
@@ -76,6 +77,7 @@ def test_the_defaults_are_the_functions_own() -> None:
     assert own["timezone"] == DEFAULTS["timezone"]
     assert own["policy"] == DEFAULTS["policy"]
     assert own["advertising_consent"] == DEFAULTS["advertisingConsent"]
+    assert own["urgent_concurrency"] == DEFAULTS["urgentConcurrency"]
     assert own["delivery_concurrency"] == DEFAULTS["deliveryConcurrency"]
     assert own["release_concurrency"] == DEFAULTS["releaseConcurrency"]
     assert own["sms_encoding"] == DEFAULTS["smsEncoding"]
@@ -198,7 +200,9 @@ def test_quiet_hours_that_cannot_be_are_refused_with_their_keys_and_the_fault(
     assert str(raised.value) == QUIET_HOURS.format(**DEFAULTS | context) + sentence
 
 
-@pytest.mark.parametrize("key", ["consumerConcurrency", "deliveryConcurrency", "releaseConcurrency"])
+@pytest.mark.parametrize(
+    "key", ["consumerConcurrency", "urgentConcurrency", "deliveryConcurrency", "releaseConcurrency"]
+)
 @pytest.mark.parametrize("value", ["1", "1001", "-2", "2.5", "two", "", 1, True])
 def test_a_concurrency_that_an_event_source_would_refuse_is_refused(key: str, value: object) -> None:
     with pytest.raises(ValueError) as raised:

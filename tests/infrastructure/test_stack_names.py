@@ -23,6 +23,7 @@ Resources = dict[str, dict[str, Any]]
 
 STATEFUL = {
     "Notification2267453E": "the notification queue: what was accepted and not yet judged",
+    "Urgent0176A414": "the urgent queue: critical notifications that wait to be sent now",
     "Delivery5F6C039D": "the delivery queue: what waits to be sent now",
     "Wait4449FB25": "the wait queue: what is held for the night",
     "Schedule83A77FD1": "the schedule queue: what was released",
@@ -32,6 +33,7 @@ STATEFUL = {
     "Consent9C3F6453": "the consents: who may be sent advertising at night, and who opted out",
     "ConsentHistoryC03E932B": "the history of consents: the proof that they were given",
     "HeldE0C74053": "the record of what is held",
+    "Turn2B907DC9": "the turns: how far each channel's rate is booked, and until when it rests",
     "ChannelSecretC93805EE": "the providers' credentials",
     "CampaignBucket8FE834A7": "the campaign files and their progress",
     "BusEA82B648": "the event bus: senders put events on it, by its name",

@@ -43,7 +43,7 @@ def test_a_message_stays_invisible_for_six_timeouts_and_the_window_of_whoever_it
 
 
 def test_a_claim_outlives_its_function_and_lapses_before_its_message_comes_again(stack: Deployed) -> None:
-    for queue in ("Delivery", "Schedule"):
+    for queue in ("Urgent", "Delivery", "Schedule"):
         assert stack.function("Worker")["Timeout"] < LEASE_S < stack.queue(queue)["VisibilityTimeout"]
 
 
@@ -136,6 +136,7 @@ def test_what_holds_notifications_consents_or_credentials_outlives_the_stack(sta
         ("Consent", ["recipient_id"]),
         ("ConsentHistory", ["recipient_id", "changed_at"]),
         ("Held", ["id"]),
+        ("Turn", ["channel"]),
     ],
 )
 def test_a_table_is_on_demand_and_restorable(stack: Deployed, name: str, keys: list[str]) -> None:
@@ -150,7 +151,7 @@ def test_a_table_is_on_demand_and_restorable(stack: Deployed, name: str, keys: l
 def test_what_is_remembered_of_notifications_is_forgotten_and_what_people_said_never(stack: Deployed) -> None:
     forgetting = {"AttributeName": "expires", "Enabled": True}
     found = {name: stack.table(name).get("TimeToLiveSpecification") for name in TABLES}
-    assert found == {"Ledger": forgetting, "Consent": None, "ConsentHistory": None, "Held": forgetting}
+    assert found == {"Ledger": forgetting, "Consent": None, "ConsentHistory": None, "Held": forgetting, "Turn": None}
 
 
 def test_an_outage_of_a_day_does_not_use_up_the_receives_of_a_campaign_file(stack: Deployed) -> None:
@@ -166,7 +167,7 @@ def test_the_indexes_hold_keys_alone(stack: Deployed) -> None:
     by_shard = _keys("source_shard", "until")
     by_source = {"IndexName": "BySourceShard", "KeySchema": by_shard, "Projection": keys_only}
     old = {"IndexName": "BySource", "KeySchema": _keys("source", "until"), "Projection": keys_only}
-    assert indexes == {"Ledger": [], "Consent": [due], "ConsentHistory": [], "Held": [old, by_source]}
+    assert indexes == {"Ledger": [], "Consent": [due], "ConsentHistory": [], "Held": [old, by_source], "Turn": []}
 
 
 def _keys(*names: str) -> list[dict[str, str]]:
@@ -218,6 +219,7 @@ def test_the_queue_lets_the_bucket_in_before_the_bucket_is_made(stack: Deployed)
 def test_the_outputs_are_the_contract(stack: Deployed) -> None:
     assert set(stack.outputs) == {
         "NotificationQueueUrl",
+        "UrgentQueueUrl",
         "DeliveryQueueUrl",
         "WaitQueueUrl",
         "ScheduleQueueUrl",
@@ -237,6 +239,7 @@ def test_the_outputs_are_the_contract(stack: Deployed) -> None:
         "ConsentTableName",
         "ConsentHistoryTableName",
         "HeldTableName",
+        "TurnTableName",
         "ChannelSecretName",
         "AlertTopicArn",
         "NotificationTopicArn",

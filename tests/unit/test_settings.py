@@ -22,6 +22,7 @@ from lambdas.quiet_hours.timings import (
 
 SETTINGS = Settings(
     notification_queue_url="https://sqs/notification",
+    urgent_queue_url="https://sqs/urgent",
     delivery_queue_url="https://sqs/delivery",
     wait_queue_url="https://sqs/wait",
     schedule_queue_url="https://sqs/schedule",
@@ -33,10 +34,12 @@ SETTINGS = Settings(
     end="07:30",
     timezone="America/New_York",
     policy="strict",
+    urgent_concurrency=4,
     delivery_concurrency=7,
     release_concurrency=3,
     consent_history_table="consent-history",
     held_table="held",
+    turn_table="turn",
     record_held=True,
     advertising_label=True,
     sender_name="온결",
