@@ -99,7 +99,8 @@ class Deployment:
 
     def ledger(self, process: Process, owner: str, lease: timedelta) -> ledger_module.Ledger:
         """The ledger as a process uses it."""
-        return ledger_module.Ledger(self.dynamodb(process), self.settings.ledger_table, owner, lease)
+        dynamodb, table = self.dynamodb(process), self.settings.ledger_table
+        return ledger_module.Ledger(dynamodb, table, owner, lease, process.pause, process.remaining_s)
 
     def _channel(self, process: Process, lane: str, name: str) -> Channel:
         return self.providers[name].channel(process, lane)

@@ -186,15 +186,20 @@ class World:
         self.invocations += 1
         dynamodb: Any = Faulty(self.dynamodb, **self.faults)
         ends_at = self.clock() + timedelta(seconds=self.remaining_s)
+
+        def remaining_s() -> float:
+            return (ends_at - self.clock()).total_seconds()
+
+        lease = timedelta(seconds=LEASE_S)
         return Delivery(
             sqs=self.sqs,  # type: ignore[arg-type]
             dynamodb=dynamodb,
-            ledger=Ledger(dynamodb, "ledger", f"worker-{self.invocations}", timedelta(seconds=LEASE_S)),
+            ledger=Ledger(dynamodb, "ledger", f"worker-{self.invocations}", lease, self.clock.sleep, remaining_s),
             settings=self.settings,
             policy=self.policy,
             channel=self.channel or (lambda _: self.provider),
             now=self.clock,
-            remaining_s=lambda: (ends_at - self.clock()).total_seconds(),
+            remaining_s=remaining_s,
             sleep=self.clock.sleep,
             side_by_side=self.side_by_side,
             resting=self.resting,

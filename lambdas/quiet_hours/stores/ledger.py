@@ -19,6 +19,8 @@ from botocore.exceptions import ClientError
 from ..errors import LedgerUnavailable
 from ..notification.fields import instant
 from ..notification.fingerprint import may_be_the_same
+from .backoff import RECORD_TRIES_MAX, TRIES_MAX, Tries, endless, no_pause
+from .clients import error_code, is_throttled, is_throttling
 from .conditions import Put, absent, owned, unchanged
 from .entries import MALFORMED, Entry, ended, epoch_ms
 from .unprocessed import BATCH_ITEMS_MAX, BATCH_KEYS_MAX, put_batch, read_batch
@@ -63,14 +65,39 @@ class Written(NamedTuple):
     left: list[str]
 
 
-class Ledger:
-    """The ledger as one invocation uses it: `owner` is unique to the invocation, `lease` outlives it."""
+class Transacted(NamedTuple):
+    """The puts that kept a transaction from happening, none if it has happened: by id the entry that is in the way, or
+    None where another transaction was at work or DynamoDB throttles."""
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, owner: str, lease: timedelta) -> None:
+    in_the_way: dict[str, Entry | None]
+    throttled: bool
+
+
+class Ledger:
+    """The ledger as one invocation uses it: `owner` is unique to the invocation, `lease` outlives it.
+
+    `sleep` and `remaining_s` are the invocation's: what DynamoDB throttles is tried again after pauses that end in time
+    (stores/backoff.py).
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        owner: str,
+        lease: timedelta,
+        sleep: Callable[[float], None] = no_pause,
+        remaining_s: Callable[[], float] = endless,
+    ) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._owner = owner
         self._lease = lease
+        self._sleep = sleep
+        self._remaining_s = remaining_s
+
+    def _tries(self, first_id: str, tries_max: int = TRIES_MAX) -> Tries:
+        return Tries(tries_max, self._sleep, self._remaining_s, f"{self._owner} {first_id}")
 
     def claim(
         self,
@@ -160,13 +187,16 @@ class Ledger:
 
     def delivered(self, entries: Iterable[Entry], now: datetime) -> None:
         """Record deliveries, in batches and without condition. Raises what the client raises, and `LedgerUnavailable`
-        when some stay unwritten."""
+        when some stay unwritten: every batch has been tried then."""
         items = [ended(entry, "delivered", now).to_item(now) for entry in entries]
+        tries = self._tries(items[0]["id"]["S"] if items else "", RECORD_TRIES_MAX)
+        left = 0
         for start in range(0, len(items), BATCH_ITEMS_MAX):
             batch = items[start : start + BATCH_ITEMS_MAX]
-            put_batch(self._dynamodb, self._table, batch, ROUNDS_MAX)
-            if batch:
-                raise LedgerUnavailable(f"{len(batch)} deliveries were left unprocessed {ROUNDS_MAX} times")
+            put_batch(self._dynamodb, self._table, batch, tries)
+            left += len(batch)
+        if left:
+            raise LedgerUnavailable(f"{left} deliveries were left unprocessed after {tries.made} tries")
 
     def cancel(self, id: str, now: datetime) -> str:
         """Write the ending `cancelled` ahead of time. Returns the state that the id is in then.
@@ -254,38 +284,53 @@ class Ledger:
         """Make each put whose condition holds. Returns the others by id: the entry that is in the way, or None where
         another transaction was at work on it in every round.
 
-        A put that fails takes no neighbour with it: the others of its transaction are sent again by themselves.
+        A put that fails takes no neighbour with it: the others of its transaction are sent again by themselves. What is
+        in conflict or throttled is sent again after a pause. Raises `LedgerUnavailable` if some stay throttled.
         """
         refused: dict[str, Entry | None] = {}
         waiting = list(puts)
         groups = [waiting[i : i + TRANSACTION_ITEMS_MAX] for i in range(0, len(waiting), TRANSACTION_ITEMS_MAX)]
-        for _ in range(ROUNDS_MAX):
+        tries = self._tries(waiting[0].entry.id if waiting else "")
+        while groups:
             left: list[list[Put]] = []
+            throttled = busy = False
             for group in groups:
-                if in_the_way := self._transact(group, now):
+                in_the_way, was_throttled = self._transact(group, now)
+                if in_the_way:
                     refused |= {id: entry for id, entry in in_the_way.items() if entry is not None}
                     left.append([put for put in group if put.entry.id not in in_the_way])
                     left.append([put for put in group if put.entry.id in in_the_way and put.entry.id not in refused])
+                    throttled |= was_throttled
+                    busy |= None in in_the_way.values()
             groups = [group for group in left if group]
+            if groups and not tries.again(at_once=not busy):
+                if throttled:
+                    raise LedgerUnavailable(f"DynamoDB has throttled the ledger {tries.made} times")
+                break
         return refused | {put.entry.id: None for group in groups for put in group}
 
-    def _transact(self, puts: Sequence[Put], now: datetime) -> dict[str, Entry | None]:
+    def _transact(self, puts: Sequence[Put], now: datetime) -> Transacted:
         try:
             self._dynamodb.transact_write_items(TransactItems=[put.request(self._table, now) for put in puts])  # type: ignore[misc]
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "TransactionCanceledException":
+            if is_throttled(error):
+                return Transacted({put.entry.id: None for put in puts}, throttled=True)
+            if error_code(error) != "TransactionCanceledException":
                 raise
             reasons: list[Any] = error.response.get("CancellationReasons", [])
             refused: dict[str, Entry | None] = {}
+            throttled = False
             for put, reason in zip(puts, reasons, strict=False):
-                if reason.get("Code") in ("ConditionalCheckFailed", "TransactionConflict"):
+                code = reason.get("Code")
+                if code in ("ConditionalCheckFailed", "TransactionConflict") or is_throttling(code):
                     refused[put.entry.id] = Entry.from_item(reason["Item"]) if "Item" in reason else None
-                elif reason.get("Code") not in (None, "None"):
-                    raise LedgerUnavailable(str(reason["Code"])) from None
+                    throttled |= is_throttling(code)
+                elif code not in (None, "None"):
+                    raise LedgerUnavailable(str(code)) from None
             if not refused:
                 raise LedgerUnavailable("a transaction was cancelled without a reason") from None
-            return refused
-        return {}
+            return Transacted(refused, throttled)
+        return Transacted({}, throttled=False)
 
 
 def _is_of_another_notification(found: Entry, mine: Entry, redriven: str | None) -> bool:
