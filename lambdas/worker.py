@@ -69,16 +69,27 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     sqs, dynamodb, _ = _clients()
     settings = Settings.from_env()
     failed = []
+
+    def remaining_s() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
     for record in event["Records"]:
         delivery = Delivery(
             sqs=sqs,
             dynamodb=dynamodb,
-            ledger=Ledger(dynamodb, settings.ledger_table, context.aws_request_id, timedelta(seconds=LEASE_S)),
+            ledger=Ledger(
+                dynamodb,
+                settings.ledger_table,
+                context.aws_request_id,
+                timedelta(seconds=LEASE_S),
+                time.sleep,
+                remaining_s,
+            ),
             settings=settings,
             policy=settings.quiet_hours(),
             channel=lambda name: _channel(settings.channel_secret, name),
             now=_utc_now,
-            remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+            remaining_s=remaining_s,
             sleep=time.sleep,
             side_by_side=in_threads,
             memory=_memory,
@@ -86,6 +97,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         settled, counts, urgent_wait_s = delivery.deliver(record)
         # Metrics are made of these counts. `unavailable`: everything that a provider did not take now; `misconfigured`:
         # the part of it that only an operator can mend.
+        shown: dict[str, float]
         slips = counts["secret_unavailable"] + _sum(counts, "unauthorized: ", "misconfigured: ", "forbidden: ")
         shown = {"unavailable": slips + _sum(counts, "unavailable: "), "misconfigured": slips, **counts}
         if urgent_wait_s is not None:

@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 from ..notification.notification import Notification
 
+Kind = Literal["delivered", "rejected", "retry", "unavailable", "unauthorized", "misconfigured", "forbidden", "unknown"]
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -27,9 +29,7 @@ class Outcome:
     `reason` is a code, then a sentence. It never shows a notification's data.
     """
 
-    kind: Literal[
-        "delivered", "rejected", "retry", "unavailable", "unauthorized", "misconfigured", "forbidden", "unknown"
-    ]
+    kind: Kind
     reason: str = ""
     retry_after_s: float | None = None
 

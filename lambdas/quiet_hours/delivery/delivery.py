@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..channels.channel import Channel
 from ..consents.counting import consent_for
-from ..errors import ConsentUnavailable, KeysRefused, Unreadable
+from ..errors import Unreadable
 from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from ..notification.fingerprint import fingerprint
 from ..notification.notification import consent_keys
-from ..rule.policy import Consent, Decision, Drop, Hold, Policy, decide, may_be_held, quiet_until
+from ..rule.policy import Consent, Drop, Hold, Policy, decide, may_be_held, quiet_until
 from ..settings import Settings
 from ..side_by_side import SideBySide
 from ..stores.clients import SERVICE_ERRORS
-from ..stores.consents import read_consents
+from ..stores.consents import read_each_consent
 from ..stores.health import Failure
 from ..stores.ledger import Ledger
 from ..stores.turns import Turns
@@ -216,31 +216,36 @@ class Delivery:
         """Read the consents that judging items needs. Where they cannot be read, the items are given back."""
         now = self.now()
         quiet = self._is_quiet()
-        asks = [
-            item.notification
+        asking = [
+            item
             for item in items
             if item.notification["category"] == "advertising" or (quiet and may_be_held(item.notification, self.policy))
         ]
-        keys = (key for notification in asks for key in consent_keys(notification))
+        keys = (key for item in asking for key in consent_keys(item.notification))
         try:
-            return Wanted(items, read_consents(self.dynamodb, self.settings.consent_table, keys, now))
-        except KeysRefused as refused:
-            fit = [item for item in items if refused.keys.isdisjoint(consent_keys(item.notification))]
-            unfit = [item for item in items if not refused.keys.isdisjoint(consent_keys(item.notification))]
-            for item, entry in calls.claimer.claim(calls.channel.can_resend, unfit, after):
-                after.dead_letter(item, dead_lettered(entry, NO_KEY, now))
-            return self._with_consents(fit, calls, after)
-        except (*SERVICE_ERRORS, ConsentUnavailable):
-            after.counts["consent_unavailable"] += 1
+            consents = read_each_consent(
+                self.dynamodb, self.settings.consent_table, keys, now, self.sleep, self.remaining_s
+            )
+        except SERVICE_ERRORS:
+            after.counts["consent_unavailable"] += len(items)
             after.give_back(items, STORE_REST_S)
             return Wanted([], {})
+        refused = _needing(consents.refused, asking)
+        for item, entry in calls.claimer.claim(calls.channel.can_resend, refused, after):
+            after.dead_letter(item, dead_lettered(entry, NO_KEY, now))
+        # An unreadable consent delays only who needs it.
+        unread = [item for item in _needing(consents.unreadable, asking) if item not in refused]
+        after.counts["consent_unavailable"] += len(unread)
+        after.give_back(unread, STORE_REST_S)
+        apart = {item.id for item in (*refused, *unread)}
+        return Wanted([item for item in items if item.id not in apart], consents.found)
 
     def _may_go(self, wanted: Wanted, calls: Calls, after: Aftermath) -> list[Item]:
         """The items that may go now. What is held goes to wait, and what is dropped ends: neither takes a turn."""
         calls.consents = wanted.consents
         now = self.now()
         going: list[Item] = []
-        dropped: dict[str, Decision] = {}
+        dropped: dict[str, Drop] = {}
         for item in wanted.items:
             decision = decide(item.notification, consent_for(item.notification, wanted.consents), now, self.policy)
             if isinstance(decision, Hold):
@@ -270,6 +275,11 @@ class Delivery:
             except STORE_ERRORS:
                 delay_s = STORE_REST_S
         after.give_back(left, delay_s or 0)
+
+
+def _needing(keys: frozenset[str], items: Sequence[Item]) -> list[Item]:
+    """The items for which one of these consents counts."""
+    return [item for item in items if keys and not keys.isdisjoint(consent_keys(item.notification))]
 
 
 def _without_repeats(items: Sequence[Item]) -> list[Item]:

@@ -232,9 +232,9 @@ class Ledger:
         entries: dict[str, Entry] = {}
         for start in range(0, len(keys), BATCH_KEYS_MAX):
             batch = keys[start : start + BATCH_KEYS_MAX]
-            found = read_batch(self._dynamodb, self._table, batch, ROUNDS_MAX)
+            found = read_batch(self._dynamodb, self._table, batch, self._tries(batch[0]["id"]["S"]))
             if batch:
-                raise LedgerUnavailable(f"{len(batch)} entries were left unprocessed {ROUNDS_MAX} times")
+                raise LedgerUnavailable(f"{len(batch)} entries were left unprocessed")
             entries |= {item["id"]["S"]: Entry.from_item(item) for item in found}
         return entries
 

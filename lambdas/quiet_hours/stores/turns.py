@@ -34,7 +34,7 @@ class Turn:
     """A booked turn: a call may start at `at` and not before. `health` is the channel's when it was booked."""
 
     at: datetime
-    health: Health = Health()
+    health: Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,14 +207,14 @@ class Turns:
         self, channel: str, change: str, condition: str, names: Mapping[str, str], values: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Change a channel's item, and return it as it is then."""
-        options: dict[str, Any] = {"ExpressionAttributeValues": values} if values else {}
+        options: dict[str, Any] = {"ExpressionAttributeValues": dict(values)} if values else {}
         if condition:
             options |= {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         answer = self._dynamodb.update_item(
             TableName=self._table,
             Key={"channel": {"S": channel}},
             UpdateExpression=change,
-            ExpressionAttributeNames=names,
+            ExpressionAttributeNames=dict(names),
             ReturnValues="ALL_NEW",
             **options,
         )
@@ -225,7 +225,8 @@ def _in_the_way(error: ClientError) -> dict[str, Any]:
     """The item whose condition failed. Raises any other error."""
     if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
         raise error
-    return dict(error.response.get("Item", {}))
+    response: Any = error.response
+    return dict(response.get("Item", {}))
 
 
 def _number(item: Mapping[str, Any], name: str) -> float:
