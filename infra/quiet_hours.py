@@ -39,6 +39,7 @@ from infra.permissions import (
     KEEP_CONSENT,
     KEEP_LEDGER,
     LIST,
+    LOOK,
     PUBLISH,
     READ_CONSENT,
     READ_SECRET,
@@ -284,7 +285,7 @@ class QuietHours(Construct):
             CAMPAIGN_TIMEOUT_S,
             [
                 allow(CONSUME_AND_DEFER, self.queues.campaign.queue_arn),
-                allow(SEND, self.queues.notification.queue_arn),
+                allow([*SEND, *LOOK], self.queues.notification.queue_arn),
                 *read_and_report(self.campaign_bucket),
             ],
         )

@@ -186,6 +186,7 @@ PERMISSIONS = {
         ("sqs:GetQueueAttributes", "Campaign"),
         ("sqs:ChangeMessageVisibility", "Campaign"),
         ("sqs:SendMessage", "Notification"),
+        ("sqs:GetQueueAttributes", "Notification"),
         ("s3:GetObject", "Bucket/campaigns/*"),
         ("s3:GetObject", "Bucket/progress/*"),
         ("s3:GetObject", "Bucket/reports/*"),
