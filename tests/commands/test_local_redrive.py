@@ -201,8 +201,7 @@ def test_a_redrive_has_an_end(desk: Desk) -> None:
 def test_more_than_fits_in_memory_goes_in_rounds(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redrive, "ROUND_BYTES_MAX", 1)
     desk.refused(*many(35))
-    asked: list[int] = []
-    assert desk.redrive(drops=asked.append).moved == 35
+    assert desk.redrive().moved == 35
     assert sum(map(len, desk.on("schedule"))) == 35
 
 
@@ -331,7 +330,12 @@ def test_expired_ones_are_counted_before_and_kept_if_nobody_says_else(desk: Desk
     desk.refused(accepted("late", expires_at=soon), accepted("fresh"))
     desk.world.clock.sleep(7200)
     asked: list[int] = []
-    assert desk.redrive(drops=lambda number: bool(asked.append(number))) == Redriven(moved=2)
+
+    def keep(number: int) -> bool:
+        asked.append(number)
+        return False
+
+    assert desk.redrive(drops=keep) == Redriven(moved=2)
     assert asked == [1]
     desk.work()
     assert desk.world.states() == {"late": "expired", "fresh": "delivered"}
@@ -615,7 +619,12 @@ def test_whoever_is_at_the_terminal_is_asked(monkeypatch: pytest.MonkeyPatch, an
     asked: list[str] = []
     monkeypatch.delenv("EXPIRED", raising=False)
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
-    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return answer
+
+    monkeypatch.setattr("builtins.input", ask)
     assert redrive._drops(Progress(console=Console(quiet=True)))(3) is dropped
     assert asked == ["Drop the 3 expired ones? Otherwise the worker ends them as expired. [y/N] "]
 
