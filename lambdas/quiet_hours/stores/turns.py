@@ -121,7 +121,7 @@ class Turns:
             item = self._update(
                 channel,
                 "SET #back = #back + :cost",
-                "#back BETWEEN :now AND :latest",
+                "#back >= :now AND #back <= :latest",
                 {"#back": name},
                 {":cost": _n(cost), ":now": _n(now), ":latest": _n(latest)},
             )
@@ -189,7 +189,7 @@ class Turns:
         return self._update(
             channel,
             "SET #next = #next + :cost",
-            "#next BETWEEN :now AND :latest AND attribute_not_exists(#rest)",
+            "#next >= :now AND #next <= :latest AND attribute_not_exists(#rest)",
             {"#next": "next_us", "#rest": "rest_until_ms"},
             {":cost": _n(cost), ":now": _n(now), ":latest": _n(latest)},
         )
