@@ -29,11 +29,20 @@ from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, NIGHT, dynamodb, one_after_another, sqs, take, take_notifications
 from tests.helpers.deployment import make_deployment
 from tests.helpers.stack_template import FUNCTIONS, Deployed
-from tools.events import COUPON, EVENING, EVENTS, MORNING, NIGHT_SALE, ORDER_PAID, accepted, events, file_text
+from tools.events import (
+    COUPON,
+    EVENING,
+    EVENTS,
+    LOGIN_CODE,
+    MORNING,
+    NIGHT_SALE,
+    ORDER_PAID,
+    accepted,
+    events,
+    file_text,
+)
 
 __all__ = ["dynamodb", "sqs"]
-
-IDS = {ORDER_PAID["id"], NIGHT_SALE["id"]}
 
 
 @pytest.fixture
@@ -139,11 +148,11 @@ def test_the_consumer_sends_on_by_day_what_it_can_read(sqs: Any, dynamodb: Any, 
     records = event("consumer-messages")["Records"]
     failed, counts = consumer.consume(records, DAY, sqs, dynamodb, settings, settings.quiet_hours())
     assert (failed, counts) == ([], {"now": 3, "held": 0, "refused": 1})
-    sent = {each["id"]: each for each in take_notifications(sqs, settings.delivery_queue_url)}
+    bulk = {each["id"]: each for each in take_notifications(sqs, settings.schedule_queue_url)}
     without_id = f"sqs:{records[1]['messageId']}"
-    assert sent.keys() == {*IDS, without_id}
-    assert sent[without_id]["category"] == "advertising"
-    assert sent[ORDER_PAID["id"]] == accepted(ORDER_PAID)[0].notification
+    assert bulk.keys() == {NIGHT_SALE["id"], without_id}
+    assert bulk[without_id]["category"] == "advertising"
+    assert take_notifications(sqs, settings.delivery_queue_url) == [accepted(ORDER_PAID)[0].notification]
 
 
 def test_the_consumer_holds_at_night_what_is_advertising(sqs: Any, dynamodb: Any, settings: Settings) -> None:
@@ -179,6 +188,12 @@ def test_the_worker_delivers_what_the_day_lane_brings(sqs: Any, dynamodb: Any, s
     assert delivery.lane(record) == "delivery"
     assert delivery.deliver(record) == (True, {"delivered": 1})
     assert _state(dynamodb, settings, ORDER_PAID["id"]) == "delivered"
+
+
+def test_the_worker_delivers_what_the_urgent_lane_brings(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    (record,) = event("worker-urgent")["Records"]
+    assert _delivery(sqs, dynamodb, settings, LogChannel()).deliver(record) == (True, {"delivered": 1})
+    assert _state(dynamodb, settings, LOGIN_CODE["id"]) == "delivered"
 
 
 def test_the_worker_delivers_what_was_released(sqs: Any, dynamodb: Any, settings: Settings) -> None:
