@@ -1,10 +1,11 @@
 """The construct: the whole pipeline, from top to bottom.
 
-clients ─► Producer ───────────────┐
-event bus ─► rule ─────────────────┤
-<Notifications>, other services ───┼─► [Notification] ─► Consumer ─┬─ send now ─► [Delivery] ──┐
-bucket ─► [Campaign] ─► Campaign ──┘    [yours] ──────────┘        └─ hold ─► [Wait]           ├─► Worker ─► provider
-                  end of quiet hours, every minute ─► Scheduler: [Wait] ─► [Schedule] ─────────┘
+clients ─► Producer ─┬─ critical ─────────────────────────────────────────────────────► [Urgent] ───┐
+                     └─ the rest ──┐                               ┌─ critical ───────► [Urgent] ───┤
+event bus ─► rule ─────────────────┤                               ├─ informational ──► [Delivery] ─┤
+<Notifications>, other services ───┼─► [Notification] ─► Consumer ─┼─ advertising ────► [Schedule] ─┼─► Worker
+bucket ─► [Campaign] ─► Campaign ──┘    [yours] ──────────┘        └─ hold ───────────► [Wait]      │
+                  end of quiet hours, every minute ─► Scheduler: [Wait] ──────────────► [Schedule] ─┘
 every queue redrives to [DeadLetter]; alarms, Scheduler ─► <Alerts> ─► Alerter ─► Slack; e-mail
 who keeps consents ─► Registrar ─► (Consent)
 """
@@ -171,7 +172,10 @@ class QuietHours(Construct):
         feed_batches(self, queues.notification, functions.consumer, concurrency=concurrency, window_s=window_s)
         for queue in props.queues:
             feed_from_their_queue(self, queue, functions.consumer, concurrency=concurrency)
-        feed(self, queues.urgent, functions.worker, concurrency=props.urgent_concurrency)
+        urgent = feed(self, queues.urgent, functions.worker, concurrency=props.urgent_concurrency)
+        for feeder in (functions.producer, functions.consumer):
+            # An update then brings the workers of the urgent lane before anything puts a message on it.
+            feeder.node.add_dependency(urgent)
         feed(self, queues.delivery, functions.worker, concurrency=props.delivery_concurrency)
         feed(self, queues.schedule, functions.worker, concurrency=props.release_concurrency)
         feed(self, queues.campaign, functions.campaign, concurrency=CAMPAIGN_CONCURRENCY)

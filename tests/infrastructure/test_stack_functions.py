@@ -279,6 +279,17 @@ def test_the_lanes_and_the_entry_are_what_feeds_functions(stack: Deployed) -> No
     }
 
 
+@pytest.mark.parametrize("function", ["Producer", "Consumer"])
+def test_nothing_feeds_urgent_before_its_workers_are_there(stack: Deployed, function: str) -> None:
+    """In an update, CloudFormation brings the new worker and its event source first, and then what feeds the queue."""
+    made = stack.resource(stack.outputs[f"{function}FunctionName"])
+    sources = stack.all("AWS::Lambda::EventSourceMapping")
+    needed = [sources[id_] for id_ in made["DependsOn"] if id_ in sources]
+    assert [(stack.name(each["EventSourceArn"]), stack.name(each["FunctionName"])) for each in needed] == [
+        ("Urgent", "Worker")
+    ]
+
+
 def test_nothing_consumes_what_is_held(stack: Deployed) -> None:
     assert "Wait" not in {queue for queue, _ in stack.feeds()}
     may_receive = {
