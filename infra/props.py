@@ -65,10 +65,10 @@ class QuietHoursProps:
     """The number of workers of the urgent lane, which is for critical notifications; 2 to 1,000."""
 
     delivery_concurrency: int = 2
-    """The number of workers of the day's lane; 2 to 1,000."""
+    """The number of workers of the delivery lane, which is for informational notifications; 2 to 1,000."""
 
     release_concurrency: int = 2
-    """The number of workers of the morning's lane; 2 to 1,000."""
+    """The number of workers of the schedule lane: what is released, and advertising by day; 2 to 1,000."""
 
     account_concurrency: int = 10
     """The functions that the account may run at once; 10 to 1,000,000. A new account has ten. If more than that could

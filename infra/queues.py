@@ -37,9 +37,11 @@ KEEP = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """All queues of a deployment. `urgent`, `delivery` and `schedule` are the worker's lanes: critical notifications,
-    the day's, and what was released. `campaign` carries messages that name campaign files; it is `None` where
-    none are read."""
+    """All queues of a deployment.
+
+    `urgent`, `delivery` and `schedule` are the worker's lanes: for critical and informational notifications, and for
+    the bulk. `campaign` carries messages that name campaign files; it is `None` where none are read.
+    """
 
     notification: sqs.Queue
     urgent: sqs.Queue
