@@ -8,6 +8,7 @@ Its Function URL also tells the state of a notification, and cancels notificatio
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -135,7 +136,7 @@ def _no_answer(error: Exception) -> Response[str]:
 
 
 def _ledger() -> Ledger:
-    return Ledger(_dynamodb(), Settings.from_env().ledger_table, "api", timedelta(seconds=LEASE_S))
+    return Ledger(_dynamodb(), Settings.from_env().ledger_table, "api", timedelta(seconds=LEASE_S), time.sleep)
 
 
 class Accepted(NamedTuple):

@@ -1,13 +1,14 @@
 """The worker: the only function that calls a provider, and the only one that records an ending.
 
-One invocation delivers one bundle: claim, read consents, judge again just before each call, call, record. An item that
-has not ended goes back to its lane, to the wait queue or to dead-letter. The bundle is acknowledged only when every
-item has its place.
+One invocation delivers one bundle: judge, book a turn, claim, judge again just before each call, call, record. An item
+that has not ended goes back to its lane, to the wait queue or to dead-letter. The bundle is acknowledged only when
+every item has its place.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,7 @@ from botocore.config import Config
 
 from .quiet_hours import channels
 from .quiet_hours.channels.channel import Channel
+from .quiet_hours.delivery.calls import Memory
 from .quiet_hours.delivery.delivery import Delivery
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import Settings
@@ -33,8 +35,7 @@ if TYPE_CHECKING:
 SECRET_AGE_S = 60
 
 logger = Logger()
-_resting: dict[str, datetime] = {}
-_served: dict[str, datetime] = {}
+_memory = Memory()
 
 
 class Built(NamedTuple):
@@ -68,33 +69,50 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     sqs, dynamodb, _ = _clients()
     settings = Settings.from_env()
     failed = []
+
+    def remaining_s() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
     for record in event["Records"]:
         delivery = Delivery(
             sqs=sqs,
             dynamodb=dynamodb,
-            ledger=Ledger(dynamodb, settings.ledger_table, context.aws_request_id, timedelta(seconds=LEASE_S)),
+            ledger=Ledger(
+                dynamodb,
+                settings.ledger_table,
+                context.aws_request_id,
+                timedelta(seconds=LEASE_S),
+                time.sleep,
+                remaining_s,
+            ),
             settings=settings,
             policy=settings.quiet_hours(),
             channel=lambda name: _channel(settings.channel_secret, name),
             now=_utc_now,
-            remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
+            remaining_s=remaining_s,
             sleep=time.sleep,
             side_by_side=in_threads,
-            resting=_resting,
-            served=_served,
+            memory=_memory,
         )
-        settled, counts = delivery.deliver(record)
-        # Metrics are made of these counts, and of `unavailable`: everything that a provider did not take now.
-        refusals = [name for name in counts if name.startswith(("unavailable: ", "unauthorized: ", "forbidden: "))]
-        unavailable = sum(counts[name] for name in refusals)
-        shown = {"lane": delivery.lane(record), "settled": settled, "unavailable": unavailable, **counts}
-        logger.info("bundle", extra=shown)
-        if any(not name.startswith("unavailable: ") for name in refusals):
+        settled, counts, urgent_wait_s = delivery.deliver(record)
+        # Metrics are made of these counts. `unavailable`: everything that a provider did not take now; `misconfigured`:
+        # the part of it that only an operator can mend.
+        shown: dict[str, float]
+        slips = counts["secret_unavailable"] + _sum(counts, "unauthorized: ", "misconfigured: ", "forbidden: ")
+        shown = {"unavailable": slips + _sum(counts, "unavailable: "), "misconfigured": slips, **counts}
+        if urgent_wait_s is not None:
+            shown["urgent_wait_s"] = round(urgent_wait_s, 3)
+        logger.info("bundle", extra={"lane": delivery.lane(record).name, "settled": settled, **shown})
+        if slips:
             # The credentials may have been changed: the next bundle reads them again.
             _secrets().clear_cache()  # type: ignore[no-untyped-call]
         if not settled:
             failed.append({"itemIdentifier": record["messageId"]})
     return {"batchItemFailures": failed}
+
+
+def _sum(counts: Mapping[str, int], *prefixes: str) -> int:
+    return sum(number for name, number in counts.items() if name.startswith(prefixes))
 
 
 def _channel(secret: str, name: str) -> Channel:

@@ -83,7 +83,7 @@ class ConsentTables:
     def _apply_once(self, rows: Sequence[Row], now: datetime, taken: defaultdict[str, set[str]]) -> Applied | None:
         """None if somebody else has changed one of the consents since it was read, or if the history has another entry
         at the same instant, which is then added to those that are `taken`, by recipient: nothing is written then."""
-        known = read_records(self.dynamodb, self.table, [row.recipient_id for row in rows])
+        known = read_records(self.dynamodb, self.table, [row.recipient_id for row in rows], time.sleep)
         changes, refused = [], []
         for row in rows:
             before = known.get(row.recipient_id)

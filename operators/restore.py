@@ -11,6 +11,7 @@ may be run again.
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +54,7 @@ class Consents:
         for items in _parts(_scan(self.dynamodb, restored_table), BATCH_KEYS_MAX):
             by_recipient = {item["recipient_id"]["S"]: item for item in items}
             for _ in range(ROUNDS_MAX):
-                known = read_records(self.dynamodb, self.table, list(by_recipient))
+                known = read_records(self.dynamodb, self.table, list(by_recipient), time.sleep)
                 wanted = {key: item for key, item in by_recipient.items() if _goes_back(item, known.get(key))}
                 counts["kept"] += len(by_recipient) - len(wanted)
                 by_recipient = {
@@ -75,7 +76,7 @@ class Consents:
                 by_recipient[entry["recipient_id"]["S"]].append(entry)
             waiting = list(by_recipient)
             for _ in range(ROUNDS_MAX):
-                known = read_records(self.dynamodb, self.table, waiting)
+                known = read_records(self.dynamodb, self.table, waiting, time.sleep)
                 after = {key: self._after(key, known.get(key), by_recipient[key], now) for key in waiting}
                 changed = {key: record for key, record in after.items() if record and record != known.get(key)}
                 counts["unchanged"] += len(waiting) - len(changed)

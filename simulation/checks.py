@@ -16,9 +16,6 @@ from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
-from .calls import SLOW_CALL_S
-from .faults import Faults
-from .functions import Source
 from .plan import Consent, Plan, Wanted
 from .providers import Kind, Provider, ProviderCall
 from .queues import Msg, Queue
@@ -36,11 +33,8 @@ CRASH_COSTS_S = WAIT_VISIBILITY_S + 60
 """The delay that one crash may add. The messages that a scheduler had received stay hidden for so long. Then the next
 minute's run finds them."""
 
-LANES_SHARE = 0.5
-"""The share of a provider's rate that a lane gets."""
-
-MARK_CALLS = 4
-"""The mark before a call is one transaction or two. Each of them takes at most twice the latency."""
+LATE_TURN_S = 1.0
+"""A call may begin so long after its turn. What is later is given up."""
 
 MAY_HAVE_IT = "the provider may have it"
 """Part of the reason of an ending after an unanswered call, where the ending is not the provider's own answer."""
@@ -118,7 +112,7 @@ class Checks:
         wanted = self.by_number[notification["metadata"]["n"]]
         if self.world.note:
             self.world.note(f"{provider}'s provider takes it from {process.owner}", id_)
-        since = min(t, self.claimed_at.get(id_, t))
+        since = process.began_at
         who = f"{id_} ({wanted.category} by {wanted.channel} to {wanted.recipient} at {notification['address']})"
         self._check_consent(wanted, who, since)
         if wanted.expires is not None and t > wanted.expires + self.late_s:
@@ -295,29 +289,22 @@ class Checks:
             if wanted and not excuses and not poison and state != "delivered" and self.taken[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
 
-    def paced(self, provider: Provider, lane: Source, faults: Faults) -> None:
-        """Check a lane's calls in any second and any ten seconds. A lane gets at most half of the rate, and one call
-        more for each invocation that runs at once or died in that time. A call carries at most as many notifications as
-        its invocation may send in a second, or one.
+    def paced(self, provider: Provider) -> None:
+        """Check a provider's calls, from all lanes together, in any second and any ten seconds: at most the rate, and
+        one call. A call carries at most as many notifications as the provider takes in a second, or one.
 
-        A pause and the mark in the ledger may make a call later than its turn. So the time of the pause counts as well,
-        and one call more for each mark that a fault made slow. If both lanes keep to this, so does the provider.
+        A call may be late for its turn, by as much as it may be late and a pause after that; and two workers' clocks
+        differ by twice the skew. A probe of a rest has no turn, so each counts as one notification more.
         """
         rate = provider.kind.rate_per_s
         if rate is None:
             return
-        calls = provider.calls[lane.queue.name]
-        late_s = self.plan.longest_pause_s + (0.0 if provider.kind.can_resend else MARK_CALLS * faults.latency_s)
-        call = max(1.0, rate * LANES_SHARE / lane.concurrency)
+        late_s = LATE_TURN_S + self.plan.longest_pause_s + 2 * self.plan.skew_s
         for length_s in (1.0, 10.0):
-            for window in _windows(calls, length_s):
-                more = lane.concurrency + _within(lane.deaths, window.during.begin - late_s, window.during.end)
-                if not provider.kind.can_resend:
-                    slowed_since = window.during.begin - late_s - SLOW_CALL_S
-                    more += _within(faults.worker_slowed, slowed_since, window.during.end)
-                if window.notifications > rate * LANES_SHARE * (length_s + late_s) + call * more:
-                    what = f"{window.notifications} for {provider.name} from {lane.queue.name} within {length_s:g} s"
-                    self._broken("paced", f"{what}, {rate:g}/s for both lanes")
+            for window in _windows(provider.calls, length_s):
+                if window.notifications > rate * (length_s + late_s) + max(1.0, rate) + 1:
+                    what = f"{window.notifications} for {provider.name} within {length_s:g} s"
+                    self._broken("paced", f"{what}, at {rate:g}/s")
                     return
 
     # --- the rule, once more ------------------------------------------------------------------------------------------

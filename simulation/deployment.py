@@ -11,6 +11,7 @@ from lambdas import consumer, producer, scheduler
 from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.channels.channel import Channel
 from lambdas.quiet_hours.delivery import delivery as worker
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
@@ -45,6 +46,7 @@ class Deployment:
             "ledger": Table(world, "ledger", "id", written=checks.ledger_written),
             "consent": Table(world, "consent", "recipient_id"),
             "held": Table(world, "held", "id"),
+            "turn": Table(world, "turn", "channel"),
         }
         self.settings = topology.settings_for(self.queues, plan)
         policy = self.settings.quiet_hours()
@@ -57,6 +59,7 @@ class Deployment:
         self.worker = self._function("worker", timings.WORKER_TIMEOUT_S, self._deliver)
         self.entry = self._source("notification", self.consumer, topology.CONSUMER_BATCH, topology.CONSUMER_CONCURRENCY)
         self.lanes = [
+            self._source("urgent", self.worker, 1, self.settings.urgent_concurrency),
             self._source("delivery", self.worker, 1, self.settings.delivery_concurrency),
             self._source("schedule", self.worker, 1, self.settings.release_concurrency),
         ]
@@ -99,10 +102,11 @@ class Deployment:
 
     def ledger(self, process: Process, owner: str, lease: timedelta) -> ledger_module.Ledger:
         """The ledger as a process uses it."""
-        return ledger_module.Ledger(self.dynamodb(process), self.settings.ledger_table, owner, lease)
+        dynamodb, table = self.dynamodb(process), self.settings.ledger_table
+        return ledger_module.Ledger(dynamodb, table, owner, lease, process.pause, process.remaining_s)
 
-    def _channel(self, process: Process, lane: str, name: str) -> Channel:
-        return self.providers[name].channel(process, lane)
+    def _channel(self, process: Process, name: str) -> Channel:
+        return self.providers[name].channel(process)
 
     # --- the functions' handlers --------------------------------------------------------------------------------------
 
@@ -147,22 +151,20 @@ class Deployment:
     def _deliver(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
         failed = []
         for record in event["Records"]:
-            lane = record["eventSourceARN"].rpartition(":")[2]
+            process.began_at = self.world.t
             delivery = worker.Delivery(
                 sqs=self.sqs(process),
                 dynamodb=self.dynamodb(process),
                 ledger=self.ledger(process, process.owner, timedelta(seconds=timings.LEASE_S)),
                 settings=self.settings,
                 policy=self.policy,
-                channel=partial(self._channel, process, lane),
+                channel=partial(self._channel, process),
                 now=process.now,
                 remaining_s=process.remaining_s,
                 sleep=process.pause,
                 side_by_side=process.side_by_side,
-                resting=memory.setdefault("resting", {}),
-                served=memory.setdefault("served", {}),
+                memory=memory.setdefault("memory", Memory()),
             )
-            settled, _ = delivery.deliver(record)
-            if not settled:
+            if not delivery.deliver(record).settled:
                 failed.append({"itemIdentifier": record["messageId"]})
         return {"batchItemFailures": failed}

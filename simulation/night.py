@@ -123,8 +123,7 @@ class Night:
         if self.plan.calm:
             checks.released_on_time(self.faults.counts["crash"])
         for provider in deployment.providers.values():
-            for lane in deployment.lanes:
-                checks.paced(provider, lane, self.faults)
+            checks.paced(provider)
 
     def _may_stop(self, over_at: float) -> bool:
         world = self.world

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -67,7 +66,7 @@ class ProviderCall(NamedTuple):
 @dataclass
 class Provider:
     """One provider. It rejects the ids in `refuses`, and the ids in `poison` kill whoever sends them. It calls `took`
-    for each notification that it takes, at the true time. `calls` are the calls of each lane."""
+    for each notification that it takes, at the true time. `calls` are all calls that reached it."""
 
     world: World
     faults: Faults
@@ -79,20 +78,19 @@ class Provider:
     away: Span = NEVER
     slow_s: float = 0.3
     longest_pause_s: float = 0.0
-    calls: defaultdict[str, list[ProviderCall]] = field(default_factory=lambda: defaultdict(list))
+    calls: list[ProviderCall] = field(default_factory=list)
 
-    def channel(self, process: Process, lane: str) -> FakeChannel:
-        """The channel to the provider, for one invocation that works for that lane."""
-        return FakeChannel(self, process, lane)
+    def channel(self, process: Process) -> FakeChannel:
+        """The channel to the provider, for one invocation."""
+        return FakeChannel(self, process)
 
 
 class FakeChannel:
     """The `Channel` of one invocation."""
 
-    def __init__(self, provider: Provider, process: Process, lane: str) -> None:
+    def __init__(self, provider: Provider, process: Process) -> None:
         self._provider = provider
         self._process = process
-        self._lane = lane
         self.deadline_s = provider.kind.deadline_s
         self.rate_per_s = provider.kind.rate_per_s
         self.batch_size = provider.kind.batch_size
@@ -102,7 +100,7 @@ class FakeChannel:
     def send(self, notifications: Sequence[Any]) -> list[Outcome]:
         provider, world = self._provider, self._process.world
         self._pause_before_the_call()
-        provider.calls[self._lane].append(ProviderCall(world.t, len(notifications)))
+        provider.calls.append(ProviderCall(world.t, len(notifications)))
         if any(notification["id"] in provider.poison for notification in notifications):
             provider.faults.counts["poison"] += 1
             self._process.die("a notification that kills whoever sends it")

@@ -9,7 +9,8 @@
     ├── StoreUnavailable
     │   ├── ConsentUnavailable
     │   │   └── KeysRefused
-    │   └── LedgerUnavailable
+    │   ├── LedgerUnavailable
+    │   └── TurnsUnavailable
     ├── ChannelError
     │   ├── Misconfigured
     │   ├── Unfit
@@ -59,7 +60,11 @@ class StoreUnavailable(QuietHoursError):
 
 
 class ConsentUnavailable(StoreUnavailable):
-    """Raised when DynamoDB keeps leaving consent keys unprocessed."""
+    """Raised when some consents could not be read. `keys`: their keys, which may be anybody's data."""
+
+    def __init__(self, text: str, keys: frozenset[str] = frozenset()) -> None:
+        super().__init__(text)
+        self.keys = keys
 
 
 class KeysRefused(ConsentUnavailable):
@@ -67,12 +72,15 @@ class KeysRefused(ConsentUnavailable):
     `keys`: the keys, which may be anybody's data."""
 
     def __init__(self, keys: frozenset[str]) -> None:
-        super().__init__(f"{len(keys)} keys were refused")
-        self.keys = keys
+        super().__init__(f"{len(keys)} keys were refused", keys)
 
 
 class LedgerUnavailable(StoreUnavailable):
     """Raised when DynamoDB does not settle a write to the ledger: the write may not have happened."""
+
+
+class TurnsUnavailable(StoreUnavailable):
+    """Raised when other workers keep changing a channel's item: nothing was booked."""
 
 
 class ChannelError(QuietHoursError):

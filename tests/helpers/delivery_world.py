@@ -16,6 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.settings import Settings
@@ -38,6 +39,7 @@ SETTINGS = Settings(
     turn_table="turn",
     channel_secret="quiet-hours/channels",
 )
+LANES = ("urgent", "delivery", "wait", "schedule", "dead-letter")
 DEAD_LETTER_BYTES_MAX, QUEUE_BYTES_MAX = 1024 * 1024, 64 * 1024
 
 REJECTED = Outcome("rejected", "http_400: the webhook answered 400")
@@ -85,9 +87,7 @@ class Queues:
 
     clock: Clock
     faults: dict[str, Callable[[Sequence[Any]], Sequence[int]]] = field(default_factory=dict)
-    messages: dict[str, list[Sent]] = field(
-        default_factory=lambda: {name: [] for name in ("delivery", "wait", "schedule", "dead-letter")}
-    )
+    messages: dict[str, list[Sent]] = field(default_factory=lambda: {name: [] for name in LANES})
     calls: Counter[str] = field(default_factory=Counter)
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[Any]) -> dict[str, Any]:
@@ -166,8 +166,8 @@ class Provider:
 
 @dataclass
 class World:
-    """The worker of one deployment. Each `invoke` is an invocation of its own, and `resting` is the process's
-    memory."""
+    """The worker of one deployment. Each `invoke` is an invocation of its own, and `memory` is that of the
+    process."""
 
     dynamodb: Any
     clock: Clock
@@ -177,7 +177,7 @@ class World:
     settings: Settings = SETTINGS
     side_by_side: SideBySide = one_after_another
     channel: Callable[[str], Any] | None = None
-    resting: dict[str, datetime] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
     remaining_s: float = WORKER_TIMEOUT_S
     faults: dict[str, Callable[..., Any]] = field(default_factory=dict)
     invocations: int = 0
@@ -186,18 +186,23 @@ class World:
         self.invocations += 1
         dynamodb: Any = Faulty(self.dynamodb, **self.faults)
         ends_at = self.clock() + timedelta(seconds=self.remaining_s)
+
+        def remaining_s() -> float:
+            return (ends_at - self.clock()).total_seconds()
+
+        lease = timedelta(seconds=LEASE_S)
         return Delivery(
             sqs=self.sqs,  # type: ignore[arg-type]
             dynamodb=dynamodb,
-            ledger=Ledger(dynamodb, "ledger", f"worker-{self.invocations}", timedelta(seconds=LEASE_S)),
+            ledger=Ledger(dynamodb, "ledger", f"worker-{self.invocations}", lease, self.clock.sleep, remaining_s),
             settings=self.settings,
             policy=self.policy,
             channel=self.channel or (lambda _: self.provider),
             now=self.clock,
-            remaining_s=lambda: (ends_at - self.clock()).total_seconds(),
+            remaining_s=remaining_s,
             sleep=self.clock.sleep,
             side_by_side=self.side_by_side,
-            resting=self.resting,
+            memory=self.memory,
         )
 
     def invoke(
@@ -211,7 +216,10 @@ class World:
     def receive(
         self, body: str, lane: str = "delivery", receives: int = 1, attributes: dict[str, str] | None = None
     ) -> tuple[bool, Counter[str]]:
-        return self.delivery().deliver(record(body, "message-0", self.clock(), attributes, lane, receives))
+        settled, counts, _ = self.delivery().deliver(
+            record(body, "message-0", self.clock(), attributes, lane, receives)
+        )
+        return settled, counts
 
     def run(self, lane: str = "delivery", for_s: float = 86_400, invocations_max: int = 1000) -> None:
         """Be the lane's event source, one invocation at a time, until the lane is empty or the time is over."""
@@ -229,10 +237,10 @@ class World:
             hidden_until = self.clock() + timedelta(seconds=LANE_VISIBILITY_S)
             try:
                 arrived = record(sent.body, sent.message_id, self.clock(), sent.attributes, lane, sent.receives)
-                settled, _ = self.delivery().deliver(arrived)
+                settled = self.delivery().deliver(arrived).settled
             except Killed:
                 settled = False
-                self.resting.clear()
+                self.memory = Memory()
             if settled:
                 waiting.remove(sent)
             else:
@@ -296,7 +304,7 @@ def consent(world: World, recipient: str, **flags: bool) -> None:
 
 
 def make_tables() -> None:
-    for table in ("ledger", "consent"):
+    for table in ("ledger", "consent", "turn"):
         make_table(table)
 
 

@@ -13,7 +13,8 @@ from lambdas.quiet_hours.errors import ConsentUnavailable, KeysRefused
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.rule.policy import Consent
 from lambdas.quiet_hours.settings import Settings
-from lambdas.quiet_hours.stores.consents import read_consents
+from lambdas.quiet_hours.stores.backoff import TRIES_MAX
+from lambdas.quiet_hours.stores.consents import Consents, read_consents, read_each_consent
 from tests.helpers.aws import (
     DAY,
     NIGHT,
@@ -121,8 +122,70 @@ def test_keys_that_stay_unprocessed_are_an_error_and_not_a_guess(dynamodb: Any, 
     def nothing(real: Any, RequestItems: Any) -> Any:
         return {"Responses": {}, "UnprocessedKeys": RequestItems}
 
-    with pytest.raises(ConsentUnavailable, match="2 keys were left unprocessed 5 times"):
-        read_consents(Faulty(dynamodb, batch_get_item=nothing), "consent", ["user-1", "user-2"], NIGHT)
+    pauses: list[float] = []
+    faulty: Any = Faulty(dynamodb, batch_get_item=nothing)
+    with pytest.raises(ConsentUnavailable, match="2 keys could not be read") as unavailable:
+        read_consents(faulty, "consent", ["user-1", "user-2"], NIGHT, pauses.append)
+    assert unavailable.value.keys == {"user-1", "user-2"}
+    assert len(pauses) == TRIES_MAX - 1
+
+
+def leaving(*stuck: str, code: str = "") -> Any:
+    """A BatchGetItem that never processes these keys, or that is throttled when it is asked for nothing else."""
+
+    def answer(real: Any, RequestItems: Any) -> Any:
+        asked = RequestItems["consent"]["Keys"]
+        left = [key for key in asked if key["recipient_id"]["S"] in stuck]
+        if code and len(left) == len(asked):
+            return fail(code)(real)
+        rest = [key for key in asked if key not in left]
+        found = real(RequestItems={"consent": {"Keys": rest}}) if rest else {"Responses": {}}
+        return found | {"UnprocessedKeys": {"consent": {"Keys": left}} if left else {}}
+
+    return answer
+
+
+@pytest.mark.parametrize("code", ["", "ThrottlingException", "ProvisionedThroughputExceededException"])
+def test_one_consent_that_cannot_be_read_is_named_and_the_others_are_answered(
+    dynamodb: Any, settings: Settings, code: str
+) -> None:
+    put_consent(dynamodb, "user-1", night_consent=True)
+    put_consent(dynamodb, "user-249", night_consent=True)
+    faulty: Any = Faulty(dynamodb, batch_get_item=leaving("user-0", "user-100", code=code))
+    keys = [f"user-{n}" for n in range(250)]
+    consents = read_each_consent(faulty, "consent", keys, NIGHT, lambda _: None)
+    assert consents == Consents(
+        {"user-1": Consent(True), "user-249": Consent(True)}, frozenset({"user-0", "user-100"}), frozenset()
+    )
+
+
+def test_a_consent_that_is_stored_malformed_is_unreadable_and_its_neighbour_is_not(
+    dynamodb: Any, settings: Settings
+) -> None:
+    put_consent(dynamodb, "user-1", night_consent=True)
+    put_consent(dynamodb, "user-2", night_consent=True)
+
+    def damaged(real: Any, RequestItems: Any) -> Any:
+        answer = real(RequestItems=RequestItems)
+        for item in answer["Responses"]["consent"]:
+            if item["recipient_id"]["S"] == "user-2":
+                item["expires"] = {"N": "soon"}
+        return answer
+
+    consents = read_each_consent(Faulty(dynamodb, batch_get_item=damaged), "consent", ["user-1", "user-2"], NIGHT)  # type: ignore[arg-type]
+    assert consents == Consents({"user-1": Consent(True)}, frozenset({"user-2"}), frozenset())
+
+
+def test_what_is_refused_and_what_is_left_are_told_apart(dynamodb: Any, settings: Settings) -> None:
+    put_consent(dynamodb, "user-1", night_consent=True)
+    refuse_first, leave = refusing("bad"), leaving("user-0")
+
+    def both(real: Any, RequestItems: Any) -> Any:
+        return refuse_first(lambda RequestItems: leave(real, RequestItems), RequestItems)
+
+    faulty: Any = Faulty(dynamodb, batch_get_item=both)
+    consents = read_each_consent(faulty, "consent", ["user-0", "user-1", "bad"], NIGHT, lambda _: None)
+    assert consents == Consents({"user-1": Consent(True)}, frozenset({"user-0"}), frozenset({"bad"}))
 
 
 def refusing(*refused: str) -> Any:

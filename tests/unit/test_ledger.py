@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from lambdas.quiet_hours.notification.notification import LIFE
+from lambdas.quiet_hours.stores.backoff import TRIES_MAX
 from lambdas.quiet_hours.stores.entries import KEEP, Entry, ended, released
-from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, ROUNDS_MAX, Claims, Ledger
+from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Claims, Ledger
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S, WORKER_TIMEOUT_S
 from tests.helpers.aws import DAY, dynamodb, sqs
 from tests.helpers.ledger_world import LAPSED, LATER, SOON, NewLedger, claim, conflict_on, held, ledger, put, stored
@@ -339,7 +340,7 @@ def test_it_is_too_late_to_cancel_what_has_ended(ledger: NewLedger) -> None:
 
 
 def test_cancelling_says_so_when_a_worker_is_claiming_at_this_very_moment(ledger: NewLedger) -> None:
-    assert ledger("api", transact_write_items=conflict_on("a", ROUNDS_MAX)).cancel("a", DAY) == "claimed"
+    assert ledger("api", transact_write_items=conflict_on("a", TRIES_MAX)).cancel("a", DAY) == "claimed"
 
 
 def test_cancelling_what_is_claimed_in_between_is_too_late(ledger: NewLedger) -> None:

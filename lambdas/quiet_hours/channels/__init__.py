@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import Misconfigured
 from ..notification.notification import Notification
@@ -36,12 +36,13 @@ def build(
     makes the clients of AWS's own channels when they are first needed. `local`: the channel may call this machine; None
     leaves it to the environment (`local_use`).
 
-    A channel that does not exist, or that lacks a setting, rejects everything with a reason that says what to set.
+    A channel that does not exist rejects everything. One that lacks a setting takes nothing for now: its reason says
+    what to set.
     """
     if name == "log":
         return log.LogChannel()
     if name not in EXAMPLES:
-        return NotConfigured(f"{name} is not built in")
+        return NotConfigured(f"{name} is not built in", "rejected")
     if not isinstance(config, Mapping):
         return NotConfigured(f"the channel secret needs {EXAMPLES[name]}")
     try:
@@ -76,7 +77,7 @@ def _configured(
 
 
 class NotConfigured:
-    """Stands in for a channel that cannot be used, and rejects everything."""
+    """Stands in for a channel that cannot be used, and takes nothing."""
 
     deadline_s = 0.0
     rate_per_s = None
@@ -84,8 +85,8 @@ class NotConfigured:
     side_by_side = 1
     can_resend = True
 
-    def __init__(self, why: str) -> None:
-        self._outcome = Outcome("rejected", f"channel_not_configured: channel not configured; {why}")
+    def __init__(self, why: str, kind: Literal["misconfigured", "rejected"] = "misconfigured") -> None:
+        self._outcome = Outcome(kind, f"channel_not_configured: channel not configured; {why}")
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
         return [self._outcome] * len(notifications)

@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 from ..notification.notification import Notification
 
+Kind = Literal["delivered", "rejected", "retry", "unavailable", "unauthorized", "misconfigured", "forbidden", "unknown"]
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -18,15 +20,16 @@ class Outcome:
     - `retry`: not now, and the channel is not at fault. It costs an attempt.
     - `unavailable`: not now, and the channel is at fault. It costs no attempt; the channel rests for `retry_after_s`.
     - `unauthorized`: as `unavailable`, because the credentials are refused. The secret is read again as well.
-    - `forbidden`: not now, because a permission is missing. The whole channel may lack it, or only this notification
-      may need it. So it costs an attempt, and the channel rests only if it delivers nothing else. The secret is read
-      again.
+    - `misconfigured`: as `unavailable`, because the channel's settings are wrong. The secret is read again as well.
+    - `forbidden`: not now, because a permission or a place is missing. The whole channel may lack it, or only this
+      notification may need it. So it costs an attempt, and the channel rests only if it delivers nothing else. The
+      secret is read again.
     - `unknown`: the provider may have it. It is sent again if `can_resend`, and goes to dead-letter otherwise.
 
     `reason` is a code, then a sentence. It never shows a notification's data.
     """
 
-    kind: Literal["delivered", "rejected", "retry", "unavailable", "unauthorized", "forbidden", "unknown"]
+    kind: Kind
     reason: str = ""
     retry_after_s: float | None = None
 

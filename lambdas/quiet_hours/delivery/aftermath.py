@@ -34,7 +34,11 @@ class Letter(NamedTuple):
 
 @dataclass
 class Aftermath:
-    """Everything that is to be written about a bundle's items: decided, and not yet applied."""
+    """Everything that is to be written about a bundle's items: decided, and not yet applied.
+
+    `back` are the items that go back to their lane, by delay; `moved` those that go to another lane, by its URL.
+    `urgent_wait_s` is the longest time from a critical notification's acceptance to its call; negative without a call.
+    """
 
     letters: list[Letter] = field(default_factory=list)
     delivered: list[Entry] = field(default_factory=list)
@@ -43,7 +47,24 @@ class Aftermath:
     held: list[Item] = field(default_factory=list)
     parts: list[Message] = field(default_factory=list)
     back: defaultdict[int, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    moved: defaultdict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
+    urgent_wait_s: float = -1
     counts: Counter[str] = field(default_factory=Counter)
+
+    def merge(self, other: Aftermath) -> None:
+        """Take over everything that another one has noted."""
+        self.letters += other.letters
+        self.delivered += other.delivered
+        self.endings += other.endings
+        self.releases += other.releases
+        self.held += other.held
+        self.parts += other.parts
+        for delay_s, items in other.back.items():
+            self.back[delay_s] += items
+        for url, items in other.moved.items():
+            self.moved[url] += items
+        self.counts.update(other.counts)
+        self.urgent_wait_s = max(self.urgent_wait_s, other.urgent_wait_s)
 
     def add(self, item: Item, settled: Settlement) -> None:
         """Note where an item goes after its turn."""
@@ -57,8 +78,7 @@ class Aftermath:
             self.dead_letter(item, settled.entry)
         elif settled.place == "wait":
             self.releases.append(settled.entry)
-            self.held.append(item)
-            self.counts["held"] += 1
+            self.hold(item)
         else:
             self.releases.append(settled.entry)
             self.give_back([item], settled.delay_s)
@@ -67,6 +87,16 @@ class Aftermath:
         """Put items back on their lane, to be seen again after the delay."""
         self.back[min(DELAY_S_MAX, ceil(delay_s))] += items
         self.counts["given_back"] += len(items)
+
+    def move(self, items: Sequence[Item], lane_url: str) -> None:
+        """Put items on another lane."""
+        self.moved[lane_url] += items
+        self.counts["moved"] += len(items)
+
+    def hold(self, item: Item) -> None:
+        """Put an item that nobody has claimed on wait."""
+        self.held.append(item)
+        self.counts["held"] += 1
 
     def dead_letter(self, item: Item, ending: Entry) -> None:
         """Put an item on dead-letter, with its ending's reason."""
@@ -104,4 +134,5 @@ class Aftermath:
             return False
         left = [send(sqs, settings.wait_queue_url, pack(self.held)), send(sqs, lane, self.parts)]
         left += [send(sqs, lane, pack(items), delay_s) for delay_s, items in self.back.items()]
+        left += [send(sqs, url, pack(items)) for url, items in self.moved.items()]
         return not letters_left and not any(left)

@@ -1,76 +1,51 @@
-"""Keeping to a provider's rate with any number of workers, which do not talk to each other."""
+"""Keeping to a provider's rate: how far ahead each lane may book turns, and how large a call may be.
+
+stores/turns.py books the turns.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from datetime import datetime, timedelta
-from math import ceil, floor
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from math import floor
+from types import MappingProxyType
 
 from ..channels.channel import Channel
-from ..timings import WORKER_TIMEOUT_S
+from ..stores.ledger import TRANSACTION_ITEMS_MAX
 
 WRAP_UP_S = 10
 """The time kept free at the end of an invocation, for recording and handing back."""
 
-TURN_S_MAX = WORKER_TIMEOUT_S - 2 * WRAP_UP_S
-"""The longest that one call and the interval after it may take, so that every invocation has time for at least one."""
+AHEAD_S: Mapping[str, float] = MappingProxyType({"urgent": 5.0, "delivery": 2.0, "schedule": 0.5})
+"""How far ahead each lane may book turns. So the bulk never owns the near future, and what is urgent always finds a
+turn; a share that one lane does not use is used by the others."""
 
-LANE_SHARE = 0.5
-"""Each lane's part of a provider's rate: the release can never take the day's half."""
+LATE_TURN_S = 1.0
+"""A turn that is later than this is given up. It is never made up for in a burst."""
 
-CALL_S = 1.0
-"""The time for which an invocation may save up its share of a rate for one call, so that a large call is no burst."""
-
-
-def interval_s(channel: Channel, at_once: int) -> float:
-    """The time between one invocation's notifications, so that `at_once` invocations keep to the lane's share."""
-    return 0 if channel.rate_per_s is None else at_once / (channel.rate_per_s * LANE_SHARE)
+TURN_S = 1.0
+"""One booking is for at most so many notifications as the provider takes in this time, or for one."""
 
 
-def batch_size(channel: Channel, interval_s: float) -> int:
-    """Return how many notifications a call takes: on a paced channel at most as many as `CALL_S` allows, or one."""
-    if interval_s == 0:
-        return channel.batch_size
-    return max(1, min(channel.batch_size, floor(CALL_S / interval_s + 1e-9)))
+def in_a_turn(channel: Channel) -> int:
+    """Return how many notifications one booking is for.
 
-
-def affordable(channel: Channel, interval_s: float, batch_size: int, wanted: int, remaining_s: float) -> int:
-    """Return how many of the wanted items surely end within the time left, even if every call takes its whole
-    deadline."""
-    at_once = channel.side_by_side * batch_size
-    while wanted and wanted * interval_s + ceil(wanted / at_once) * channel.deadline_s > remaining_s - WRAP_UP_S:
-        wanted -= 1
-    return wanted
-
-
-class Pacer:
-    """Spreads one invocation's calls by `interval_s` for each notification.
-
-    An event source runs at most MaximumConcurrency invocations at once. Each keeps to its share of the rate, and does
-    not return before the interval of its last call is over. So the sum holds, whichever processes they run in: in any T
-    seconds a lane starts at most T times its rate, plus one call for each invocation that runs at once.
+    A channel that can send again is booked, and claimed, for several calls at once: so a claim costs less. Any other
+    is booked for one call, so that a crash leaves no more in doubt than what the call holds.
     """
+    most = TRANSACTION_ITEMS_MAX if channel.can_resend else channel.batch_size
+    if channel.rate_per_s is None:
+        return most
+    return max(1, min(most, floor(channel.rate_per_s * TURN_S + 1e-9)))
 
-    def __init__(self, interval_s: float, now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
-        self._interval_s = interval_s
-        self._now = now
-        self._sleep = sleep
-        self._next = now()
-        self._lock = threading.Lock()
 
-    def wait(self, notifications: int) -> None:
-        """Return when a call with that many notifications may start."""
-        with self._lock:
-            slot = max(self._next, self._now())
-            self._next = slot + timedelta(seconds=notifications * self._interval_s)
-        self._sleep_until(slot)
+def in_a_call(channel: Channel) -> int:
+    """Return how many notifications one call carries."""
+    return max(1, min(channel.batch_size, in_a_turn(channel)))
 
-    def finish(self) -> None:
-        """Return when the next call may start: after this the invocation may end."""
-        self._sleep_until(self._next)
 
-    def _sleep_until(self, instant: datetime) -> None:
-        left_s = (instant - self._now()).total_seconds()
-        if left_s > 0:
-            self._sleep(left_s)
+def sleep_until(instant: datetime, now: Callable[[], datetime], sleep: Callable[[float], None]) -> None:
+    """Sleep until the clock shows that instant."""
+    left_s = (instant - now()).total_seconds()
+    if left_s > 0:
+        sleep(left_s)

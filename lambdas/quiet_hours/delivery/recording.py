@@ -27,21 +27,22 @@ class Recorder:
         self._now = now
         self._lock = threading.Lock()
         self._waiting: list[Entry] = []
-        self._failed = False
+        self.has_failed = False
 
-    def delivered(self, entries: Sequence[Entry]) -> None:
-        """Take note of deliveries, and write the batches that are full. A failure of the ledger is not raised."""
+    def delivered(self, entries: Sequence[Entry], *, at_once: bool = False) -> None:
+        """Take note of deliveries, and write the batches that are full, or everything. A failure of the ledger is not
+        raised."""
         with self._lock:
             self._waiting += entries
             # Flush when the next delivery arrives: the thread that fills a batch is usually the slowest, and the write
             # would make it later still. The next one is usually the fastest.
-            whole = (len(self._waiting) - 1) // BATCH_ITEMS_MAX * BATCH_ITEMS_MAX
+            whole = len(self._waiting) if at_once else (len(self._waiting) - 1) // BATCH_ITEMS_MAX * BATCH_ITEMS_MAX
             batches, self._waiting = self._waiting[:whole], self._waiting[whole:]
-        if not batches or self._failed:
+        if not batches or self.has_failed:
             return
         try:
             self._ledger.delivered(batches, self._now())
         except (*SERVICE_ERRORS, LedgerUnavailable):
-            self._failed = True
+            self.has_failed = True
         else:
             self.recorded.update(entry.id for entry in batches)

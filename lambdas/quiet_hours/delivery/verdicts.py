@@ -32,11 +32,13 @@ class Settlement(NamedTuple):
     delay_s: float = 0
 
 
-def settlement(verdict: Verdict, entry: Entry, can_resend: bool, rest_s: float, now: datetime) -> Settlement:
+def settlement(
+    verdict: Verdict, entry: Entry, can_resend: bool, wait_s: float, now: datetime, *, blames: bool = True
+) -> Settlement:
     """Decide what a verdict means for a claimed item.
 
-    `rest_s`: for how long its channel is still left alone. If a call of this turn or an earlier one may have reached
-    the provider, the entry and its reason say so.
+    `wait_s`: how long its channel rests. `blames` is false where the channel may be at fault: then a failure costs no
+    attempt. If a call of this turn or an earlier one may have reached the provider, the entry and its reason say so.
     """
     is_unknown = isinstance(verdict, Outcome) and verdict.kind == "unknown"
     entry = replace(entry, sending=can_resend and (entry.sending or is_unknown))
@@ -45,19 +47,20 @@ def settlement(verdict: Verdict, entry: Entry, can_resend: bool, rest_s: float, 
         return Settlement("wait", released(entry, sending=entry.sending))
     if isinstance(verdict, Drop):
         return Settlement("ended", ended(entry, verdict.reason, now, verdict.why + but))
-    if verdict is None or verdict.kind in ("unavailable", "unauthorized"):
-        return Settlement("lane", released(entry, sending=entry.sending), max(1, rest_s))
+    if verdict is None or verdict.kind in ("unavailable", "unauthorized", "misconfigured"):
+        return Settlement("lane", released(entry, sending=entry.sending), max(1, wait_s))
     if verdict.kind == "delivered":
         return Settlement("delivered", entry)
     if verdict.kind == "rejected":
         return Settlement("dead_letter", dead_lettered(entry, verdict.reason + but, now))
     if is_unknown and not can_resend:
         return Settlement("dead_letter", dead_lettered(entry, f"unknown_outcome: {verdict.reason}", now, "unknown"))
+    if not blames:
+        return Settlement("lane", released(entry, sending=entry.sending), max(1, wait_s))
     if entry.attempts + 1 >= ATTEMPTS_MAX:
         reason = f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}{but}"
         return Settlement("dead_letter", dead_lettered(entry, reason, now))
-    # After the channel's rest: if only this item is forbidden, its neighbours have gone before it is tried again.
-    delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts + max(0, rest_s))
+    delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts)
     not_before = now + timedelta(seconds=delay_s)
     return Settlement("lane", released(entry, entry.attempts + 1, not_before, sending=entry.sending), delay_s)
 
@@ -67,9 +70,10 @@ def dead_lettered(entry: Entry, reason: str, now: datetime, state: Ending = "dea
     return ended(entry, state, now, reason, sending=entry.sending)
 
 
-def too_late_to_send(entry: Entry, can_resend: bool, now: datetime) -> Entry | None:
-    """The ending of a claimed item that must not be sent any more; None where it may be sent."""
-    if entry.sending and not can_resend:
+def too_late_to_send(entry: Entry, was_interrupted: bool, can_resend: bool, now: datetime) -> Entry | None:
+    """The ending of a claimed item that must not be sent any more; None where it may be sent. `was_interrupted`: an
+    owner died while its call may have been under way."""
+    if was_interrupted and not can_resend:
         return dead_lettered(entry, "unknown_outcome: an earlier call had no answer", now, "unknown")
     if entry.attempts >= ATTEMPTS_MAX:
         return dead_lettered(entry, f"attempts_exhausted: {entry.attempts}, the last without an answer", now)

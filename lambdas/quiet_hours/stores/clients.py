@@ -30,3 +30,21 @@ def error_code(error: Exception) -> str:
     if isinstance(error, ClientError):
         return str(error.response.get("Error", {}).get("Code", "ClientError"))
     return type(error).__name__
+
+
+_THROTTLED = frozenset(
+    {
+        *("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"),
+        *("ThrottlingError", "ProvisionedThroughputExceeded"),  # the same, as the reason of a cancelled transaction
+    }
+)
+
+
+def is_throttled(error: Exception) -> bool:
+    """True if DynamoDB did nothing of a call because there were too many: it may be made again after a pause."""
+    return is_throttling(error_code(error))
+
+
+def is_throttling(code: str) -> bool:
+    """True for the codes of such an error, or of such a reason for cancelling a transaction."""
+    return code in _THROTTLED

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -13,6 +13,7 @@ from ..consents.record import Record, attributes_said, consent_of
 from ..consents.times import FIRST_DUE, iso
 from ..errors import ConsentUnavailable, KeysRefused
 from ..rule.policy import Consent
+from .backoff import TRIES_MAX, Tries, endless, no_pause
 from .clients import error_code
 from .unprocessed import BATCH_KEYS_MAX, read_batch
 
@@ -33,40 +34,101 @@ def read_record(dynamodb: DynamoDBClient, table: str, recipient_id: str) -> Reco
     return Record.from_item(answer["Item"]) if "Item" in answer else None
 
 
-def read_records(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]) -> dict[str, Record]:
+def read_records(
+    dynamodb: DynamoDBClient,
+    table: str,
+    recipients: Sequence[str],
+    sleep: Callable[[float], None] = no_pause,
+    remaining_s: Callable[[], float] = endless,
+) -> dict[str, Record]:
     """The records of those recipients that have one. Raises `ConsentUnavailable`, or what the client raises."""
-    return {item["recipient_id"]["S"]: Record.from_item(item) for item in _read(dynamodb, table, recipients)}
+    items, unread = _read(dynamodb, table, recipients, _tries(recipients, sleep, remaining_s))
+    if unread:
+        raise _unavailable(unread)
+    return {item["recipient_id"]["S"]: Record.from_item(item) for item in items}
 
 
-def read_consents(dynamodb: DynamoDBClient, table: str, recipients: Iterable[str], now: datetime) -> dict[str, Consent]:
-    """The consent of each recipient that has a record. Missing means no night consent.
+class Consents(NamedTuple):
+    """The consent of each recipient that has a record; missing means no night consent.
 
-    Raises `KeysRefused` if DynamoDB refuses some of them and answers otherwise, `ConsentUnavailable`, or what the
-    client raises.
+    `unreadable`: the keys of which nobody knows now whether they have a record: DynamoDB left them unprocessed, or what
+    is stored there is no consent record. `refused`: the keys that DynamoDB refuses, although it answers: they can have
+    no record, and the notifications with those are invalid.
     """
+
+    found: dict[str, Consent]
+    unreadable: frozenset[str]
+    refused: frozenset[str]
+
+
+def read_each_consent(
+    dynamodb: DynamoDBClient,
+    table: str,
+    recipients: Iterable[str],
+    now: datetime,
+    sleep: Callable[[float], None] = no_pause,
+    remaining_s: Callable[[], float] = endless,
+) -> Consents:
+    """Read consents so that one that cannot be read delays only who needs it. Raises what the client raises, when the
+    table as a whole does not answer."""
     keys = sorted(set(recipients) - {""})  # DynamoDB refuses a batch with an empty key
+    tries = _tries(keys, sleep, remaining_s)
+    refused: frozenset[str] = frozenset()
     try:
-        items = _read(dynamodb, table, keys)
+        items, unread = _read(dynamodb, table, keys, tries)
     except ClientError as error:
-        if not _is_invalid(error) or not (refused := _refused(dynamodb, table, [PROBE, *keys])):
+        if not _is_invalid(error) or not (refused := _refused(dynamodb, table, [PROBE, *keys], tries)):
             raise
         if PROBE in refused:  # it refuses every key: the table is at fault, and no recipient
             raise
-        raise KeysRefused(refused) from error
-    return {item["recipient_id"]["S"]: consent_of(item, now) for item in items}
+        items, unread = _read(dynamodb, table, [key for key in keys if key not in refused], tries)
+    found: dict[str, Consent] = {}
+    malformed: set[str] = set()
+    for item in items:
+        key = item["recipient_id"]["S"]
+        try:
+            found[key] = consent_of(item, now)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            malformed.add(key)
+    return Consents(found, unread | malformed, refused)
 
 
-def _refused(dynamodb: DynamoDBClient, table: str, keys: Sequence[str]) -> frozenset[str]:
+def read_consents(
+    dynamodb: DynamoDBClient,
+    table: str,
+    recipients: Iterable[str],
+    now: datetime,
+    sleep: Callable[[float], None] = no_pause,
+    remaining_s: Callable[[], float] = endless,
+) -> dict[str, Consent]:
+    """The consent of each recipient that has a record, or none of them. Missing means no night consent.
+
+    Raises `KeysRefused` if DynamoDB refuses some of them and answers otherwise, `ConsentUnavailable` if some cannot be
+    read (`read_each_consent` returns the others), or what the client raises.
+    """
+    consents = read_each_consent(dynamodb, table, recipients, now, sleep, remaining_s)
+    if consents.refused:
+        raise KeysRefused(consents.refused)
+    if consents.unreadable:
+        raise _unavailable(consents.unreadable)
+    return consents.found
+
+
+def _unavailable(unread: frozenset[str]) -> ConsentUnavailable:
+    return ConsentUnavailable(f"{len(unread)} keys could not be read", unread)
+
+
+def _refused(dynamodb: DynamoDBClient, table: str, keys: Sequence[str], tries: Tries) -> frozenset[str]:
     """The keys that DynamoDB refuses when it is asked for them alone. It is asked for halves first."""
     try:
-        _read(dynamodb, table, keys)
+        _read(dynamodb, table, keys, tries)
     except ClientError as error:
         if not _is_invalid(error):
             raise
         if len(keys) == 1:
             return frozenset(keys)
         half = len(keys) // 2
-        return _refused(dynamodb, table, keys[:half]) | _refused(dynamodb, table, keys[half:])
+        return _refused(dynamodb, table, keys[:half], tries) | _refused(dynamodb, table, keys[half:], tries)
     return frozenset()
 
 
@@ -74,14 +136,21 @@ def _is_invalid(error: ClientError) -> bool:
     return error_code(error) == "ValidationException"
 
 
-def _read(dynamodb: DynamoDBClient, table: str, recipients: Sequence[str]) -> list[Any]:
+def _tries(keys: Sequence[str], sleep: Callable[[float], None], remaining_s: Callable[[], float]) -> Tries:
+    return Tries(TRIES_MAX, sleep, remaining_s, seed=keys[0] if keys else "")
+
+
+def _read(
+    dynamodb: DynamoDBClient, table: str, recipients: Sequence[str], tries: Tries
+) -> tuple[list[Any], frozenset[str]]:
+    """The items that exist, and the keys that were left unprocessed in every try."""
     found: list[Any] = []
+    unread: list[Any] = []
     for start in range(0, len(recipients), BATCH_KEYS_MAX):
         keys = [{"recipient_id": {"S": recipient}} for recipient in recipients[start : start + BATCH_KEYS_MAX]]
-        found += read_batch(dynamodb, table, keys, ROUNDS_MAX)
-        if keys:
-            raise ConsentUnavailable(f"{len(keys)} keys were left unprocessed {ROUNDS_MAX} times")
-    return found
+        found += read_batch(dynamodb, table, keys, tries)
+        unread += keys
+    return found, frozenset(key["recipient_id"]["S"] for key in unread)
 
 
 @dataclass(frozen=True, slots=True)

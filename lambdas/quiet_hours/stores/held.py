@@ -26,7 +26,8 @@ from ..notification.cleaning import clean_text
 from ..notification.fields import is_id
 from ..notification.notification import LIFE, Notification, consent_keys
 from ..rule.policy import Hold
-from .clients import SERVICE_ERRORS, error_code
+from .backoff import Tries
+from .clients import SERVICE_ERRORS
 from .unprocessed import BATCH_ITEMS_MAX, BATCH_KEYS_MAX, put_batch, read_batch
 
 if TYPE_CHECKING:
@@ -51,9 +52,9 @@ PAUSES_S = (0.05, 0.1, 0.2, *[0.4] * 7)
 MARK_PAUSES_S = (0.2, 0.4, 0.8)
 """The longest pauses before trying again a mark that was not written: at most 1.4 s."""
 
-READ_ROUNDS_MAX = 3
+READ_TRIES_MAX = 3
+"""The tries to read the sources that records have already: their pauses are 0.15 s at most for a hundred records."""
 
-_THROTTLED = ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded")
 _MARK = "!dropped#"
 """Begins the key of a source's mark. No notification's id can have an exclamation mark."""
 
@@ -164,7 +165,7 @@ def record_held(
     are added and taken out, and the next call tries them again. It never raises what the client raises, and it stops at
     any failure but throttling: what is held stays held, and the queue's messages must not wait for this table.
     """
-    keyed = _keyed(records, _recorded(dynamodb, table, sorted({each.id for each in records})))
+    keyed = _keyed(records, _recorded(dynamodb, table, sorted({each.id for each in records}), sleep))
     items = [{**record.to_item(), "id": {"S": key}} for key, record in keyed.items()]
     left = _put_all(dynamodb, table, items, PAUSES_S, sleep)
     forgotten = now + LIFE + KEEP
@@ -176,14 +177,16 @@ def record_held(
     return len(left)
 
 
-def _recorded(dynamodb: DynamoDBClient, table: str, ids: Sequence[str]) -> dict[str, str | None]:
+def _recorded(
+    dynamodb: DynamoDBClient, table: str, ids: Sequence[str], sleep: Callable[[float], None]
+) -> dict[str, str | None]:
     """The source of each id's record, empty if it has none; None where the table does not say. An id without a record
     is not in the answer."""
     sources: dict[str, str | None] = {}
     for start in range(0, len(ids), BATCH_KEYS_MAX):
         keys: list[Any] = [{"id": {"S": id}} for id in ids[start : start + BATCH_KEYS_MAX]]
         try:
-            found = read_batch(dynamodb, table, keys, READ_ROUNDS_MAX)
+            found = read_batch(dynamodb, table, keys, Tries(READ_TRIES_MAX, sleep, seed=ids[start]))
         except SERVICE_ERRORS:
             found = []
         sources |= {key["id"]["S"]: None for key in keys}  # those that are left
@@ -221,10 +224,9 @@ def _put_all(
     while left:
         batch, left = left[:BATCH_ITEMS_MAX], left[BATCH_ITEMS_MAX:]
         try:
-            put_batch(dynamodb, table, batch, rounds_max=1)
-        except SERVICE_ERRORS as error:
-            if error_code(error) not in _THROTTLED:
-                return left + batch
+            put_batch(dynamodb, table, batch, Tries(1))
+        except SERVICE_ERRORS:
+            return left + batch
         left += batch  # last: the shard may be busy, and others are not
         if batch:
             if (longest_s := next(pauses, None)) is None:

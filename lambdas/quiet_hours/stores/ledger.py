@@ -19,9 +19,11 @@ from botocore.exceptions import ClientError
 from ..errors import LedgerUnavailable
 from ..notification.fields import instant
 from ..notification.fingerprint import may_be_the_same
+from .backoff import RECORD_TRIES_MAX, TRIES_MAX, Tries, endless, no_pause
+from .clients import error_code, is_throttled, is_throttling
 from .conditions import Put, absent, owned, unchanged
 from .entries import MALFORMED, Entry, ended, epoch_ms
-from .unprocessed import BATCH_ITEMS_MAX, put_batch
+from .unprocessed import BATCH_ITEMS_MAX, BATCH_KEYS_MAX, put_batch, read_batch
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -63,28 +65,61 @@ class Written(NamedTuple):
     left: list[str]
 
 
-class Ledger:
-    """The ledger as one invocation uses it: `owner` is unique to the invocation, `lease` outlives it."""
+class Transacted(NamedTuple):
+    """The puts that kept a transaction from happening, none if it has happened: by id the entry that is in the way, or
+    None where another transaction was at work or DynamoDB throttles."""
 
-    def __init__(self, dynamodb: DynamoDBClient, table: str, owner: str, lease: timedelta) -> None:
+    in_the_way: dict[str, Entry | None]
+    throttled: bool
+
+
+class Ledger:
+    """The ledger as one invocation uses it: `owner` is unique to the invocation, `lease` outlives it.
+
+    `sleep` and `remaining_s` are the invocation's: what DynamoDB throttles is tried again after pauses that end in time
+    (stores/backoff.py).
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        owner: str,
+        lease: timedelta,
+        sleep: Callable[[float], None] = no_pause,
+        remaining_s: Callable[[], float] = endless,
+    ) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._owner = owner
         self._lease = lease
+        self._sleep = sleep
+        self._remaining_s = remaining_s
+
+    def _tries(self, first_id: str, tries_max: int = TRIES_MAX) -> Tries:
+        return Tries(tries_max, self._sleep, self._remaining_s, f"{self._owner} {first_id}")
 
     def claim(
-        self, redriven: Mapping[str, str | None], now: datetime, fingerprints: Mapping[str, str] = NO_FINGERPRINTS
+        self,
+        redriven: Mapping[str, str | None],
+        now: datetime,
+        fingerprints: Mapping[str, str] = NO_FINGERPRINTS,
+        *,
+        sending: bool = False,
     ) -> Claims:
         """Claim ids, each with the dead-lettering that a redrive of it undoes, or None.
 
-        `fingerprints` has the fingerprint of each id's notification. An id without one matches every entry.
+        `fingerprints` has the fingerprint of each id's notification. An id without one matches every entry. `sending`:
+        mark that the calls for these claims may begin now.
         A lapsed claim is taken over and costs an attempt, because its owner died over it. Raises what the client
         raises, and `LedgerUnavailable`; claims that were made all the same lapse by themselves.
         """
         claims = Claims({}, {}, {}, {})
+        interrupted: set[str] = set()
         until_ms = epoch_ms(now + self._lease)
         mine = {
-            id: Entry(id, "claimed", self._owner, until_ms, fingerprint=fingerprints.get(id, "")) for id in redriven
+            id: Entry(id, "claimed", self._owner, until_ms, sending=sending, fingerprint=fingerprints.get(id, ""))
+            for id in redriven
         }
 
         def examine(id: str, found: Entry | None) -> Put | None:
@@ -94,19 +129,20 @@ class Ledger:
                 claims.malformed.add(id)
             elif _is_of_another_notification(found, mine[id], redriven[id]):
                 claims.reused[id] = found
-            elif found.state != "claimed" and not _is_undone(found, redriven[id]):
+            elif found.state != "claimed" and not is_undone(found, redriven[id]):
                 claims.ended[id] = found
             elif (busy_s := self._busy_s(found, now)) > 0:
                 claims.busy[id] = busy_s
             else:
                 if self._is_of_another(found):
                     claims.lapsed.add(id)
+                (interrupted.add if found.sending else interrupted.discard)(id)
                 return unchanged(found, self._take_over(found, mine[id]))
             return None
 
         written = self._put_or_examine({id: absent(entry) for id, entry in mine.items()}, examine, now)
         for id, entry in written.entries.items():
-            (claims.interrupted if entry.sending else claims.held)[id] = entry
+            (claims.interrupted if id in interrupted else claims.held)[id] = entry
         claims.busy.update(dict.fromkeys(written.left, 1.0))
         return claims
 
@@ -122,19 +158,16 @@ class Ledger:
 
     def _take_over(self, found: Entry, mine: Entry) -> Entry:
         """Our claim in place of an entry that may be claimed, with the attempts that count against it."""
+        sending = mine.sending or found.sending
         if found.state != "claimed":  # a redrive starts with no attempts
-            return replace(mine, sending=found.sending)
+            return replace(mine, sending=sending)
         attempts = found.attempts + 1 if self._is_of_another(found) else found.attempts
-        return replace(mine, attempts=attempts, sending=found.sending)
+        return replace(mine, attempts=attempts, sending=sending)
 
-    def mark_sending(self, entries: Iterable[Entry], now: datetime, *, sending: bool = True) -> dict[str, Entry]:
-        """Mark that calls for these claims may begin now. With `sending` False: that they are over and sent nothing.
-
-        Returns the entries that are still ours, as they are now.
-        """
-        marked = [replace(entry, sending=sending) for entry in entries]
-        failed = self._put([owned(entry, self._owner) for entry in marked], now)
-        return {entry.id: entry for entry in marked if entry.id not in failed}
+    def unmark(self, entries: Iterable[Entry], now: datetime) -> None:
+        """Mark that the calls for these claims are over and sent nothing. A claim that is no longer ours is left as it
+        is."""
+        self._put([owned(replace(entry, sending=False), self._owner) for entry in entries], now)
 
     def release(self, entries: Iterable[Entry], now: datetime) -> None:
         """Give claims back; `released` makes the entries. A claim that is no longer ours is left as it is.
@@ -154,13 +187,16 @@ class Ledger:
 
     def delivered(self, entries: Iterable[Entry], now: datetime) -> None:
         """Record deliveries, in batches and without condition. Raises what the client raises, and `LedgerUnavailable`
-        when some stay unwritten."""
+        when some stay unwritten: every batch has been tried then."""
         items = [ended(entry, "delivered", now).to_item(now) for entry in entries]
+        tries = self._tries(items[0]["id"]["S"] if items else "", RECORD_TRIES_MAX)
+        left = 0
         for start in range(0, len(items), BATCH_ITEMS_MAX):
             batch = items[start : start + BATCH_ITEMS_MAX]
-            put_batch(self._dynamodb, self._table, batch, ROUNDS_MAX)
-            if batch:
-                raise LedgerUnavailable(f"{len(batch)} deliveries were left unprocessed {ROUNDS_MAX} times")
+            put_batch(self._dynamodb, self._table, batch, tries)
+            left += len(batch)
+        if left:
+            raise LedgerUnavailable(f"{left} deliveries were left unprocessed after {tries.made} tries")
 
     def cancel(self, id: str, now: datetime) -> str:
         """Write the ending `cancelled` ahead of time. Returns the state that the id is in then.
@@ -188,6 +224,19 @@ class Ledger:
         if written.left:
             raise LedgerUnavailable("the ledger entries kept changing")
         return states | dict.fromkeys(written.entries, "cancelled")
+
+    def read_all(self, ids: Iterable[str]) -> dict[str, Entry]:
+        """The entries of many ids at this moment, of those that have one. Raises what the client raises, and
+        `LedgerUnavailable`."""
+        keys = [{"id": {"S": id}} for id in ids]
+        entries: dict[str, Entry] = {}
+        for start in range(0, len(keys), BATCH_KEYS_MAX):
+            batch = keys[start : start + BATCH_KEYS_MAX]
+            found = read_batch(self._dynamodb, self._table, batch, self._tries(batch[0]["id"]["S"]))
+            if batch:
+                raise LedgerUnavailable(f"{len(batch)} entries were left unprocessed")
+            entries |= {item["id"]["S"]: Entry.from_item(item) for item in found}
+        return entries
 
     def read(self, id: str) -> Entry | None:
         """The entry of an id at this moment, or None. Raises what the client raises."""
@@ -235,38 +284,53 @@ class Ledger:
         """Make each put whose condition holds. Returns the others by id: the entry that is in the way, or None where
         another transaction was at work on it in every round.
 
-        A put that fails takes no neighbour with it: the others of its transaction are sent again by themselves.
+        A put that fails takes no neighbour with it: the others of its transaction are sent again by themselves. What is
+        in conflict or throttled is sent again after a pause. Raises `LedgerUnavailable` if some stay throttled.
         """
         refused: dict[str, Entry | None] = {}
         waiting = list(puts)
         groups = [waiting[i : i + TRANSACTION_ITEMS_MAX] for i in range(0, len(waiting), TRANSACTION_ITEMS_MAX)]
-        for _ in range(ROUNDS_MAX):
+        tries = self._tries(waiting[0].entry.id if waiting else "")
+        while groups:
             left: list[list[Put]] = []
+            throttled = busy = False
             for group in groups:
-                if in_the_way := self._transact(group, now):
+                in_the_way, was_throttled = self._transact(group, now)
+                if in_the_way:
                     refused |= {id: entry for id, entry in in_the_way.items() if entry is not None}
                     left.append([put for put in group if put.entry.id not in in_the_way])
                     left.append([put for put in group if put.entry.id in in_the_way and put.entry.id not in refused])
+                    throttled |= was_throttled
+                    busy |= None in in_the_way.values()
             groups = [group for group in left if group]
+            if groups and not tries.again(at_once=not busy):
+                if throttled:
+                    raise LedgerUnavailable(f"DynamoDB has throttled the ledger {tries.made} times")
+                break
         return refused | {put.entry.id: None for group in groups for put in group}
 
-    def _transact(self, puts: Sequence[Put], now: datetime) -> dict[str, Entry | None]:
+    def _transact(self, puts: Sequence[Put], now: datetime) -> Transacted:
         try:
             self._dynamodb.transact_write_items(TransactItems=[put.request(self._table, now) for put in puts])  # type: ignore[misc]
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "TransactionCanceledException":
+            if is_throttled(error):
+                return Transacted({put.entry.id: None for put in puts}, throttled=True)
+            if error_code(error) != "TransactionCanceledException":
                 raise
             reasons: list[Any] = error.response.get("CancellationReasons", [])
             refused: dict[str, Entry | None] = {}
+            throttled = False
             for put, reason in zip(puts, reasons, strict=False):
-                if reason.get("Code") in ("ConditionalCheckFailed", "TransactionConflict"):
+                code = reason.get("Code")
+                if code in ("ConditionalCheckFailed", "TransactionConflict") or is_throttling(code):
                     refused[put.entry.id] = Entry.from_item(reason["Item"]) if "Item" in reason else None
-                elif reason.get("Code") not in (None, "None"):
-                    raise LedgerUnavailable(str(reason["Code"])) from None
+                    throttled |= is_throttling(code)
+                elif code not in (None, "None"):
+                    raise LedgerUnavailable(str(code)) from None
             if not refused:
                 raise LedgerUnavailable("a transaction was cancelled without a reason") from None
-            return refused
-        return {}
+            return Transacted(refused, throttled)
+        return Transacted({}, throttled=False)
 
 
 def _is_of_another_notification(found: Entry, mine: Entry, redriven: str | None) -> bool:
@@ -287,6 +351,6 @@ def _is_delivered_since(found: Entry, redriven: str | None) -> bool:
     return found.state == "delivered" and before is not None and after is not None and before < after
 
 
-def _is_undone(found: Entry, redriven: str | None) -> bool:
+def is_undone(found: Entry, redriven: str | None) -> bool:
     """True if a redrive undoes exactly this ending."""
     return found.state == "dead_lettered" and redriven == found.ended_at

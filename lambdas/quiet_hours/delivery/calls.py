@@ -1,0 +1,338 @@
+"""The calls of a bundle to one channel: book a turn, claim, judge again, call, record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from ..channels.channel import Channel, Outcome
+from ..consents.counting import consent_for
+from ..errors import StoreUnavailable
+from ..notification.bundle import Item
+from ..notification.fields import instant
+from ..rule.policy import Consent, Policy, Send, decide
+from ..stores.clients import SERVICE_ERRORS
+from ..stores.entries import Entry, released
+from ..stores.health import FIRST_REST_S, Failure, Health
+from ..stores.ledger import Ledger
+from ..stores.turns import Booking, Probe, Resting, Turn, Turns
+from .aftermath import Aftermath
+from .claiming import Claimed, Claimer
+from .pacing import AHEAD_S, LATE_TURN_S, WRAP_UP_S, in_a_call, in_a_turn, sleep_until
+from .recording import Recorder
+from .verdicts import Verdict, settlement
+
+STORE_REST_S = 30.0
+"""The time after which items come again when a table or the secret gives no answer."""
+
+REST_KNOWN_S = 5.0
+"""For how long a process believes that a channel still rests, before it looks again: a probe may have ended the
+rest."""
+
+SERVED_EVERY_S = 3.0
+"""The least time between two notes of one process that a channel delivers."""
+
+NOTHING_SAID = ("unfit", "invalid", "channel_error")
+"""Codes of outcomes for which the provider was not called: they say nothing about the channel."""
+
+STORE_ERRORS = (*SERVICE_ERRORS, StoreUnavailable)
+
+
+@dataclass
+class Memory:
+    """What a worker's process remembers of the channels between its invocations. None of it gives a right to send.
+
+    `rests_until`: by channel, the end of a rest as it was last seen, and until when that is believed. `served_at`: when
+    this process last noted that a channel delivers. `next_turns`: where each schedule stood when last seen.
+    """
+
+    rests_until: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    served_at: dict[str, datetime] = field(default_factory=dict)
+    next_turns: dict[str, int] = field(default_factory=dict)
+
+    def rest(self, channel: str, seconds: float, now: datetime) -> None:
+        """Remember that a channel rests for so many seconds more."""
+        believed_s = min(seconds, REST_KNOWN_S)
+        self.rests_until[channel] = now + timedelta(seconds=seconds), now + timedelta(seconds=believed_s)
+
+    def rest_s(self, channel: str, now: datetime) -> float:
+        """For how long a channel rests as far as is known; 0 if it does not."""
+        until, believed_until = self.rests_until.get(channel, (now, now))
+        return (until - now).total_seconds() if now < believed_until else 0
+
+
+class Judged(NamedTuple):
+    """A claimed item after its turn."""
+
+    item: Item
+    entry: Entry
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The items of one call. `at`: its turn, and `claimed` their claims, where these were made for several calls at
+    once. `probe`: the lease, if the call is to find out if the channel works again."""
+
+    items: Sequence[Item]
+    at: datetime | None = None
+    claimed: Sequence[Claimed] | None = None
+    probe: Health | None = None
+
+
+@dataclass
+class Calls:
+    """The calls to one channel for a bundle's items.
+
+    `lane` is the lane's name. `left` collects the items that find no turn or no time; `wait_s` is how long they should
+    wait, if that is known. With `lacks_turns` no further turn is booked.
+    """
+
+    name: str
+    channel: Channel
+    lane: str
+    policy: Policy
+    ledger: Ledger
+    turns: Turns
+    claimer: Claimer
+    memory: Memory
+    now: Callable[[], datetime]
+    remaining_s: Callable[[], float]
+    sleep: Callable[[float], None]
+    recorder: Recorder
+    consents: Mapping[str, Consent] = field(default_factory=dict)
+    left: list[Item] = field(default_factory=list)
+    wait_s: float | None = None
+    lacks_turns: bool = False
+
+    def plan(self, items: Sequence[Item], after: Aftermath) -> list[Call] | Iterator[Call]:
+        """The calls to make, in order.
+
+        For a channel that can send again, turns and claims are taken for several calls at once, as the calls are asked
+        for. Any other channel's call takes them itself.
+        """
+        size = in_a_turn(self.channel)
+        groups = [items[start : start + size] for start in range(0, len(items), size)]
+        if not self.channel.can_resend:
+            return [Call(group) for group in groups]
+        calls = self._in_groups(groups, after)
+        return list(calls) if len(items) <= in_a_call(self.channel) else calls
+
+    def _in_groups(self, groups: Sequence[Sequence[Item]], after: Aftermath) -> Iterator[Call]:
+        size = in_a_call(self.channel)
+        for group in groups:
+            booked = self._turn(group, after)
+            if booked is None:
+                continue
+            turn, going = booked
+            claimed = self._claim(going, after)
+            gap_s = 0.0 if self.channel.rate_per_s is None else 1 / self.channel.rate_per_s
+            for start in range(0, len(claimed), size):
+                part = claimed[start : start + size]
+                at = turn.at + timedelta(seconds=start * gap_s)
+                yield Call([each.item for each in part], at, part)
+
+    def make(self, call: Call) -> Aftermath:
+        """Make one call, and say what becomes of its items."""
+        after = Aftermath()
+        if call.at is None:
+            booked = self._turn(call.items, after)
+            if booked is None:
+                return after
+            turn, items = booked
+            call = Call(items, turn.at)
+        elif self._is_late(call.at):
+            again = self._book(len(call.items))
+            if not isinstance(again, Turn):
+                return self._give_up(call.claimed or (), after)
+            call = Call(call.items, again.at, call.claimed)
+        self._make_at_its_turn(call, after)
+        return after
+
+    def _turn(self, items: Sequence[Item], after: Aftermath) -> tuple[Turn, Sequence[Item]] | None:
+        """Book a turn for all items. If the channel's rest is over, the first of them probes it, and the others get a
+        turn if it delivers. Returns the turn and the items that it is for; None if there is none now."""
+        while items:
+            if self.lacks_turns or self._must_stop() or self._rest_known():
+                break
+            booking = self._book(len(items))
+            if isinstance(booking, Turn):
+                return booking, items
+            if not isinstance(booking, Probe):
+                self.lacks_turns = True
+                break
+            self._make_at_its_turn(Call(items[:1], self.now(), probe=booking.health), after)
+            items = items[1:]
+        self.left += items
+        return None
+
+    def _book(self, notifications: int) -> Booking | None:
+        """Book a turn; None if the table gives no answer: no table, no send."""
+        try:
+            booking = self.turns.book(self.name, notifications, self.channel.rate_per_s, AHEAD_S[self.lane])
+        except STORE_ERRORS:
+            self.wait_s = STORE_REST_S
+            return None
+        if isinstance(booking, Resting):
+            self.memory.rest(self.name, booking.delay_s, self.now())
+        return booking
+
+    def _make_at_its_turn(self, call: Call, after: Aftermath) -> None:
+        assert call.at is not None
+        sleep_until(call.at, self.now, self.sleep)
+        if self._must_stop() or (call.probe is None and self._rest_known()):
+            self._give_up(call.claimed or (), after)
+            self.left += call.items if call.claimed is None else ()
+            return
+        claimed = self._claim(call.items, after) if call.claimed is None else call.claimed
+        going, judged = self._judge(claimed)
+        if self._is_late(call.at) or self._must_stop():
+            self._give_up(going, after)
+            going = []
+        began = self.now()
+        outcomes = self._send([item for item, _ in going], after)
+        judged += [Judged(item, entry, outcome) for (item, entry), outcome in zip(going, outcomes, strict=True)]
+        blames, wait_s = self._note_health(going, outcomes, began, call.probe, after)
+        self._record(judged)
+        for each in judged:
+            self._settle(each, blames, wait_s, after)
+
+    def _claim(self, items: Sequence[Item], after: Aftermath) -> list[Claimed]:
+        return self.claimer.claim(self.channel.can_resend, items, after, sending=not self.channel.can_resend)
+
+    def _judge(self, claimed: Sequence[Claimed]) -> tuple[list[Claimed], list[Judged]]:
+        """The items that may go at this moment, and the verdict on the others."""
+        now = self.now()
+        going: list[Claimed] = []
+        judged: list[Judged] = []
+        for each in claimed:
+            notification = each.item.notification
+            decision = decide(notification, consent_for(notification, self.consents), now, self.policy)
+            if isinstance(decision, Send):
+                going.append(each)
+            else:
+                judged.append(Judged(*each, decision))
+        return going, judged
+
+    def _give_up(self, claimed: Sequence[Claimed], after: Aftermath) -> Aftermath:
+        """Release claims whose turn is not used."""
+        after.releases += [released(entry, sending=entry.sending and self.channel.can_resend) for _, entry in claimed]
+        self.left += [item for item, _ in claimed]
+        return after
+
+    def _send(self, items: Sequence[Item], after: Aftermath) -> Sequence[Outcome]:
+        if not items:
+            return []
+        for item in items:
+            self._note_wait(item, after)
+        try:
+            outcomes = list(self.channel.send([item.notification for item in items]))
+        except Exception as error:  # a fault in the channel's code must not take the bundle's other items with it
+            return [Outcome("unknown", f"channel_error: {type(error).__name__}")] * len(items)
+        if len(outcomes) != len(items):
+            return [Outcome("unknown", "channel_error: not one answer for each notification")] * len(items)
+        return outcomes
+
+    def _note_wait(self, item: Item, after: Aftermath) -> None:
+        """Note how long a critical notification has waited for its call."""
+        accepted_at = instant(item.notification["accepted_at"])
+        if item.notification["category"] == "critical" and accepted_at is not None:
+            after.urgent_wait_s = max(after.urgent_wait_s, (self.now() - accepted_at).total_seconds(), 0)
+
+    def _note_health(
+        self,
+        going: Sequence[Claimed],
+        outcomes: Sequence[Outcome],
+        began: datetime,
+        probe: Health | None,
+        after: Aftermath,
+    ) -> tuple[bool, float]:
+        """Note what a call says about the channel. Returns if a failure counts against its items, and how long those
+        wait that it does not count against."""
+        failure = self._failure(going, outcomes, began, probe)
+        now = self.now()
+        try:
+            if failure is not None:
+                judgement = self.turns.has_failed(self.name, failure)
+                if judgement.begins_rest:
+                    after.counts["rested"] += 1
+                if judgement.health.rests:
+                    self.memory.rest(self.name, judgement.wait_s, now)
+                return judgement.blames, judgement.wait_s
+            if _says_that_it_works(outcomes) and (probe or self._served_is_old(now)):
+                self.memory.served_at[self.name] = now
+                self.turns.has_served(self.name, probe, now)
+                self.memory.rests_until.pop(self.name, None)
+        except STORE_ERRORS:
+            return False, FIRST_REST_S
+        return True, FIRST_REST_S
+
+    def _failure(
+        self, going: Sequence[Claimed], outcomes: Sequence[Outcome], began: datetime, probe: Health | None
+    ) -> Failure | None:
+        """The failure that a call's outcomes are, if they say that the channel is or may be at fault."""
+        at_fault = [each for each in outcomes if each.kind in ("unavailable", "unauthorized", "misconfigured")]
+        said = [each for each in outcomes if each.reason.partition(":")[0] not in NOTHING_SAID]
+        if not at_fault and (not said or _says_that_it_works(outcomes)):
+            return None
+        unanswered = all(each.kind == "unknown" for each in said)
+        asks_s = max((each.retry_after_s or 0 for each in at_fault), default=0)
+        rate = self.channel.rate_per_s
+        return Failure(
+            id=going[0].item.id,
+            began_ms=_ms(began),
+            ended_ms=_ms(self.now()),
+            is_certain=bool(at_fault) or (unanswered and not self.channel.can_resend),
+            asks_s=max(asks_s, 1 / rate if rate else 0),
+            probe=probe,
+        )
+
+    def _served_is_old(self, now: datetime) -> bool:
+        served_at = self.memory.served_at.get(self.name)
+        return served_at is None or now - served_at >= timedelta(seconds=SERVED_EVERY_S)
+
+    def _record(self, judged: Sequence[Judged]) -> None:
+        """Record deliveries. For a channel that cannot send again, record at once what the provider has and what it
+        does not have: only an unknown outcome stays marked."""
+        delivered = [each.entry for each in judged if _kind(each.verdict) == "delivered"]
+        self.recorder.delivered(delivered, at_once=not self.channel.can_resend)
+        if not self.channel.can_resend:
+            not_sent = [each.entry for each in judged if _kind(each.verdict) not in ("delivered", "unknown")]
+            with suppress(*STORE_ERRORS):  # the writes at the end try again; if they fail, the outcome is unknown
+                self.ledger.unmark(not_sent, self.now())
+
+    def _settle(self, judged: Judged, blames: bool, wait_s: float, after: Aftermath) -> None:
+        """Note where an item goes after its turn."""
+        item, entry, verdict = judged
+        if isinstance(verdict, Outcome) and verdict.kind != "delivered":
+            after.counts[f"{verdict.kind}: {self.name} {verdict.reason.partition(':')[0]}"] += 1
+        after.add(item, settlement(verdict, entry, self.channel.can_resend, wait_s, self.now(), blames=blames))
+
+    def _is_late(self, at: datetime) -> bool:
+        return self.now() - at > timedelta(seconds=LATE_TURN_S)
+
+    def _must_stop(self) -> bool:
+        """True if no call may begin: the time is short, or the ledger does not record what was delivered."""
+        return self.recorder.has_failed or self.remaining_s() < self.channel.deadline_s + WRAP_UP_S
+
+    def _rest_known(self) -> bool:
+        return self.memory.rest_s(self.name, self.now()) > 0
+
+
+def _says_that_it_works(outcomes: Sequence[Outcome]) -> bool:
+    """True if the provider has taken something, or has refused it for what it is."""
+    return any(
+        each.kind == "delivered" or (each.kind == "rejected" and each.reason.partition(":")[0] not in NOTHING_SAID)
+        for each in outcomes
+    )
+
+
+def _kind(verdict: Verdict) -> str:
+    return verdict.kind if isinstance(verdict, Outcome) else "not_sent"
+
+
+def _ms(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)

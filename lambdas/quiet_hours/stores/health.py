@@ -1,0 +1,149 @@
+"""A channel's health: if it rests, until when, and whom a failed call blames. It makes no call.
+
+A channel rests when it delivers nothing, and is then probed: by one notification at a time over all workers, after a
+time that doubles from 5 seconds to 15 minutes. So an outage costs time only, whatever its kind.
+
+A call may also fail through the fault of what it carries. One notification that fails while nothing else is known is
+tried again more and more rarely, and the channel goes on for the others. A second one that fails before anything was
+delivered says that the channel is at fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+FIRST_REST_S = 5.0
+REST_S_MAX = 900.0
+"""Some 55 probes in twelve hours."""
+
+PROBE_LEASE_S = 30.0
+"""The time for a probe: a call's deadline, and the writes around it. Then another worker may probe."""
+
+WORKED_S = 900.0
+"""A failure counts against its notification where the channel has delivered within this time, and nothing has failed
+since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The health of a channel, as its item has it. Times are milliseconds since 1970; 0 stands for none.
+
+    `served_ms`: its last delivery, a few seconds old. `failed`: the id of the notification that failed since then;
+    `failed_s`: the wait before that one is tried again. `rest_s`: the present rest; it ends at `rest_until_ms`, when a
+    probe may begin.
+    """
+
+    served_ms: int = 0
+    failed: str = ""
+    failed_s: float = 0
+    rest_s: float = 0
+    rest_until_ms: int = 0
+
+    @property
+    def rests(self) -> bool:
+        return self.rest_until_ms > 0
+
+    def leased(self, now_ms: int) -> Health:
+        """The health while a probe is under way: `rest_until_ms` is the end of its lease."""
+        return replace(self, rest_until_ms=now_ms + round(PROBE_LEASE_S * 1000))
+
+    def fields(self) -> dict[str, Any]:
+        """The attributes of the item; None for one that is not there."""
+        return {
+            "served_ms": {"N": str(self.served_ms)} if self.served_ms else None,
+            "failed": {"S": self.failed} if self.failed else None,
+            "failed_s": {"N": f"{self.failed_s:g}"} if self.failed_s else None,
+            "rest_s": {"N": f"{self.rest_s:g}"} if self.rest_s else None,
+            "rest_until_ms": {"N": str(self.rest_until_ms)} if self.rest_until_ms else None,
+        }
+
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Health:
+        """The health in a channel's item."""
+        return cls(
+            served_ms=int(_number(item, "served_ms")),
+            failed=item.get("failed", {}).get("S", ""),
+            failed_s=_number(item, "failed_s"),
+            rest_s=_number(item, "rest_s"),
+            rest_until_ms=int(_number(item, "rest_until_ms")),
+        )
+
+
+class Failure(NamedTuple):
+    """A call that delivered nothing.
+
+    `id`: of a notification in it. `is_certain`: its answer says that the channel is at fault, or the provider cannot be
+    asked twice. `asks_s`: how long the provider asks to be left alone, 0 if it does not say. `probe`: the lease of a
+    probe, None for other calls.
+    """
+
+    id: str
+    began_ms: int
+    ended_ms: int
+    is_certain: bool
+    asks_s: float = 0
+    probe: Health | None = None
+
+
+class Judgement(NamedTuple):
+    """The channel's health after a failure; if the failure counts against the notification; the wait before it is tried
+    again where it does not; and if the channel begins to rest with it."""
+
+    health: Health
+    blames: bool
+    wait_s: float
+    begins_rest: bool = False
+
+
+def after_failure(health: Health, failure: Failure) -> Judgement:
+    """Judge a failed call."""
+    if failure.probe is not None:
+        if health.rest_until_ms == failure.probe.rest_until_ms:
+            health = _resting(health, max(2 * health.rest_s, failure.asks_s), failure.ended_ms)
+        return _rests(health, failure)
+    if health.rests:
+        if failure.is_certain and failure.ended_ms + failure.asks_s * 1000 > health.rest_until_ms:
+            health = _resting(health, max(health.rest_s, failure.asks_s), failure.ended_ms)
+        return _rests(health, failure)
+    if failure.is_certain:
+        return _begins(health, failure)
+    if health.served_ms > failure.began_ms:  # the channel went on meanwhile
+        return Judgement(health, True, 0)
+    if not health.failed:
+        works = health.served_ms > failure.ended_ms - WORKED_S * 1000
+        return _suspects(health, failure, FIRST_REST_S, works)
+    if health.failed == failure.id:
+        return _suspects(health, failure, min(REST_S_MAX, 2 * health.failed_s), False)
+    return _begins(health, failure)
+
+
+def after_success(health: Health, probe: Health | None, at_ms: int) -> Health:
+    """The health after a delivery. Only a probe ends a rest: the calls before it may have begun before the outage."""
+    served_ms = max(health.served_ms, at_ms)
+    if health.rests and (probe is None or probe.rest_until_ms != health.rest_until_ms):
+        return replace(health, served_ms=served_ms)
+    return Health(served_ms=served_ms)
+
+
+def _suspects(health: Health, failure: Failure, wait_s: float, blames: bool) -> Judgement:
+    return Judgement(replace(health, failed=failure.id, failed_s=wait_s), blames, wait_s)
+
+
+def _resting(health: Health, rest_s: float, now_ms: int) -> Health:
+    rest_s = min(REST_S_MAX, rest_s)
+    return replace(health, failed="", failed_s=0, rest_s=rest_s, rest_until_ms=now_ms + round(rest_s * 1000))
+
+
+def _begins(health: Health, failure: Failure) -> Judgement:
+    health = _resting(health, max(FIRST_REST_S, failure.asks_s), failure.ended_ms)
+    return _rests(health, failure)._replace(begins_rest=True)
+
+
+def _rests(health: Health, failure: Failure) -> Judgement:
+    return Judgement(health, False, max(1, (health.rest_until_ms - failure.ended_ms) / 1000))
+
+
+def _number(item: Mapping[str, Any], name: str) -> float:
+    return float(item.get(name, {}).get("N", "0"))

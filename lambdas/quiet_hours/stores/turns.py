@@ -1,0 +1,249 @@
+"""Turns: the one schedule by which all workers of all lanes call a channel, and the channel's rest.
+
+Each channel has one item. A worker books a turn by one conditional write, at the channel's whole rate, and calls when
+its turn comes (generic cell rate: the item has the instant of the next free turn). Workers do not talk to each other,
+and no number of them goes beyond the rate (docs/decisions/0010-turns.md).
+
+The same item says that a channel rests, and until when. Then one notification at a time probes it (health.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from ..errors import TurnsUnavailable
+from .health import PROBE_LEASE_S, Failure, Health, Judgement, after_failure, after_success
+from .queues import DELAY_S_MAX
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+ROUNDS_MAX = 5
+
+RETURN_FACTOR = 2.0
+"""What finds no turn comes back this much faster than it can go, so that a turn seldom lacks somebody to take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A booked turn: a call may start at `at` and not before. `health` is the channel's when it was booked."""
+
+    at: datetime
+    health: Health
+
+
+@dataclass(frozen=True, slots=True)
+class NoTurn:
+    """Turns are booked further ahead than the lane may book."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resting:
+    """The channel rests for `delay_s` more."""
+
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The channel has rested. One notification may probe it now, and no other worker does. `health` names the lease."""
+
+    health: Health
+
+
+Booking = Turn | NoTurn | Resting | Probe
+
+
+class Turns:
+    """The turns of all channels. Every method raises what the client raises.
+
+    `next_turns` remembers, in a process, where each schedule stood when last seen. A schedule only moves on, so what is
+    remembered is a lower bound.
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        table: str,
+        now: Callable[[], datetime],
+        next_turns: MutableMapping[str, int] | None = None,
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+        self._now = now
+        self._next_turns = {} if next_turns is None else next_turns
+
+    def are_taken(self, channel: str, ahead_s: float) -> bool:
+        """True if it is known, without a call, that every turn within `ahead_s` is booked."""
+        return self._next_turns.get(channel, 0) > _us(self._now()) + round(ahead_s * 1e6)
+
+    def book(self, channel: str, notifications: int, rate_per_s: float | None, ahead_s: float) -> Booking:
+        """Book a turn for a call of so many notifications, at most `ahead_s` from now.
+
+        `rate_per_s` None: the channel has no rate, so every turn is now. Raises `TurnsUnavailable` too.
+        """
+        if rate_per_s is None:
+            health = self.health(channel)
+            return self._rest(channel, health) or Turn(self._now(), health)
+        cost = round(notifications / rate_per_s * 1e6)
+        for _ in range(ROUNDS_MAX):
+            now = _us(self._now())
+            latest = now + round(ahead_s * 1e6)
+            try:
+                if self._next_turns.get(channel, 0) >= now:
+                    item = self._book_after_others(channel, cost, now, latest)
+                else:
+                    item = self._book_now(channel, cost, now)
+            except ClientError as error:
+                found = _in_the_way(error)
+                self._next_turns[channel] = int(_number(found, "next_us"))
+                if rest := self._rest(channel, Health.from_item(found)):
+                    return rest
+                if self._next_turns[channel] > latest:
+                    return NoTurn()
+            else:
+                self._next_turns[channel] = int(_number(item, "next_us"))
+                return Turn(_instant(self._next_turns[channel] - cost), Health.from_item(item))
+        raise TurnsUnavailable("other workers kept changing the channel's item")
+
+    def space(self, channel: str, lane: str, notifications: int, rate_per_s: float) -> float:
+        """Return in how many seconds what found no turn should come back to its lane: spaced, so that a backlog does
+        not come round faster than it can go. It is a hint and gives no right to send."""
+        cost, name = round(notifications / rate_per_s / RETURN_FACTOR * 1e6), f"back_{lane}_us"
+        now = _us(self._now())
+        latest = now + (DELAY_S_MAX - 1) * 1_000_000
+        try:
+            item = self._update(
+                channel,
+                "SET #back = #back + :cost",
+                "#back >= :now AND #back <= :latest",
+                {"#back": name},
+                {":cost": _n(cost), ":now": _n(now), ":latest": _n(latest)},
+            )
+        except ClientError as error:
+            _in_the_way(error)
+            # Nothing is on its way back, or it is spaced as far as a message can be delayed: begin again.
+            item = self._update(channel, "SET #back = :back", "", {"#back": name}, {":back": _n(now + cost)})
+        return min(float(DELAY_S_MAX), max(1.0, (_number(item, name) - now) / 1e6))
+
+    def health(self, channel: str) -> Health:
+        """Read a channel's health."""
+        answer = self._dynamodb.get_item(TableName=self._table, Key={"channel": {"S": channel}}, ConsistentRead=True)
+        return Health.from_item(answer.get("Item", {}))
+
+    def has_failed(self, channel: str, failure: Failure) -> Judgement:
+        """Record that a call delivered nothing, and judge it. Raises `TurnsUnavailable` too."""
+        for _ in range(ROUNDS_MAX):
+            before = self.health(channel)
+            judgement = after_failure(before, failure)
+            if self._replace(channel, before, judgement.health):
+                return judgement
+        raise TurnsUnavailable("other workers kept changing the channel's item")
+
+    def has_served(self, channel: str, probe: Health | None, at: datetime) -> None:
+        """Record that a call delivered something. `probe`: the lease, if the call was a probe. Raises
+        `TurnsUnavailable` too."""
+        for _ in range(ROUNDS_MAX):
+            before = self.health(channel)
+            if self._replace(channel, before, after_success(before, probe, _us(at) // 1000)):
+                return
+        raise TurnsUnavailable("other workers kept changing the channel's item")
+
+    def _rest(self, channel: str, health: Health) -> Resting | Probe | None:
+        """None if the channel does not rest; else its rest, or the lease of a probe when the rest is over."""
+        now_ms = _us(self._now()) // 1000
+        if not health.rests:
+            return None
+        if health.rest_until_ms > now_ms:
+            return Resting((health.rest_until_ms - now_ms) / 1000)
+        probing = health.leased(now_ms)
+        if self._replace(channel, health, probing):
+            return Probe(probing)
+        return Resting(PROBE_LEASE_S)  # another worker probes it
+
+    def _replace(self, channel: str, before: Health, after: Health) -> bool:
+        """Put a health in place of the one that was read. Returns False if it is another one by now."""
+        if before == after:
+            return True
+        was, becomes = before.fields(), after.fields()
+        names = {f"#{name}": name for name in was}
+        conditions = [f"#{name} = :was_{name}" if was[name] else f"attribute_not_exists(#{name})" for name in was]
+        sets = [f"#{name} = :new_{name}" for name in was if becomes[name]]
+        removes = [f"#{name}" for name in was if not becomes[name]]
+        values = {f":was_{name}": value for name, value in was.items() if value}
+        values |= {f":new_{name}": value for name, value in becomes.items() if value}
+        parts = ["SET " + ", ".join(sets)] * bool(sets) + ["REMOVE " + ", ".join(removes)] * bool(removes)
+        try:
+            self._update(channel, " ".join(parts), " AND ".join(conditions), names, values)
+        except ClientError as error:
+            _in_the_way(error)
+            return False
+        return True
+
+    def _book_after_others(self, channel: str, cost: int, now: int, latest: int) -> dict[str, Any]:
+        return self._update(
+            channel,
+            "SET #next = #next + :cost",
+            "#next >= :now AND #next <= :latest AND attribute_not_exists(#rest)",
+            {"#next": "next_us", "#rest": "rest_until_ms"},
+            {":cost": _n(cost), ":now": _n(now), ":latest": _n(latest)},
+        )
+
+    def _book_now(self, channel: str, cost: int, now: int) -> dict[str, Any]:
+        return self._update(
+            channel,
+            "SET #next = :next",
+            "(attribute_not_exists(#next) OR #next < :now) AND attribute_not_exists(#rest)",
+            {"#next": "next_us", "#rest": "rest_until_ms"},
+            {":next": _n(now + cost), ":now": _n(now)},
+        )
+
+    def _update(
+        self, channel: str, change: str, condition: str, names: Mapping[str, str], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Change a channel's item, and return it as it is then."""
+        options: dict[str, Any] = {"ExpressionAttributeValues": dict(values)} if values else {}
+        if condition:
+            options |= {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        answer = self._dynamodb.update_item(
+            TableName=self._table,
+            Key={"channel": {"S": channel}},
+            UpdateExpression=change,
+            ExpressionAttributeNames=dict(names),
+            ReturnValues="ALL_NEW",
+            **options,
+        )
+        return dict(answer["Attributes"])
+
+
+def _in_the_way(error: ClientError) -> dict[str, Any]:
+    """The item whose condition failed. Raises any other error."""
+    if error.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
+        raise error
+    response: Any = error.response
+    return dict(response.get("Item", {}))
+
+
+def _number(item: Mapping[str, Any], name: str) -> float:
+    return float(item.get(name, {}).get("N", "0"))
+
+
+def _n(number: int) -> dict[str, str]:
+    return {"N": str(number)}
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _us(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def _instant(us: int) -> datetime:
+    return _EPOCH + us * _MICROSECOND
