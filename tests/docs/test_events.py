@@ -185,22 +185,26 @@ def test_the_consumer_takes_a_notification_out_of_an_event(sqs: Any, dynamodb: A
 def test_the_worker_delivers_what_the_day_lane_brings(sqs: Any, dynamodb: Any, settings: Settings) -> None:
     (record,) = event("worker-delivery")["Records"]
     delivery = _delivery(sqs, dynamodb, settings, LogChannel())
-    assert delivery.lane(record) == "delivery"
-    assert delivery.deliver(record) == (True, {"delivered": 1})
+    assert delivery.lane(record).name == "delivery"
+    assert delivery.deliver(record) == (True, {"delivered": 1}, None)
     assert _state(dynamodb, settings, ORDER_PAID["id"]) == "delivered"
 
 
 def test_the_worker_delivers_what_the_urgent_lane_brings(sqs: Any, dynamodb: Any, settings: Settings) -> None:
     (record,) = event("worker-urgent")["Records"]
-    assert _delivery(sqs, dynamodb, settings, LogChannel()).deliver(record) == (True, {"delivered": 1})
+    delivery = _delivery(sqs, dynamodb, settings, LogChannel())
+    assert delivery.lane(record).name == "urgent"
+    settled, counts, urgent_wait_s = delivery.deliver(record)
+    assert (settled, counts) == (True, {"delivered": 1})
+    assert urgent_wait_s is not None
     assert _state(dynamodb, settings, LOGIN_CODE["id"]) == "delivered"
 
 
 def test_the_worker_delivers_what_was_released(sqs: Any, dynamodb: Any, settings: Settings) -> None:
     (record,) = event("worker-schedule")["Records"]
     delivery = _delivery(sqs, dynamodb, settings, Taking())
-    assert delivery.lane(record) == "schedule"
-    assert delivery.deliver(record) == (True, {"delivered": 1})
+    assert delivery.lane(record).name == "schedule"
+    assert delivery.deliver(record) == (True, {"delivered": 1}, None)
     assert _state(dynamodb, settings, COUPON["id"]) == "delivered"
 
 
@@ -210,7 +214,7 @@ def test_the_worker_asks_whether_the_recipient_has_opted_out(sqs: Any, dynamodb:
         Item={"recipient_id": {"S": COUPON["recipient_id"]}, "opted_out": {"BOOL": True}},
     )
     (record,) = event("worker-schedule")["Records"]
-    settled, _ = _delivery(sqs, dynamodb, settings, Taking()).deliver(record)
+    settled, _, _ = _delivery(sqs, dynamodb, settings, Taking()).deliver(record)
     assert settled
     assert _state(dynamodb, settings, COUPON["id"]) == "opted_out"
 
@@ -275,7 +279,6 @@ def _delivery(sqs: Any, dynamodb: Any, settings: Settings, channel: Any) -> Deli
         remaining_s=lambda: 60,
         sleep=lambda seconds: None,
         side_by_side=one_after_another,
-        resting={},
     )
 
 
