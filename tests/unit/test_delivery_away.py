@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lambdas.quiet_hours.channels.channel import Outcome
-from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.delivery.calls import STORE_REST_S as REST_S
 from lambdas.quiet_hours.stores.entries import released
 from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Ledger
 from lambdas.quiet_hours.timings import LEASE_S

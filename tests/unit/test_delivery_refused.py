@@ -9,7 +9,7 @@ import pytest
 
 from lambdas.quiet_hours.api.status import cancel
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.delivery.calls import STORE_REST_S as REST_S
 from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX
 from lambdas.quiet_hours.notification.bundle import REDRIVEN
 from lambdas.quiet_hours.stores.entries import released
