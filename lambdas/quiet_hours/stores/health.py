@@ -141,7 +141,9 @@ def _suspects(health: Health, failure: Failure, wait_s: float, blames: bool) -> 
 
 def _resting(health: Health, rest_s: float, now_ms: int) -> Health:
     rest_s = min(REST_S_MAX, rest_s)
-    return replace(health, failed="", failed_ms=0, failed_s=0, rest_s=rest_s, rest_until_ms=now_ms + round(rest_s * 1000))
+    return replace(
+        health, failed="", failed_ms=0, failed_s=0, rest_s=rest_s, rest_until_ms=now_ms + round(rest_s * 1000)
+    )
 
 
 def _begins(health: Health, failure: Failure) -> Judgement:
