@@ -9,7 +9,6 @@ import pytest
 
 from lambdas.quiet_hours.api.status import cancel
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.calls import STORE_REST_S as REST_S
 from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX
 from lambdas.quiet_hours.notification.bundle import REDRIVEN
 from lambdas.quiet_hours.stores.entries import released
@@ -41,15 +40,32 @@ def cancelled(world: World, id: str) -> str:
 def test_the_neighbours_of_one_that_is_always_refused_are_delivered_at_their_next_turn(world: World) -> None:
     world.provider.answer = refusing("id-0")
     world.put(*many(60))
-    world.run(for_s=REST_S + 1)
+    world.run(for_s=FIRST_REST_S + 1)
     assert sorted(set(world.provider.ids)) == sorted(f"id-{number}" for number in range(60))
     assert list(world.states().values()).count("delivered") == 59
 
 
-def test_it_is_dead_lettered_alone_after_its_attempts(world: World) -> None:
+def go_on(world: World) -> None:
+    """Let others be delivered while the lane waits: one in each minute."""
+    for number in range(200):
+        later = accepted(f"other-{number}")
+        at = world.clock() + timedelta(minutes=number)
+        world.sqs.put("delivery", Sent(json.dumps(later), {}, 0, at, f"other-{number}"))
+
+
+def test_it_is_dead_lettered_alone_after_its_attempts_while_others_are_delivered(world: World) -> None:
     world.provider.answer = refusing("id-0")
     world.put(*many(3))
-    world.run()
+    go_on(world)
+    world.run(for_s=2 * 3600)
+    assert world.provider.ids.count("id-0") <= ATTEMPTS_MAX + 2
+    entry = world.entry("id-0")
+    assert entry
+    assert entry.state == "dead_lettered"
+    assert not health(world).rests
+    assert len([id for id in world.provider.ids if id.startswith("other")]) > 100
+    world.provider.ids.clear()
+    world.sqs.messages["delivery"].clear()
     assert world.provider.ids.count("id-0") == ATTEMPTS_MAX
     assert world.letter().attributes["reason"] == f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {FORBIDDEN.reason}"
     assert world.states() == {"id-0": "dead_lettered", "id-1": "delivered", "id-2": "delivered"}
