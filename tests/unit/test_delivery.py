@@ -33,6 +33,7 @@ from tests.helpers.delivery_world import (
     accepted,
     answers,
     consent,
+    deliver_others,
     down,
     health,
     many,
@@ -219,17 +220,6 @@ def test_what_goes_back_together_goes_back_in_one_smaller_bundle(world: World) -
     world.provider.answer = answers(**{"id-1": RETRY, "id-3": RETRY})
     world.invoke(*many(5))
     assert world.on("delivery") == [["id-1", "id-3"]]
-
-
-def deliver_others(world: World) -> None:
-    """Let the channel deliver others all the time: so each failure is its notification's."""
-    call = world.provider.send
-
-    def send(notifications: Any) -> Any:
-        works(world)
-        return call(notifications)
-
-    world.provider.send = send  # type: ignore[method-assign]
 
 
 def test_the_delay_doubles_with_each_attempt_up_to_what_sqs_allows(world: World) -> None:
