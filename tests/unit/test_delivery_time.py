@@ -254,7 +254,7 @@ def test_no_call_begins_that_the_run_may_not_outlive(world: World) -> None:
 def test_all_lanes_together_keep_to_the_rate_over_many_invocations(world: World, can_resend: bool) -> None:
     """Several event sources for each lane, each with a process of its own; each bundle begins when the one before it
     has returned. What finds no turn goes back."""
-    rate_per_s, sizes = 20.0, (1, 2, 13, 1, 20, 1, 3)
+    rate_per_s, sizes = 20.0, (1, 2, 7, 1, 10, 1)
     world.provider.rate_per_s, world.provider.takes_s, world.provider.side_by_side = rate_per_s, 0.001, 25
     world.provider.batch_size, world.provider.can_resend = 5, can_resend
     sources = [(lane, number) for number in range(3) for lane in ("schedule", "delivery", "urgent")]
