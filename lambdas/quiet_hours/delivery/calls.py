@@ -45,11 +45,13 @@ STORE_ERRORS = (*SERVICE_ERRORS, StoreUnavailable)
 class Memory:
     """What a worker's process remembers of the channels between its invocations. None of it gives a right to send.
 
-    `rests_until`: by channel, the end of a rest as it was last seen, and until when that is believed. `served_at`: when
-    this process last noted that a channel delivers. `next_turns`: where each schedule stood when last seen.
+    `rests_until`: by channel, the end of a rest as it was last seen, and until when that is believed. `delivered_at`:
+    when this process last saw that a channel delivers. `served_at`: when it last noted that in the channel's item.
+    `next_turns`: where each schedule stood when last seen.
     """
 
     rests_until: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    delivered_at: dict[str, datetime] = field(default_factory=dict)
     served_at: dict[str, datetime] = field(default_factory=dict)
     next_turns: dict[str, Seen] = field(default_factory=dict)
 
@@ -258,7 +260,10 @@ class Calls:
                 if judgement.health.rests:
                     self.memory.rest(self.name, judgement.wait_s, now)
                 return judgement.blames, judgement.wait_s
-            if _says_that_it_works(outcomes) and (probe or self._served_is_old(now)):
+            if not _says_that_it_works(outcomes):
+                return True, FIRST_REST_S
+            self.memory.delivered_at[self.name] = now
+            if probe or self._served_is_old(now):
                 self.memory.served_at[self.name] = now
                 self.turns.has_served(self.name, probe, now)
                 self.memory.rests_until.pop(self.name, None)
@@ -277,12 +282,14 @@ class Calls:
         unanswered = all(each.kind == "unknown" for each in said)
         asks_s = max((each.retry_after_s or 0 for each in at_fault), default=0)
         rate = self.channel.rate_per_s
+        delivered_at = self.memory.delivered_at.get(self.name)
         return Failure(
             id=going[0].item.id,
             began_ms=_ms(began),
             ended_ms=_ms(self.now()),
             is_certain=bool(at_fault) or (unanswered and not self.channel.can_resend),
             asks_s=max(asks_s, 1 / rate if rate else 0),
+            served_ms=0 if delivered_at is None else _ms(delivered_at),
             probe=probe,
         )
 
