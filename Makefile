@@ -93,7 +93,8 @@ sam-env: setup .venv-sam/.filled ## prepare `sam local invoke` against the runni
 # --- for developers ---------------------------------------------------------------------------------------------------
 
 unit: .venv/.filled ## run the unit tests: no embedded AWS, no CDK, no simulated nights
-	python -m pytest -n 3 --dist worksteal -m "not slow" tests/unit
+	@# No unit test uses schemathesis, and each process would take half a second to import it.
+	python -m pytest -n 3 --dist worksteal -p no:schemathesis -m "not slow" tests/unit
 
 test: setup ## run every test except the slow ones
 	@# Tests that share a stack form a group, and a group runs in one process (tests/conftest.py). There are four

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from local.aws import client, peek
@@ -23,16 +24,19 @@ class Observer:
         self.dead_letters: list[dict[str, Any]] = []
 
     def look(self) -> None:
-        """Read the depth of every queue, and note which notifications are held.
+        """Read the depth of every queue, and note which notifications stand on wait.
 
-        A notification is held if it was seen on wait or on schedule. In the demo, everything on schedule comes from
-        wait. No look misses it: nothing leaves wait within quiet hours, and a bundle stays on schedule for as long as
-        the worker works on it.
+        Nothing leaves wait within quiet hours, so only what comes in their last moments can be missed:
+        `note_recorded` adds that.
         """
         self.depths = {name: depth(self._sqs, self._outputs[f"{name}QueueUrl"]) for name in QUEUES}
         self.waiting = self._ids("WaitQueueUrl")
-        self.held |= self.waiting | self._ids("ScheduleQueueUrl")
+        self.held |= self.waiting
         self.dead_letters = peek(self._endpoint, self._outputs["DeadLetterQueueUrl"])
+
+    def note_recorded(self) -> None:
+        """Note what the consumer has recorded as held: everything that it has put on wait."""
+        self.held |= {item["id"]["S"] for item in self._scan("HeldTableName", "#id", {"#id": "id"})}
 
     def idle(self) -> bool:
         """True if every queue but dead-letter is empty."""
@@ -40,13 +44,17 @@ class Observer:
 
     def ledger(self) -> dict[str, str]:
         """Return the state of every id in the ledger."""
+        items = self._scan("LedgerTableName", "#id, #state", {"#id": "id", "#state": "state"})
+        return {item["id"]["S"]: item["state"]["S"] for item in items}
+
+    def _scan(self, table: str, fields: str, names: dict[str, str]) -> Iterator[dict[str, Any]]:
         pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._outputs["LedgerTableName"],
-            ProjectionExpression="#id, #state",
-            ExpressionAttributeNames={"#id": "id", "#state": "state"},
+            TableName=self._outputs[table],
+            ProjectionExpression=fields,
+            ExpressionAttributeNames=names,
             ConsistentRead=True,
         )
-        return {item["id"]["S"]: item["state"]["S"] for page in pages for item in page["Items"]}
+        return (item for page in pages for item in page["Items"])
 
     def _ids(self, queue: str) -> set[str]:
         found: set[str] = set()

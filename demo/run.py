@@ -147,7 +147,7 @@ def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
         end = start + timedelta(seconds=NIGHT_S)
         view.console.print(f"Deploying the stack with the CDK CLI: quiet hours from {start:%H:%M} to {end:%H:%M} UTC …")
         window = ["-c", "timezone=UTC", "-c", f"quietHoursStart={start:%H:%M}", "-c", f"quietHoursEnd={end:%H:%M}"]
-        outputs = deploy.deploy(endpoint, FOLDER / "deploy", window)
+        outputs = deploy.deploy(endpoint, FOLDER / "deploy", [*window, "-c", "recordHeld=true"])
         took_s = (datetime.now(UTC) - began).total_seconds()
         if (start - datetime.now(UTC)).total_seconds() >= BEFORE_NIGHT_S / 2:
             return outputs, (start, end)
@@ -221,6 +221,7 @@ class Watch:
         )
 
     def final_evidence(self) -> Evidence:
+        self.observer.note_recorded()
         return self.evidence(self.observer.ledger())
 
     def over(self) -> bool:

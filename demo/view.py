@@ -24,9 +24,9 @@ _AROUND_S = 40
 _JOBS = {
     "Notification": "accepted, not yet judged",
     "Urgent": "critical",
-    "Delivery": "may go now",
+    "Delivery": "informational, now",
     "Wait": "held for the night",
-    "Schedule": "released",
+    "Schedule": "released, or advertising now",
     "Campaign": "files to read",
     "DeadLetter": "could not be sent",
 }

@@ -17,6 +17,8 @@ _KEYS = {
     "urgent_concurrency": "urgentConcurrency",
     "delivery_concurrency": "deliveryConcurrency",
     "release_concurrency": "releaseConcurrency",
+    "account_concurrency": "accountConcurrency",
+    "campaigns": "campaigns",
     "batching_window_s": "batchingWindowSeconds",
     "alert_email": "alertEmail",
     "record_held": "recordHeld",

@@ -27,5 +27,9 @@ def name_prefix(construct: Construct, characters_max: int = PREFIX_CHARACTERS_MA
 
 
 def by_name(parts: DataclassInstance) -> dict[str, Any]:
-    """Return the fields of a dataclass by the names that people see: `dead_letter` is `DeadLetter`."""
-    return {each.name.title().replace("_", ""): getattr(parts, each.name) for each in fields(parts)}
+    """Return the fields of a dataclass by the names that people see: `dead_letter` is `DeadLetter`.
+
+    A field that is `None` is left out: this deployment does not have it.
+    """
+    found = {each.name.title().replace("_", ""): getattr(parts, each.name) for each in fields(parts)}
+    return {name: part for name, part in found.items() if part is not None}

@@ -65,10 +65,17 @@ class QuietHoursProps:
     """The number of workers of the urgent lane, which is for critical notifications; 2 to 1,000."""
 
     delivery_concurrency: int = 2
-    """The number of workers of the day's lane; 2 to 1,000."""
+    """The number of workers of the delivery lane, which is for informational notifications; 2 to 1,000."""
 
     release_concurrency: int = 2
-    """The number of workers of the morning's lane; 2 to 1,000."""
+    """The number of workers of the schedule lane: what is released, and advertising by day; 2 to 1,000."""
+
+    account_concurrency: int = 10
+    """The functions that the account may run at once; 10 to 1,000,000. A new account has ten. If more than that could
+    run here, the CDK warns: event sources reserve nothing, so Lambda throttles them all."""
+
+    campaigns: bool = True
+    """Read campaign files. Without them there is no bucket, no queue and no function for them."""
 
     batching_window_s: int = 0
     """The seconds that the consumer may wait for a fuller batch; 0 to 300. A password code waits as long, too."""
@@ -169,6 +176,8 @@ _RULES = {
     "urgent_concurrency": _CONCURRENCY,
     "delivery_concurrency": _CONCURRENCY,
     "release_concurrency": _CONCURRENCY,
+    "account_concurrency": _whole_number(10, 1_000_000),
+    "campaigns": _SWITCH,
     "batching_window_s": _whole_number(0, 300),
     "alert_email": _text("one e-mail address or empty", r"[^@\s]+@[^@\s]+"),
     "record_held": _SWITCH,

@@ -37,23 +37,25 @@ KEEP = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """All queues of a deployment. `urgent`, `delivery` and `schedule` are the worker's lanes: critical notifications,
-    the day's, and what was released. `campaign` carries messages that name campaign files."""
+    """All queues of a deployment.
+
+    `urgent`, `delivery` and `schedule` are the worker's lanes: for critical and informational notifications, and for
+    the bulk. `campaign` carries messages that name campaign files; it is `None` where none are read.
+    """
 
     notification: sqs.Queue
     urgent: sqs.Queue
     delivery: sqs.Queue
     wait: sqs.Queue
     schedule: sqs.Queue
-    campaign: sqs.Queue
+    campaign: sqs.Queue | None
     dead_letter: sqs.Queue
 
 
-def make_queues(scope: Construct, prefix: str, window_s: int) -> Queues:
+def make_queues(scope: Construct, prefix: str, window_s: int, campaigns: bool) -> Queues:
     """Make the queues. `window_s` is how long the consumer may wait for a fuller batch."""
-    dead_letter = _dead_letter_queue(
-        scope, prefix, sources=["Notification", "Urgent", "Delivery", "Wait", "Schedule", "Campaign"]
-    )
+    sources = ["Notification", "Urgent", "Delivery", "Wait", "Schedule", *(["Campaign"] if campaigns else [])]
+    dead_letter = _dead_letter_queue(scope, prefix, sources)
 
     def queue(name: str, visibility_s: int, receives_max: int, id_: str = "") -> sqs.Queue:
         return sqs.Queue(
@@ -77,7 +79,9 @@ def make_queues(scope: Construct, prefix: str, window_s: int) -> Queues:
         wait=queue("Wait", WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
         schedule=queue("Schedule", LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         # The id "Campaign" belongs to the function.
-        campaign=queue("Campaign", 6 * CAMPAIGN_TIMEOUT_S, CAMPAIGN_RECEIVES_MAX, id_="CampaignFiles"),
+        campaign=(
+            queue("Campaign", 6 * CAMPAIGN_TIMEOUT_S, CAMPAIGN_RECEIVES_MAX, id_="CampaignFiles") if campaigns else None
+        ),
         dead_letter=dead_letter,
     )
 

@@ -1,10 +1,11 @@
 """The construct: the whole pipeline, from top to bottom.
 
-clients ─► Producer ───────────────┐
-event bus ─► rule ─────────────────┤
-<Notifications>, other services ───┼─► [Notification] ─► Consumer ─┬─ send now ─► [Delivery] ──┐
-bucket ─► [Campaign] ─► Campaign ──┘    [yours] ──────────┘        └─ hold ─► [Wait]           ├─► Worker ─► provider
-                  end of quiet hours, every minute ─► Scheduler: [Wait] ─► [Schedule] ─────────┘
+clients ─► Producer ─┬─ critical ─────────────────────────────────────────────────────► [Urgent] ───┐
+                     └─ the rest ──┐                               ┌─ critical ───────► [Urgent] ───┤
+event bus ─► rule ─────────────────┤                               ├─ informational ──► [Delivery] ─┤
+<Notifications>, other services ───┼─► [Notification] ─► Consumer ─┼─ advertising ────► [Schedule] ─┼─► Worker
+bucket ─► [Campaign] ─► Campaign ──┘    [yours] ──────────┘        └─ hold ───────────► [Wait]      │
+                  end of quiet hours, every minute ─► Scheduler: [Wait] ──────────────► [Schedule] ─┘
 every queue redrives to [DeadLetter]; alarms, Scheduler ─► <Alerts> ─► Alerter ─► Slack; e-mail
 who keeps consents ─► Registrar ─► (Consent)
 """
@@ -69,6 +70,8 @@ from lambdas.quiet_hours.timings import (
 )
 
 CAMPAIGN_CONCURRENCY = 2  # the least that an event source takes
+SCHEDULER_RUNS = 1
+"""The runs of the scheduler at once. While a backlog lasts, the minute rule starts more of them, up to five."""
 
 NO_SENDER_NAME = (
     "senderName is empty: whether advertising names its sender, as Korean law asks, is not checked. "
@@ -82,16 +85,23 @@ CONSENT_ELSEWHERE = (
 )
 
 
+TOO_MUCH_AT_ONCE = (
+    "up to {total} functions may run at once ({parts}), but accountConcurrency is {account}. Event sources reserve "
+    "nothing: Lambda then throttles all of them, and critical notifications wait too. Lower a concurrency, leave out "
+    "campaign files with -c campaigns=false, or ask AWS for a higher limit and set -c accountConcurrency=NUMBER."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """All functions of a deployment."""
+    """All functions of a deployment. `campaign` is `None` where no campaign files are read."""
 
     producer: lambda_.Function
     registrar: lambda_.Function
     consumer: lambda_.Function
     scheduler: lambda_.Function
     worker: lambda_.Function
-    campaign: lambda_.Function
+    campaign: lambda_.Function | None
     alerter: lambda_.Function
 
 
@@ -110,11 +120,13 @@ class QuietHours(Construct):
         self._warn()
 
         # What is kept
-        self.queues: Queues = make_queues(self, prefix, props.batching_window_s)
+        self.queues: Queues = make_queues(self, prefix, props.batching_window_s, props.campaigns)
         self.tables: Tables = make_tables(self)
         self.channel_secret_name: str = f"{prefix}/channels"
         self.channel_secret: secretsmanager.Secret = channel_secret(self, self.channel_secret_name)
-        self.campaign_bucket: s3.Bucket = campaign_bucket(self, self.queues.campaign)
+        self.campaign_bucket: s3.Bucket | None = (
+            campaign_bucket(self, self.queues.campaign) if self.queues.campaign else None
+        )
         self.alert_topic: sns.Topic = alert_topic(self, props.alert_email)
 
         # The functions, each with all that it may do
@@ -160,7 +172,7 @@ class QuietHours(Construct):
             **{f"{name}TableName": table.table_name for name, table in by_name(self.tables).items()},
             "NotificationTopicArn": self.notification_topic.topic_arn,
             "EventBusName": self.event_bus.event_bus_name,
-            "CampaignBucketName": self.campaign_bucket.bucket_name,
+            **({"CampaignBucketName": self.campaign_bucket.bucket_name} if self.campaign_bucket else {}),
             "ChannelSecretName": self.channel_secret_name,
             "AlertTopicArn": self.alert_topic.topic_arn,
         }
@@ -172,10 +184,14 @@ class QuietHours(Construct):
         feed_batches(self, queues.notification, functions.consumer, concurrency=concurrency, window_s=window_s)
         for queue in props.queues:
             feed_from_their_queue(self, queue, functions.consumer, concurrency=concurrency)
-        feed(self, queues.urgent, functions.worker, concurrency=props.urgent_concurrency)
+        urgent = feed(self, queues.urgent, functions.worker, concurrency=props.urgent_concurrency)
+        for feeder in (functions.producer, functions.consumer):
+            # An update then brings the workers of the urgent lane before anything puts a message on it.
+            feeder.node.add_dependency(urgent)
         feed(self, queues.delivery, functions.worker, concurrency=props.delivery_concurrency)
         feed(self, queues.schedule, functions.worker, concurrency=props.release_concurrency)
-        feed(self, queues.campaign, functions.campaign, concurrency=CAMPAIGN_CONCURRENCY)
+        if queues.campaign and functions.campaign:
+            feed(self, queues.campaign, functions.campaign, concurrency=CAMPAIGN_CONCURRENCY)
 
     def _start_scheduler(self) -> None:
         scheduler = self.functions.scheduler
@@ -279,7 +295,9 @@ class QuietHours(Construct):
         acknowledge_channels(worker)
         return worker
 
-    def _campaign(self) -> lambda_.Function:
+    def _campaign(self) -> lambda_.Function | None:
+        if not (self.queues.campaign and self.campaign_bucket):
+            return None
         campaign = self._function(
             "Campaign",
             CAMPAIGN_TIMEOUT_S,
@@ -322,11 +340,13 @@ class QuietHours(Construct):
     def _only_if_recorded(self, *permissions: iam.PolicyStatement) -> tuple[iam.PolicyStatement, ...]:
         return permissions if self._props.record_held else ()
 
-    def _sender_of(self, function: lambda_.Function) -> str:
+    def _sender_of(self, function: lambda_.Function | None) -> str:
         """Return the unique id of the function's role, with which SQS names it as a sender; empty without the check."""
+        if function is None or not self._props.check_campaign_sender:
+            return ""
         role = function.role
         assert isinstance(role, iam.Role)
-        return role.role_id if self._props.check_campaign_sender else ""
+        return role.role_id
 
     def _make_environment(self, campaign_sender: str) -> dict[str, str]:
         """Return the environment that all functions share. The campaign function itself needs no `campaign_sender`."""
@@ -341,7 +361,7 @@ class QuietHours(Construct):
             ledger_table=tables.ledger.table_name,
             consent_table=tables.consent.table_name,
             channel_secret=self.channel_secret.secret_arn,
-            campaign_queue_url=queues.campaign.queue_url,
+            campaign_queue_url=queues.campaign.queue_url if queues.campaign else "",
             campaign_sender=campaign_sender,
             start=f"{props.policy.start:%H:%M}",
             end=f"{props.policy.end:%H:%M}",
@@ -367,6 +387,18 @@ class QuietHours(Construct):
             environment["AWS_ENDPOINT_URL"] = ""
         return environment
 
+    def _at_once(self) -> dict[str, int]:
+        """Return how many invocations may run at once, by what starts them. Requests to the producer come on top."""
+        props = self._props
+        return {
+            "consumer": props.consumer_concurrency * (1 + len(props.queues)),
+            "urgent": props.urgent_concurrency,
+            "delivery": props.delivery_concurrency,
+            "release": props.release_concurrency,
+            **({"campaign files": CAMPAIGN_CONCURRENCY} if props.campaigns else {}),
+            "scheduler": SCHEDULER_RUNS,
+        }
+
     def _warn(self) -> None:
         """Add the warnings that synthesis shows."""
         props, policy = self._props, self._props.policy
@@ -374,6 +406,11 @@ class QuietHours(Construct):
             Annotations.of(self).add_warning_v2("quiet-hours:senderName", NO_SENDER_NAME)
         if policy.name == "korea" and props.advertising_consent == "elsewhere":
             Annotations.of(self).add_warning_v2("quiet-hours:advertisingConsent", CONSENT_ELSEWHERE)
+        at_once = self._at_once()
+        if (total := sum(at_once.values())) > props.account_concurrency:
+            parts = ", ".join(f"{name} {number}" for name, number in at_once.items())
+            text = TOO_MUCH_AT_ONCE.format(total=total, parts=parts, account=props.account_concurrency)
+            Annotations.of(self).add_warning_v2("quiet-hours:accountConcurrency", text)
         start, end = f"{policy.start:%H:%M}", f"{policy.end:%H:%M}"
         if warning := zone_warning(policy.zone.key, start, end, datetime.now(UTC).date()):
             Annotations.of(self).add_warning_v2("quiet-hours:timezone", warning)

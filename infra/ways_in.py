@@ -20,9 +20,13 @@ BATCH_WITHOUT_WINDOW = 10
 BATCH_WITH_WINDOW = 1000
 
 
-def feed(scope: Construct, queue: sqs.IQueue, function: lambda_.Function, *, concurrency: int) -> None:
+def feed(
+    scope: Construct, queue: sqs.IQueue, function: lambda_.Function, *, concurrency: int
+) -> lambda_.EventSourceMapping:
     """Invoke `function` with one message of `queue` at a time. A message comes again when the answer names it."""
-    _source(scope, f"{queue.node.id}To{function.node.id}", queue, function, concurrency, batch_size=1, window_s=0)
+    return _source(
+        scope, f"{queue.node.id}To{function.node.id}", queue, function, concurrency, batch_size=1, window_s=0
+    )
 
 
 def feed_batches(
@@ -107,8 +111,8 @@ def _source(
     concurrency: int,
     batch_size: int,
     window_s: int | None,
-) -> None:
-    lambda_.EventSourceMapping(
+) -> lambda_.EventSourceMapping:
+    return lambda_.EventSourceMapping(
         scope,
         id_,
         target=function,

@@ -1,4 +1,8 @@
-"""The consumer: judges each notification, now or held over night, and passes it on in bundles. It ends nothing."""
+"""The consumer: judges each notification, now or held over night, and passes it on in bundles. It ends nothing.
+
+What may go now takes the worker's lane of its urgency: critical ones urgent, informational ones delivery, and
+advertising, which comes in masses, the lane of what was released.
+"""
 
 from __future__ import annotations
 
@@ -90,12 +94,14 @@ def consume(
     then nothing has been sent, and all records come again.
     """
     items, letters = _read(records, settings)
-    now_lane, held = _judge(items, now, dynamodb, settings, policy)
-    failed = _send(now_lane, settings.delivery_queue_url, sqs)
+    may_go, held = _judge(items, now, dynamodb, settings, policy)
+    failed: set[str] = set()
+    for queue_url, lane_items in _lanes(may_go, settings).items():
+        failed |= _send(lane_items, queue_url, sqs)
     failed |= _send([each.item for each in held], settings.wait_queue_url, sqs)
     not_taken = send(sqs, settings.dead_letter_queue_url, [letter.message for letter in letters])
     failed |= {letters[index].message_id for index in not_taken}
-    counts = Counter(now=len(now_lane), held=len(held), refused=len(letters))
+    counts = Counter(now=len(may_go), held=len(held), refused=len(letters))
     if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
         on_wait = [held_record(item.notification, hold, now) for item, hold in held if item.message_id not in failed]
         owed = {} if owed is None else owed
@@ -134,7 +140,7 @@ def _judge(
         consents = read_consents(dynamodb, settings.consent_table, keys, now)
     except KeysRefused as refused:  # held without a consent; the worker, which asks again, dead-letters those
         consents = read_consents(dynamodb, settings.consent_table, keys - refused.keys, now)
-    now_lane: list[Item] = []
+    may_go: list[Item] = []
     held: list[Held] = []
     for item in items:
         consent = consent_for(item.notification, consents) if consents else None
@@ -142,8 +148,28 @@ def _judge(
         if isinstance(decision, Hold):
             held.append(Held(item, decision))
         else:
-            now_lane.append(item)
-    return now_lane, held
+            may_go.append(item)
+    return may_go, held
+
+
+def _lanes(items: Sequence[Item], settings: Settings) -> dict[str, list[Item]]:
+    """Sort what may go now by the queue of its lane. The most urgent lane is the first."""
+    lanes: dict[str, list[Item]] = {
+        queue_url: []
+        for queue_url in (settings.urgent_queue_url, settings.delivery_queue_url, settings.schedule_queue_url)
+    }
+    for item in items:
+        lanes[_lane_url(item, settings)].append(item)
+    return lanes
+
+
+def _lane_url(item: Item, settings: Settings) -> str:
+    """The queue of an item's lane. What is redriven is not urgent any more: an operator brings back thousands at once,
+    and the codes of today must not wait behind them."""
+    category = item.notification["category"]
+    if category == "critical" and item.redriven is None:
+        return settings.urgent_queue_url
+    return settings.schedule_queue_url if category == "advertising" else settings.delivery_queue_url
 
 
 def _send(items: Sequence[Item], queue_url: str, sqs: SQSClient) -> set[str]:

@@ -1,5 +1,8 @@
 """The producer: validates each notification, gives it an id, packs and enqueues it, and answers for each by itself.
 
+A critical notification goes straight to the worker's urgent lane, everything else to the notification queue. So no
+volume of anything else delays a password code, neither in that queue nor in the consumers that judge it.
+
 Its Function URL also tells the state of a notification, and cancels notifications (docs/api.md).
 """
 
@@ -171,12 +174,14 @@ def accept_all(
         return _refuse(candidates)
     items, rejected = _admit(candidates, now, settings, new_id)
 
-    messages = pack(items)
-    not_taken = send(sqs, settings.notification_queue_url, messages)
-    taken = [item for index, message in enumerate(messages) if index not in not_taken for item in message.items]
-    for index, code in not_taken.items():
-        errors = [f"queue: SQS did not take it ({code}); send it again with the same id"]
-        rejected += [{"index": item.place, "id": item.id, "errors": errors} for item in messages[index].items]
+    taken: list[Item] = []
+    for queue_url, queue_items in _queues(items, settings).items():
+        messages = pack(queue_items)
+        not_taken = send(sqs, queue_url, messages)
+        taken += (item for index, message in enumerate(messages) if index not in not_taken for item in message.items)
+        for index, code in not_taken.items():
+            errors = [f"queue: SQS did not take it ({code}); send it again with the same id"]
+            rejected += ({"index": item.place, "id": item.id, "errors": errors} for item in messages[index].items)
 
     accepted = _forecast(sorted(taken, key=lambda item: item.place), now, dynamodb, settings, policy)
     rejected.sort(key=lambda entry: int(entry["index"]))
@@ -203,6 +208,15 @@ def _admit(
             given = candidate.get("id") if isinstance(candidate, dict) else None
             rejected.append({"index": index, "id": given if is_id(given) else None, "errors": invalid.errors})
     return items, rejected
+
+
+def _queues(items: Sequence[Item], settings: Settings) -> dict[str, list[Item]]:
+    """Sort items by the queue that they are put on. The urgent one is the first."""
+    urgent: list[Item] = []
+    others: list[Item] = []
+    for item in items:
+        (urgent if item.notification["category"] == "critical" else others).append(item)
+    return {settings.urgent_queue_url: urgent, settings.notification_queue_url: others}
 
 
 def _refuse(error: str) -> Accepted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,15 +11,16 @@ from lambdas import consumer, producer, scheduler
 from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.channels.channel import Channel
 from lambdas.quiet_hours.delivery import delivery as worker
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
 from . import topology
 from .checks import Checks
-from .faults import Faults
+from .faults import Faults, client_error
 from .functions import Function, Source, Triggers
 from .plan import Plan
-from .providers import KINDS, Provider
+from .providers import KINDS, Kind, Provider
 from .queues import Sqs
 from .tables import DynamoDb, Table
 from .world import NEVER, Process, World
@@ -30,7 +31,16 @@ _policies: dict[Policy, Policy] = {}  # equal policies are one object: the rule 
 class Deployment:
     """Queues, tables, functions, event sources, triggers and providers on one virtual clock, observed by `checks`."""
 
-    def __init__(self, plan: Plan, world: World, faults: Faults, checks: Checks, jitter_s: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        world: World,
+        faults: Faults,
+        checks: Checks,
+        jitter_s: float,
+        kinds: Mapping[str, Kind] = KINDS,
+    ) -> None:
+        self.kinds = kinds
         self.plan = plan
         self.world = world
         self.faults = faults
@@ -42,14 +52,15 @@ class Deployment:
             self.queues[name].away = away
         self.queues["wait"].asked = checks.wait_received
         self.tables = {
-            "ledger": Table(world, "ledger", "id", written=checks.ledger_written),
+            "ledger": Table(world, "ledger", "id", written=checks.ledger_written, ttl="expires"),
             "consent": Table(world, "consent", "recipient_id"),
             "held": Table(world, "held", "id"),
+            "turn": Table(world, "turn", "channel"),
         }
         self.settings = topology.settings_for(self.queues, plan)
         policy = self.settings.quiet_hours()
         self.policy = _policies.setdefault(policy, policy)
-        self.providers = {name: self._provider(name) for name in KINDS}
+        self.providers = {name: self._provider(name) for name in kinds}
 
         self.producer = self._function("producer", timings.PRODUCER_TIMEOUT_S, self._produce)
         self.consumer = self._function("consumer", timings.CONSUMER_TIMEOUT_S, self._consume)
@@ -57,8 +68,8 @@ class Deployment:
         self.worker = self._function("worker", timings.WORKER_TIMEOUT_S, self._deliver)
         self.entry = self._source("notification", self.consumer, topology.CONSUMER_BATCH, topology.CONSUMER_CONCURRENCY)
         self.lanes = [
-            self._source("delivery", self.worker, 1, self.settings.delivery_concurrency),
-            self._source("schedule", self.worker, 1, self.settings.release_concurrency),
+            self._source(lane, self.worker, 1, plan.concurrency.get(lane, topology.LANE_CONCURRENCY))
+            for lane in ("urgent", "delivery", "schedule")
         ]
         self.triggers = Triggers(world, faults, self.scheduler, jitter_s)
 
@@ -78,11 +89,12 @@ class Deployment:
             self.world,
             self.faults,
             name,
-            KINDS[name],
+            self.kinds[name],
             self.checks.provider_took,
             refuses=frozenset(ids[number] for number in plan.refused if number in ids),
             poison=frozenset(ids[number] for number in plan.poison if number in ids),
             away=plan.away.get(name, NEVER),
+            outage=plan.outages.get(name, "503"),
             slow_s=plan.slow_s,
             longest_pause_s=plan.longest_pause_s,
         )
@@ -102,8 +114,11 @@ class Deployment:
         dynamodb, table = self.dynamodb(process), self.settings.ledger_table
         return ledger_module.Ledger(dynamodb, table, owner, lease, process.pause, process.remaining_s)
 
-    def _channel(self, process: Process, lane: str, name: str) -> Channel:
-        return self.providers[name].channel(process, lane)
+    def _channel(self, process: Process, name: str) -> Channel:
+        if self.plan.secret_away.covers(self.world.t):
+            self.faults.counts["secret_away"] += 1
+            raise client_error("GetSecretValue", "InternalServiceError")
+        return self.providers[name].channel(process)
 
     # --- the functions' handlers --------------------------------------------------------------------------------------
 
@@ -148,22 +163,20 @@ class Deployment:
     def _deliver(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
         failed = []
         for record in event["Records"]:
-            lane = record["eventSourceARN"].rpartition(":")[2]
+            process.began_at = self.world.t
             delivery = worker.Delivery(
                 sqs=self.sqs(process),
                 dynamodb=self.dynamodb(process),
                 ledger=self.ledger(process, process.owner, timedelta(seconds=timings.LEASE_S)),
                 settings=self.settings,
                 policy=self.policy,
-                channel=partial(self._channel, process, lane),
+                channel=partial(self._channel, process),
                 now=process.now,
                 remaining_s=process.remaining_s,
                 sleep=process.pause,
                 side_by_side=process.side_by_side,
-                resting=memory.setdefault("resting", {}),
-                served=memory.setdefault("served", {}),
+                memory=memory.setdefault("memory", Memory()),
             )
-            settled, _ = delivery.deliver(record)
-            if not settled:
+            if not delivery.deliver(record).settled:
                 failed.append({"itemIdentifier": record["messageId"]})
         return {"batchItemFailures": failed}

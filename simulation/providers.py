@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
@@ -12,6 +11,7 @@ from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 
 from .faults import Faults
+from .plan import Outage
 from .world import NEVER, Process, Span, World
 
 Rule = Literal["keyed", "dead_letter", "resend"]
@@ -57,6 +57,19 @@ REFUSALS = {
 """The answers to a whole call, by the fault that causes them."""
 
 
+def outage_outcome(outage: Outage, rule: Rule) -> Outcome:
+    """The outcome that the real channels make of an outage: docs/channels.md."""
+    if outage == "no_settings":
+        return Outcome("misconfigured", "channel_not_configured: channel not configured")
+    if outage in ("refused", "dns", "tls"):
+        return Outcome("unavailable", "not_connected: no connection")
+    if outage in ("503", "429"):
+        return Outcome("unavailable", f"http_{outage}: away")
+    if outage in ("500", "502", "504") and rule == "keyed":
+        return Outcome("retry", f"http_{outage}: away")
+    return Outcome("unknown", f"no_answer: {outage}")
+
+
 class ProviderCall(NamedTuple):
     """A call that reached a provider, and the number of notifications in it."""
 
@@ -67,7 +80,8 @@ class ProviderCall(NamedTuple):
 @dataclass
 class Provider:
     """One provider. It rejects the ids in `refuses`, and the ids in `poison` kill whoever sends them. It calls `took`
-    for each notification that it takes, at the true time. `calls` are the calls of each lane."""
+    for each notification that it takes, at the true time. `calls` are all calls that reached it, and `called` the ids
+    in them."""
 
     world: World
     faults: Faults
@@ -77,22 +91,23 @@ class Provider:
     refuses: frozenset[str] = frozenset()
     poison: frozenset[str] = frozenset()
     away: Span = NEVER
+    outage: Outage = "503"
     slow_s: float = 0.3
     longest_pause_s: float = 0.0
-    calls: defaultdict[str, list[ProviderCall]] = field(default_factory=lambda: defaultdict(list))
+    calls: list[ProviderCall] = field(default_factory=list)
+    called: set[str] = field(default_factory=set)
 
-    def channel(self, process: Process, lane: str) -> FakeChannel:
-        """The channel to the provider, for one invocation that works for that lane."""
-        return FakeChannel(self, process, lane)
+    def channel(self, process: Process) -> FakeChannel:
+        """The channel to the provider, for one invocation."""
+        return FakeChannel(self, process)
 
 
 class FakeChannel:
     """The `Channel` of one invocation."""
 
-    def __init__(self, provider: Provider, process: Process, lane: str) -> None:
+    def __init__(self, provider: Provider, process: Process) -> None:
         self._provider = provider
         self._process = process
-        self._lane = lane
         self.deadline_s = provider.kind.deadline_s
         self.rate_per_s = provider.kind.rate_per_s
         self.batch_size = provider.kind.batch_size
@@ -102,7 +117,8 @@ class FakeChannel:
     def send(self, notifications: Sequence[Any]) -> list[Outcome]:
         provider, world = self._provider, self._process.world
         self._pause_before_the_call()
-        provider.calls[self._lane].append(ProviderCall(world.t, len(notifications)))
+        provider.calls.append(ProviderCall(world.t, len(notifications)))
+        provider.called.update(notification["id"] for notification in notifications)
         if any(notification["id"] in provider.poison for notification in notifications):
             provider.faults.counts["poison"] += 1
             self._process.die("a notification that kills whoever sends it")
@@ -127,8 +143,10 @@ class FakeChannel:
         provider, world = self._provider, self._process.world
         if provider.away.covers(world.t):
             provider.faults.counts["provider_outage"] += 1
-            self._process.pause(world.rng.random())
-            return Outcome("unavailable", "http_503: away", None)
+            if provider.outage == "hang_after":
+                return None
+            self._process.pause(self.deadline_s if provider.outage == "hang_before" else world.rng.random())
+            return outage_outcome(provider.outage, provider.kind.rule)
         if fault not in REFUSALS:
             return None
         self._process.pause(world.rng.random() * 0.1)
@@ -141,6 +159,8 @@ class FakeChannel:
         process, rng = self._process, self._process.world.rng
         no_answer = [Outcome("unknown", "no_answer: nothing within the deadline")] * len(notifications)
         latency_s = min(self.deadline_s, self._provider.slow_s * max(rng.random(), rng.random()))
+        if self._provider.away.covers(process.world.t):  # it takes everything, and no answer comes
+            fault = "provider_timeout_after"
         if fault == "provider_timeout_before":
             process.pause(self.deadline_s)
             return no_answer

@@ -31,21 +31,40 @@ OPERATORS = {
 
 Item = dict[str, Any]
 
+STALE_S = 2.0
+"""For so long a read that does not ask for consistency may return what was there before."""
+
 
 @dataclass
 class Table:
-    """One table. It calls `written` after each write that took effect, with the item before, the item now and the
-    process."""
+    """One table. `ttl` names the attribute of its time to live. It calls `written` after each write that took effect,
+    with the item before, the item now and the process."""
 
     world: World
     name: str
     key: str
     written: Callable[[Item | None, Item, Process], None] | None = None
     items: dict[str, Item] = field(default_factory=dict)
+    ttl: str = ""
+    _before: dict[str, tuple[float, Item | None]] = field(default_factory=dict)
+
+    def get(self, key: str, *, consistent: bool = True) -> Item | None:
+        """The item of a key, or None. Time to live deletes at once here. A read that does not ask for consistency may
+        return what stood there until just now."""
+        item = self.items.get(key)
+        if item and self.ttl in item and int(item[self.ttl]["N"]) <= self.world.start_s + self.world.t:
+            del self.items[key]
+            item = None
+        if not consistent and key in self._before:
+            since, before = self._before[key]
+            if self.world.t - since < STALE_S:
+                return before
+        return item
 
     def put(self, item: Item, process: Process) -> None:
         key = item[self.key]["S"]
-        before = self.items.get(key)
+        before = self.get(key)
+        self._before[key] = self.world.t, before
         self.items[key] = dict(item)
         if self.written:
             self.written(before, item, process)
@@ -60,35 +79,62 @@ class Term(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _terms(expression: str) -> tuple[Term, ...]:
-    """The terms of a condition, all of which must hold."""
-    terms = []
-    for term in expression.split(" AND "):
-        if match := re.fullmatch(r"(attribute_(?:not_)?exists)\((#\w+)\)", term.strip()):
-            terms.append(Term(match[1], match[2], ""))
-        elif match := re.fullmatch(r"(#\w+) (=|<>|<|<=|>|>=) (:\w+)", term.strip()):
-            terms.append(Term(match[2], match[1], match[3]))
-        else:
-            raise client_error("TransactWriteItems", "ValidationException")
-    return tuple(terms)
+def _terms(expression: str) -> tuple[tuple[Term, ...], ...]:
+    """The terms of a condition: of each group, whose terms stand in brackets with OR between them, one must hold."""
+    groups = [each.strip() for each in expression.split(" AND ")]
+    inner = (each[1:-1] if each.startswith("(") and each.endswith(")") else each for each in groups)
+    return tuple(tuple(_term(each) for each in group.split(" OR ")) for group in inner)
+
+
+def _term(text: str) -> Term:
+    if match := re.fullmatch(r"(attribute_(?:not_)?exists)\((#\w+)\)", text):
+        return Term(match[1], match[2], "")
+    if match := re.fullmatch(r"(#\w+) (=|<>|<|<=|>|>=) (:\w+)", text):
+        return Term(match[2], match[1], match[3])
+    raise client_error("TransactWriteItems", "ValidationException")
 
 
 def holds(put: Item, item: Item | None) -> bool:
-    """Say if the condition of a put holds for the item in the table."""
+    """Say if the condition of a put or an update holds for the item in the table."""
     names, values = put.get("ExpressionAttributeNames", {}), put.get("ExpressionAttributeValues", {})
-    for sign, name, value in _terms(put["ConditionExpression"]):
-        found = (item or {}).get(names[name])
-        if sign == "attribute_exists":
-            if found is None:
-                return False
-        elif sign == "attribute_not_exists":
-            if found is not None:
-                return False
-        elif found is None:
-            return sign == "<>"
-        elif not _compare(sign, found, values[value]):
-            return False
-    return True
+    return all(
+        any(_holds(term, (item or {}).get(names[term.name]), values) for term in group)
+        for group in _terms(put["ConditionExpression"])
+    )
+
+
+def _holds(term: Term, found: Item | None, values: Item) -> bool:
+    if term.operator == "attribute_exists":
+        return found is not None
+    if term.operator == "attribute_not_exists":
+        return found is None
+    if found is None:
+        return term.operator == "<>"
+    return _compare(term.operator, found, values[term.value])
+
+
+@lru_cache(maxsize=256)
+def _changes(expression: str) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """The changes of an update: each `#name = value` with its value's text, and each name that is removed."""
+    if not (match := re.fullmatch(r"(?:SET (.+?))? ?(?:REMOVE (.+))?", expression)):
+        raise client_error("UpdateItem", "ValidationException")
+    sets = [each.split(" = ") for each in (match[1] or "").split(", ") if each]
+    return tuple((name, value) for name, value in sets), tuple(each for each in (match[2] or "").split(", ") if each)
+
+
+def updated(item: Item, expression: str, names: dict[str, str], values: Item) -> Item:
+    """The item after an update."""
+    sets, removes = _changes(expression)
+    after = dict(item)
+    for name, value in sets:
+        first, _, more = value.partition(" + ")
+        if more:
+            after[names[name]] = {"N": str(int(item[names[first]]["N"]) + int(values[more]["N"]))}
+        else:
+            after[names[name]] = values[first]
+    for name in removes:
+        after.pop(names[name], None)
+    return after
 
 
 def _compare(sign: str, found: Item, wanted: Item) -> bool:
@@ -117,7 +163,7 @@ class DynamoDb(Client):
             busy = self._faults.half(len(puts)) if partial else ()
             reasons: list[Item] = []
             for index, (put, (table, key)) in enumerate(zip(puts, keys, strict=True)):
-                found = self._tables[table].items.get(key)
+                found = self._tables[table].get(key)
                 if index in busy:
                     reasons.append({"Code": "TransactionConflict"})
                 elif "ConditionExpression" in put and not holds(put, found):
@@ -138,7 +184,7 @@ class DynamoDb(Client):
         table = self._tables[TableName]
 
         def effect(partial: bool) -> dict[str, Any]:
-            found = table.items.get(Item[table.key]["S"])
+            found = table.get(Item[table.key]["S"])
             if "ConditionExpression" in condition and not holds(condition, found):
                 raise client_error("PutItem", "ConditionalCheckFailedException", **({"Item": found} if found else {}))
             table.put(Item, self._process)
@@ -150,10 +196,41 @@ class DynamoDb(Client):
         table = self._tables[TableName]
 
         def effect(partial: bool) -> Item:
-            found = table.items.get(Key[table.key]["S"])
+            found = table.get(Key[table.key]["S"], consistent=ConsistentRead)
             return {"Item": found} if found else {}
 
         return self._call("GetItem", effect)  # type: ignore[no-any-return]
+
+    def update_item(
+        self,
+        *,
+        TableName: str,
+        Key: Item,
+        UpdateExpression: str,
+        ExpressionAttributeNames: dict[str, str],
+        ExpressionAttributeValues: Item | None = None,
+        ReturnValues: str = "NONE",
+        **condition: Any,
+    ) -> Item:
+        table = self._tables[TableName]
+        values = ExpressionAttributeValues or {}
+
+        def effect(partial: bool) -> Item:
+            found = table.get(Key[table.key]["S"])
+            conditions = {
+                **condition,
+                "ExpressionAttributeNames": ExpressionAttributeNames,
+                "ExpressionAttributeValues": values,
+            }
+            if "ConditionExpression" in condition and not holds(conditions, found):
+                raise client_error(
+                    "UpdateItem", "ConditionalCheckFailedException", **({"Item": found} if found else {})
+                )
+            after = updated(found or Key, UpdateExpression, ExpressionAttributeNames, values)
+            table.put(after, self._process)
+            return {"Attributes": after} if ReturnValues == "ALL_NEW" else {}
+
+        return self._call("UpdateItem", effect)  # type: ignore[no-any-return]
 
     def query(
         self,
@@ -216,7 +293,7 @@ class DynamoDb(Client):
                 if index in left:
                     rest = answer["UnprocessedKeys"].setdefault(name, {**RequestItems[name], "Keys": []})
                     rest["Keys"].append(key)
-                elif item := table.items.get(key[table.key]["S"]):
+                elif item := table.get(key[table.key]["S"], consistent=RequestItems[name].get("ConsistentRead", False)):
                     answer["Responses"][name].append(item)
             return answer
 

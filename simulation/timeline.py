@@ -14,6 +14,7 @@ from .world import World
 
 ARRIVES = {
     "notification": "is accepted: it stands on notification",
+    "urgent": "goes at once: it stands on urgent",
     "delivery": "may go now: it stands on delivery",
     "wait": "is held: it stands on wait",
     "schedule": "is released: it stands on schedule",
@@ -44,7 +45,7 @@ class Said(NamedTuple):
 def message_lines(queue: Queue, msg: Msg, by: str) -> Iterator[Said]:
     """Say what the arrival of a message on a queue means for each notification in it."""
     text = ARRIVES[queue.name]
-    if by.startswith("worker") and queue.name in ("delivery", "schedule"):
+    if by.startswith("worker") and queue.name in ("urgent", "delivery", "schedule"):
         text = f"goes back to {queue.name}"
     details = [f"by {by}" if by else "", f"not before {msg.visible_at - msg.sent_at:.0f} s from now"]
     details = details if msg.visible_at > msg.sent_at else details[:1]

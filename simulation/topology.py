@@ -20,6 +20,7 @@ ENTRY_RECEIVES_MAX = WAIT_RECEIVES_MAX = 1000
 LANE_BYTES_MAX = 64 * 1024
 CONSUMER_CONCURRENCY = 2
 CONSUMER_BATCH = 10
+LANE_CONCURRENCY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,10 @@ class QueueFigures:
 
 
 def queue_figures() -> list[QueueFigures]:
-    """The four working queues. The figures are read at run time, so that a planted bug can change them."""
+    """The working queues. The figures are read at run time, so that a planted bug can change them."""
     return [
         QueueFigures("notification", 6 * timings.CONSUMER_TIMEOUT_S, ENTRY_RECEIVES_MAX),
+        QueueFigures("urgent", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         QueueFigures("delivery", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         QueueFigures("wait", timings.WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
         QueueFigures("schedule", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
@@ -64,12 +66,14 @@ def settings_for(queues: dict[str, Queue], plan: Plan) -> Any:
     """The settings that the functions of this deployment get."""
     return Settings(
         notification_queue_url=queues["notification"].url,
+        urgent_queue_url=queues["urgent"].url,
         delivery_queue_url=queues["delivery"].url,
         wait_queue_url=queues["wait"].url,
         schedule_queue_url=queues["schedule"].url,
         dead_letter_queue_url=queues["dead-letter"].url,
         ledger_table="ledger",
         consent_table="consent",
+        turn_table="turn",
         channel_secret="channels",
         end=f"{plan.end_hour:02}:00",
         timezone=plan.zone.key,

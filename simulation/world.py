@@ -7,7 +7,7 @@ invocations moves first, so the seed decides it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from math import inf
@@ -108,16 +108,18 @@ class World:
 class Process:
     """One invocation, or one client: greenlets that live and die together.
 
-    Its clock is `skew_s` ahead of the true time. It is killed `timeout_s` after its start. `done` gets the value that
-    the function returned, the exception that it raised, or `Died()`.
+    Its clock is `skew_s` ahead of the true time. It is killed `timeout_s` after its start. `began_at` is when it began
+    with its present piece of work. `done` gets the value that the function returned, the exception that it raised, or
+    `Died()`.
     """
 
-    __slots__ = ("_done", "_function", "_greenlets", "alive", "deadline", "name", "owner", "skew", "world")
+    __slots__ = ("_done", "_function", "_greenlets", "alive", "began_at", "deadline", "name", "owner", "skew", "world")
 
     def __init__(self, world: World, name: str, skew_s: float = 0.0, timeout_s: float = inf) -> None:
         self.world = world
         self.name = name
         self.owner = ""
+        self.began_at = world.t
         self.deadline = world.t + timeout_s
         self.skew = world.start + timedelta(seconds=skew_s) if skew_s else world.start
         self.alive = True
@@ -183,20 +185,33 @@ class Process:
         """The seconds that are left until the time-out."""
         return self.deadline - self.world.t
 
-    def side_by_side(self, function: Callable[[T], R], items: Sequence[T], at_once: int) -> list[R]:
+    def side_by_side(self, function: Callable[[T], R], items: Iterable[T], at_once: int) -> list[R]:
         """`SideBySide` with greenlets. They all end before this returns, and they die with their process."""
-        if len(items) <= 1 or at_once <= 1:
+        if at_once <= 1 or (isinstance(items, list) and len(items) <= 1):
             return [function(item) for item in items]
         caller = getcurrent()
-        results: list[Any] = [None] * len(items)
-        waiting = iter(enumerate(items))
-        working = min(at_once, len(items))
+        results: dict[int, Any] = {}
+        waiting = enumerate(items)
+        working = min(at_once, len(items)) if isinstance(items, list) else at_once
         errors: list[Exception] = []
+        taking: list[greenlet] = []  # the one that takes the next item, and those that wait for it
+
+        def take() -> tuple[int, T] | None:
+            taking.append(getcurrent())
+            if len(taking) > 1:
+                self.world.hub.switch()
+            try:
+                return next(waiting, None)
+            finally:
+                taking.pop(0)
+                if taking and self.alive:
+                    self.world.at(self.world.t, self._wake, taking[0])
 
         def work() -> None:
             nonlocal working
             try:
-                for index, item in waiting:
+                while (taken := take()) is not None:
+                    index, item = taken
                     results[index] = function(item)
             except Died:
                 return
@@ -214,4 +229,4 @@ class Process:
         self.world.hub.switch()
         if errors:
             raise errors[0]
-        return results
+        return [results[index] for index in range(len(results))]

@@ -37,6 +37,14 @@ ORDER_PAID: dict[str, Any] = {
     "content": {"title": "결제 완료", "body": "주문하신 캐시미어 코트의 결제가 완료되었습니다."},
     "source": "order-service",
 }
+LOGIN_CODE: dict[str, Any] = {
+    "id": "login-20991111-0001:code",
+    "category": "critical",
+    "channel": "log",
+    "address": "user-42",
+    "content": {"title": "인증번호", "body": "[온결] 인증번호는 482913입니다."},
+    "source": "login-service",
+}
 NIGHT_SALE: dict[str, Any] = {
     "id": "campaign-20991111:user-42",
     "category": "advertising",
@@ -88,6 +96,7 @@ def events() -> dict[str, Any]:
         "registrar-get": url_event("GET", "/consents/010-1234-5678"),
         "scheduler-end-of-quiet-hours": _end_of_quiet_hours(),
         "scheduler-every-minute": _every_minute(),
+        "worker-urgent": sqs_event("Urgent", pack(accepted(LOGIN_CODE)), EVENING),
         "worker-delivery": sqs_event("Delivery", pack(accepted(ORDER_PAID)), EVENING),
         "worker-schedule": sqs_event("Schedule", pack(accepted(COUPON)), MORNING),
         "campaign-file": sqs_event("Campaign", [Message(to_text(_upload("campaigns/겨울 세일.csv")))], EVENING),

@@ -172,7 +172,7 @@ class Night:
             side_by_side=one_after_another,
         )
         world = worker(self.dynamodb, MORNING)
-        for lane in ("delivery", "schedule"):
+        for lane in ("urgent", "delivery", "schedule"):
             for each in take(self.sqs, getattr(self.settings, f"{lane}_queue_url")):
                 acknowledged, _ = world.receive(each["Body"], lane, attributes=text_attributes(each))
                 assert acknowledged

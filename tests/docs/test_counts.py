@@ -128,9 +128,9 @@ class Journey:
         self.rounds = ceil(answer["messages"] / BATCH_MESSAGES_MAX)
 
     def deliver(self) -> None:
-        """One of the lane's messages: they are all alike, and moto's transactions get slow with many items."""
-        lane_url = self.settings.schedule_queue_url if self.held else self.settings.delivery_queue_url
-        records = take_records(self.sqs, lane_url)
+        """One of the lane's messages: they are all alike, and moto's transactions get slow with many items. All of it
+        is advertising, which has one lane, by day and in the morning."""
+        records = take_records(self.sqs, self.settings.schedule_queue_url)
         items = {len(json.loads(each["body"])) for each in records}
         assert len(items) == 1
         clock = Clock(MORNING if self.held else DAY)

@@ -29,11 +29,20 @@ from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, NIGHT, dynamodb, one_after_another, sqs, take, take_notifications
 from tests.helpers.deployment import make_deployment
 from tests.helpers.stack_template import FUNCTIONS, Deployed
-from tools.events import COUPON, EVENING, EVENTS, MORNING, NIGHT_SALE, ORDER_PAID, accepted, events, file_text
+from tools.events import (
+    COUPON,
+    EVENING,
+    EVENTS,
+    LOGIN_CODE,
+    MORNING,
+    NIGHT_SALE,
+    ORDER_PAID,
+    accepted,
+    events,
+    file_text,
+)
 
 __all__ = ["dynamodb", "sqs"]
-
-IDS = {ORDER_PAID["id"], NIGHT_SALE["id"]}
 
 
 @pytest.fixture
@@ -139,11 +148,11 @@ def test_the_consumer_sends_on_by_day_what_it_can_read(sqs: Any, dynamodb: Any, 
     records = event("consumer-messages")["Records"]
     failed, counts = consumer.consume(records, DAY, sqs, dynamodb, settings, settings.quiet_hours())
     assert (failed, counts) == ([], {"now": 3, "held": 0, "refused": 1})
-    sent = {each["id"]: each for each in take_notifications(sqs, settings.delivery_queue_url)}
+    bulk = {each["id"]: each for each in take_notifications(sqs, settings.schedule_queue_url)}
     without_id = f"sqs:{records[1]['messageId']}"
-    assert sent.keys() == {*IDS, without_id}
-    assert sent[without_id]["category"] == "advertising"
-    assert sent[ORDER_PAID["id"]] == accepted(ORDER_PAID)[0].notification
+    assert bulk.keys() == {NIGHT_SALE["id"], without_id}
+    assert bulk[without_id]["category"] == "advertising"
+    assert take_notifications(sqs, settings.delivery_queue_url) == [accepted(ORDER_PAID)[0].notification]
 
 
 def test_the_consumer_holds_at_night_what_is_advertising(sqs: Any, dynamodb: Any, settings: Settings) -> None:
@@ -176,16 +185,26 @@ def test_the_consumer_takes_a_notification_out_of_an_event(sqs: Any, dynamodb: A
 def test_the_worker_delivers_what_the_day_lane_brings(sqs: Any, dynamodb: Any, settings: Settings) -> None:
     (record,) = event("worker-delivery")["Records"]
     delivery = _delivery(sqs, dynamodb, settings, LogChannel())
-    assert delivery.lane(record) == "delivery"
-    assert delivery.deliver(record) == (True, {"delivered": 1})
+    assert delivery.lane(record).name == "delivery"
+    assert delivery.deliver(record) == (True, {"delivered": 1}, None)
     assert _state(dynamodb, settings, ORDER_PAID["id"]) == "delivered"
+
+
+def test_the_worker_delivers_what_the_urgent_lane_brings(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    (record,) = event("worker-urgent")["Records"]
+    delivery = _delivery(sqs, dynamodb, settings, LogChannel())
+    assert delivery.lane(record).name == "urgent"
+    settled, counts, urgent_wait_s = delivery.deliver(record)
+    assert (settled, counts) == (True, {"delivered": 1})
+    assert urgent_wait_s is not None
+    assert _state(dynamodb, settings, LOGIN_CODE["id"]) == "delivered"
 
 
 def test_the_worker_delivers_what_was_released(sqs: Any, dynamodb: Any, settings: Settings) -> None:
     (record,) = event("worker-schedule")["Records"]
     delivery = _delivery(sqs, dynamodb, settings, Taking())
-    assert delivery.lane(record) == "schedule"
-    assert delivery.deliver(record) == (True, {"delivered": 1})
+    assert delivery.lane(record).name == "schedule"
+    assert delivery.deliver(record) == (True, {"delivered": 1}, None)
     assert _state(dynamodb, settings, COUPON["id"]) == "delivered"
 
 
@@ -195,7 +214,7 @@ def test_the_worker_asks_whether_the_recipient_has_opted_out(sqs: Any, dynamodb:
         Item={"recipient_id": {"S": COUPON["recipient_id"]}, "opted_out": {"BOOL": True}},
     )
     (record,) = event("worker-schedule")["Records"]
-    settled, _ = _delivery(sqs, dynamodb, settings, Taking()).deliver(record)
+    settled, _, _ = _delivery(sqs, dynamodb, settings, Taking()).deliver(record)
     assert settled
     assert _state(dynamodb, settings, COUPON["id"]) == "opted_out"
 
@@ -260,7 +279,6 @@ def _delivery(sqs: Any, dynamodb: Any, settings: Settings, channel: Any) -> Deli
         remaining_s=lambda: 60,
         sleep=lambda seconds: None,
         side_by_side=one_after_another,
-        resting={},
     )
 
 

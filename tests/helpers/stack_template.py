@@ -155,6 +155,7 @@ def other_stack() -> Deployed:
         "urgentConcurrency": "6",
         "deliveryConcurrency": "4",
         "releaseConcurrency": "5",
+        "accountConcurrency": "40",
         "batchingWindowSeconds": "20",
         "alertEmail": "ops@example.com",
         "recordHeld": "true",

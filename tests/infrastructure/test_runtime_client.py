@@ -44,7 +44,7 @@ from local.sam_env import sam_environment
 from tests.helpers.aws import take, take_notifications, text_attributes
 from tests.helpers.deployment import make_deployment
 from tests.helpers.stack_template import ROOT
-from tools.events import COUPON, EVENTS, NIGHT_SALE, ORDER_PAID, accepted
+from tools.events import COUPON, EVENTS, LOGIN_CODE, NIGHT_SALE, ORDER_PAID, accepted
 
 pytestmark = [
     pytest.mark.slow,
@@ -101,7 +101,8 @@ def test_the_registrar_keeps_a_consent_and_its_history(functions: Functions, emb
 
 def test_the_consumer_passes_on_what_it_can_read(functions: Functions, embedded: Embedded) -> None:
     assert functions.consumer.invoke(event("consumer-messages")) == NO_FAILURES
-    assert embedded.ids("delivery")[:2] == [ORDER_PAID["id"], NIGHT_SALE["id"]]
+    assert embedded.ids("delivery") == [ORDER_PAID["id"]]
+    assert embedded.ids("schedule")[0] == NIGHT_SALE["id"]
     (letter,) = embedded.take("dead_letter")
     assert text_attributes(letter)["reason"].startswith("unreadable: ")
 
@@ -132,6 +133,11 @@ def test_the_worker_delivers_the_day_lane(functions: Functions, embedded: Embedd
     assert functions.worker.invoke(event("worker-delivery")) == NO_FAILURES
     assert embedded.state(ORDER_PAID["id"]) == "delivered"
     assert f'"id": "{ORDER_PAID["id"]}"' in functions.worker.log()
+
+
+def test_the_worker_delivers_the_urgent_lane(functions: Functions, embedded: Embedded) -> None:
+    assert functions.worker.invoke(event("worker-urgent")) == NO_FAILURES
+    assert embedded.state(LOGIN_CODE["id"]) == "delivered"
 
 
 def test_the_worker_delivers_what_was_released_and_absorbs_it_when_it_comes_again(
@@ -370,7 +376,7 @@ class Embedded:
 
     def clear(self) -> None:
         """Empty every queue and the ledger."""
-        for queue in ("notification", "delivery", "wait", "schedule", "dead_letter"):
+        for queue in ("notification", "urgent", "delivery", "wait", "schedule", "dead_letter"):
             self.sqs.purge_queue(QueueUrl=self._url(queue))
         dynamodb = client(self.endpoint, "dynamodb")
         for entry in dynamodb.scan(TableName=self.settings.ledger_table)["Items"]:

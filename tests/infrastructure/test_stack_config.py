@@ -19,6 +19,7 @@ from aws_cdk.aws_sqs import Queue
 from infra import pipeline_stack
 from infra.config import Config, flag
 from infra.props import QuietHoursProps
+from infra.quiet_hours import QuietHours
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.stack_template import CONTEXT, DEFAULTS, FLAGS, ROOT, make_stack
@@ -44,6 +45,8 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "urgentConcurrency": 2,
         "deliveryConcurrency": 2,
         "releaseConcurrency": 2,
+        "accountConcurrency": 10,
+        "campaigns": True,
         "batchingWindowSeconds": 0,
         "alertEmail": "",
         "recordHeld": False,
@@ -101,14 +104,64 @@ def test_who_leaves_the_senders_name_unchecked_is_warned(context: dict[str, str]
     [({}, True), ({"advertisingConsent": "required"}, False), ({"policy": "strict"}, False)],
 )
 def test_who_keeps_advertising_consent_elsewhere_is_warned(context: dict[str, str], warned: bool) -> None:
-    said = _warnings(context | {"senderName": "온결"})
+    said = _warnings(context | {"senderName": "온결", "accountConcurrency": "1000"})
     assert [text.startswith("advertisingConsent is elsewhere") for text in said] == [True] * warned
 
 
+AT_ONCE = "up to {} functions may run at once (consumer 2, urgent 2, delivery 2, release 2, {}scheduler 1)"
+
+
+@pytest.mark.parametrize(
+    ("context", "warned"),
+    [
+        ({}, AT_ONCE.format(11, "campaign files 2, ")),
+        ({"accountConcurrency": "11"}, ""),
+        ({"campaigns": "false"}, ""),
+        ({"campaigns": "false", "urgentConcurrency": "3"}, ""),
+        (
+            {"campaigns": "false", "urgentConcurrency": "4"},
+            AT_ONCE.format(11, "").replace("urgent 2", "urgent 4"),
+        ),
+        (
+            {"accountConcurrency": "1000", "releaseConcurrency": "995"},
+            AT_ONCE.format(1004, "campaign files 2, ").replace("release 2", "release 995"),
+        ),
+    ],
+)
+def test_who_lets_more_run_at_once_than_the_account_may_is_warned(context: dict[str, str], warned: str) -> None:
+    """Event sources reserve nothing: any sum of them deploys, and then starves."""
+    said = [text for text in _warnings(context) if "at once" in text]
+    assert len(said) == bool(warned)
+    assert all(text.startswith(warned) and "accountConcurrency is" in text for text in said)
+
+
+def test_each_queue_of_theirs_brings_consumers_of_its_own() -> None:
+    stack = Stack(App(context=CONTEXT), "Shop")
+    theirs = [Queue.from_queue_arn(stack, f"Q{n}", f"arn:aws:sqs:us-east-1:123456789012:Q{n}") for n in range(2)]
+    QuietHours(stack, "Default", QuietHoursProps(queues=theirs, campaigns=False))
+    (said,) = (text for text in _said(stack) if "at once" in text)
+    assert said.startswith("up to 13 functions may run at once (consumer 6, urgent 2,")
+
+
+def test_the_defaults_fit_the_smallest_account_where_no_campaign_files_are_read() -> None:
+    """One is left for the producer."""
+    assert [text for text in _warnings({"campaigns": "false"}) if "at once" in text] == []
+
+
+@pytest.mark.parametrize("value", ["9", "0", "-1", "ten", "1000001", "", True])
+def test_an_account_concurrency_that_cannot_be_is_named(value: object) -> None:
+    with pytest.raises(ValueError, match="context accountConcurrency must be a whole number from 10 to 1000000, not"):
+        _config(accountConcurrency=value)
+
+
 def _warnings(context: dict[str, str]) -> list[str]:
+    return _said(make_stack(**context))
+
+
+def _said(stack: Stack) -> list[str]:
     return [
         str(each.data)
-        for construct in make_stack(**context).node.find_all()
+        for construct in stack.node.find_all()
         for each in construct.node.metadata
         if each.type == "aws:cdk:warning"
     ]
@@ -365,7 +418,9 @@ def test_the_app_synthesises_without_credentials_or_docker_and_cdk_nag_finds_not
         "PATH": str(Path(sys.executable).parent),  # Node is there; Docker is not
         "HOME": os.environ["HOME"],
         "CDK_CONTEXT_JSON": json.dumps(
-            CONTEXT | {"nag": "true", "env": env_, "senderName": "온결", "advertisingConsent": "required"}
+            CONTEXT
+            | {"nag": "true", "env": env_, "senderName": "온결", "advertisingConsent": "required"}
+            | {"accountConcurrency": "11"}
         ),
         "CDK_OUTDIR": str(tmp_path),
     }

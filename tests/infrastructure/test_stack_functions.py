@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk.assertions import Template
 
 from infra.function import RUNTIME
 from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.settings import Settings
-from tests.helpers.stack_template import FUNCTIONS, WORKING_QUEUES, Deployed
+from tests.helpers.stack_template import FUNCTIONS, WORKING_QUEUES, Deployed, make_stack
 
 pytestmark = pytest.mark.xdist_group("stack")
-
-SMALLEST_ACCOUNT_CONCURRENCY = 10
 
 
 # --- functions
@@ -280,6 +279,17 @@ def test_the_lanes_and_the_entry_are_what_feeds_functions(stack: Deployed) -> No
     }
 
 
+@pytest.mark.parametrize("function", ["Producer", "Consumer"])
+def test_nothing_feeds_urgent_before_its_workers_are_there(stack: Deployed, function: str) -> None:
+    """In an update, CloudFormation brings the new worker and its event source first, and then what feeds the queue."""
+    made = stack.resource(stack.outputs[f"{function}FunctionName"])
+    sources = stack.all("AWS::Lambda::EventSourceMapping")
+    needed = [sources[id_] for id_ in made["DependsOn"] if id_ in sources]
+    assert [(stack.name(each["EventSourceArn"]), stack.name(each["FunctionName"])) for each in needed] == [
+        ("Urgent", "Worker")
+    ]
+
+
 def test_nothing_consumes_what_is_held(stack: Deployed) -> None:
     assert "Wait" not in {queue for queue, _ in stack.feeds()}
     may_receive = {
@@ -341,10 +351,17 @@ def test_concurrency_is_bounded_per_lane_as_configured(stack: Deployed, other_st
     assert concurrency(other_stack) == {"Notification": 3, "Urgent": 6, "Delivery": 4, "Schedule": 5, "Campaign": 2}
 
 
-def test_the_event_sources_leave_room_for_producer_and_scheduler_in_the_smallest_account(stack: Deployed) -> None:
-    """Two of them read campaign files, which is seldom: else there is room for two."""
-    taken = {name: source["ScalingConfig"]["MaximumConcurrency"] for name, source in stack.feeds().items()}
-    assert SMALLEST_ACCOUNT_CONCURRENCY - sum(taken.values()) + taken["Campaign", "Campaign"] >= 2
+def test_where_no_campaign_files_are_read_nothing_is_made_for_them(stack: Deployed) -> None:
+    template = Template.from_stack(make_stack(campaigns="false")).to_json()
+    outputs = {name for name in stack.outputs if not name.startswith("Campaign")}
+    assert template["Outputs"].keys() == outputs
+    assert len(stack.outputs) == len(outputs) + 3
+    resources = template["Resources"]
+    assert [id_ for id_, each in resources.items() if "ampaign" in id_ or each["Type"] == "AWS::S3::Bucket"] == []
+    left = json.dumps({id_: each.get("Properties", {}).get("Environment") for id_, each in resources.items()})
+    assert re.findall(r'"QUIET_HOURS_CAMPAIGN_\w+": "(.*?)"', left) == [""] * 2 * (len(FUNCTIONS) - 1)
+    kept = {id_: each for id_, each in stack.template["Resources"].items() if "ampaign" not in id_}
+    assert kept.keys() == resources.keys()
 
 
 def test_no_concurrency_is_reserved(stack: Deployed) -> None:

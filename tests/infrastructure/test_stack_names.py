@@ -101,7 +101,8 @@ NAMELESS = {
 
 def physical_names(resources: Resources) -> set[tuple[str, str]]:
     """Every physical name that is written in a template, metrics' namespaces included."""
-    names = []
+    names: list[tuple[str, str]] = []
+    metrics: set[tuple[str, str]] = set()
     for id_, resource in resources.items():
         type_, properties = resource["Type"], resource.get("Properties", {})
         if type_ in NAMED:
@@ -110,10 +111,10 @@ def physical_names(resources: Resources) -> set[tuple[str, str]]:
             assert GENERATED[type_] not in properties, id_
         else:
             assert type_ in NAMELESS, f"say here how a {type_} gets its name"
-        metrics = properties.get("MetricTransformations", [])
-        names += [("metric", f"{metric['MetricNamespace']}/{metric['MetricName']}") for metric in metrics]
+        transformations = properties.get("MetricTransformations", [])
+        metrics |= {("metric", f"{each['MetricNamespace']}/{each['MetricName']}") for each in transformations}
     assert len(names) == len(set(names))
-    return set(names)
+    return set(names) | metrics
 
 
 def referenced(value: Any) -> set[str]:

@@ -157,9 +157,23 @@ def test_one_dead_letter_is_an_alarm(stack: Deployed) -> None:
     assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
 
 
-def test_a_day_lane_that_falls_behind_is_an_alarm(stack: Deployed) -> None:
-    alarm = _alarm(stack, "ApproximateAgeOfOldestMessage", "Delivery")
-    assert (alarm["Threshold"], alarm["Statistic"]) == (300, "Maximum")
+def test_a_flood_of_dead_letters_is_an_alarm_although_the_queue_is_not_empty_anyway(stack: Deployed) -> None:
+    """It is about the change within five minutes, so it ends by itself. It sees what SQS moves by itself, too."""
+    alarm = _named(stack, "DeadLettersRising")
+    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (10, "GreaterThanOrEqualToThreshold")
+    rise, depth = alarm["Metrics"]
+    assert (rise["Expression"], rise.get("ReturnData", True)) == (f"DIFF({depth['Id']})", True)
+    assert depth["ReturnData"] is False
+    metric = depth["MetricStat"]["Metric"]
+    assert metric["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    assert [stack.name(each["Value"]) for each in metric["Dimensions"]] == ["DeadLetter"]
+    assert (depth["MetricStat"]["Stat"], depth["MetricStat"]["Period"]) == ("Maximum", 300)
+
+
+@pytest.mark.parametrize(("lane", "age_s"), [("Delivery", 300), ("Urgent", 60)])
+def test_a_lane_that_falls_behind_is_an_alarm(stack: Deployed, lane: str, age_s: int) -> None:
+    alarm = _alarm(stack, "ApproximateAgeOfOldestMessage", lane)
+    assert (alarm["Threshold"], alarm["Statistic"]) == (age_s, "Maximum")
 
 
 def test_held_messages_are_too_old_only_when_a_whole_night_has_passed(stack: Deployed, other_stack: Deployed) -> None:
@@ -174,7 +188,7 @@ def test_a_scheduler_that_nothing_starts_is_an_alarm_after_five_silent_minutes(s
     assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"], alarm["TreatMissingData"]) == (5, 5, "breaching")
 
 
-LOGGED = {
+LOGGED: dict[str, tuple[str, str, str, tuple[int, int, int]]] = {
     "ReleaseLate": ("Scheduler", "release", "late_s", (300, 2, 3)),
     "IdReused": ("Worker", "bundle", "id_reused", (1, 1, 1)),
     "StoppedByGuard": ("Worker", "bundle", "held", (1, 1, 1)),
@@ -183,16 +197,30 @@ LOGGED = {
     "LedgerUnavailable": ("Worker", "bundle", "ledger_unavailable", (1, 3, 5)),
     "ConsentUnavailable": ("Worker", "bundle", "consent_unavailable", (1, 3, 5)),
     "HeldNotRecorded": ("Consumer", "judged", "held_not_recorded", (1, 1, 1)),
+    "ChannelResting": ("Worker", "bundle", "rest_s", (60, 1, 20)),
+    "ChannelMisconfigured": ("Worker", "bundle", "misconfigured", (1, 2, 20)),
 }
-"""The metrics that are read from log lines: the function, the line's message, the field, and (threshold, minutes,
-of)."""
+"""The metrics that are read from log lines, minute by minute: the function, the line's message, the field, and
+(threshold, minutes, of)."""
+
+COUNTED = {
+    "DeadLettered": ({"Worker": "bundle"}, "dead_lettered", 10),
+    "InvalidArrived": ({"Worker": "bundle", "Consumer": "judged"}, "refused", 10),
+    "UnknownOutcomes": ({"Worker": "bundle"}, "unknown", 1),
+}
+"""The dead letters by their reason: the functions and their lines, the field, and how many in five minutes are too
+many."""
+
+WAITS = {"CriticalP95": ("p95", 10, 2, 3), "CriticalP99": ("p99", 60, 1, 1)}
+"""The alarms on one metric, the wait of critical notifications: the statistic of five minutes, the bound in seconds,
+and how often it is met, of how many times."""
 
 
 @pytest.mark.parametrize("name", LOGGED)
 def test_what_only_the_functions_know_is_a_metric_made_from_their_log_lines(stack: Deployed, name: str) -> None:
     function, line, field, (threshold, minutes, of) = LOGGED[name]
     filters = stack.all("AWS::Logs::MetricFilter").values()
-    assert len(filters) == len(LOGGED)
+    assert len(filters) == len(LOGGED) + sum(len(lines) for lines, _, _ in COUNTED.values()) + 1
     (found,) = (f for f in filters if f["MetricTransformations"][0]["MetricName"] == name)
     assert stack.name(found["LogGroupName"]) == f"{function} log"
     assert found["FilterPattern"] == f'{{ $.message = "{line}" && $.{field} > 0 }}'
@@ -200,10 +228,58 @@ def test_what_only_the_functions_know_is_a_metric_made_from_their_log_lines(stac
     assert (transformation["MetricNamespace"], transformation["MetricValue"]) == ("QuietHours", f"$.{field}")
     assert "Dimensions" not in transformation  # a dimension would be a value from the line: nobody's data is one
 
-    (alarm,) = (a for a in stack.all("AWS::CloudWatch::Alarm").values() if a["AlarmName"] == f"QuietHours-{name}")
+    alarm = _named(stack, name)
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Statistic"]) == ("QuietHours", name, "Maximum")
+    assert alarm["Period"] == 60
     assert (alarm["Threshold"], alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (threshold, minutes, of)
     assert alarm["TreatMissingData"] == "notBreaching"
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_dead_letters_are_counted_by_reason_and_the_alarm_ends_by_itself(stack: Deployed, name: str) -> None:
+    lines, field, many = COUNTED[name]
+    filters = [f for f in stack.all("AWS::Logs::MetricFilter").values() if _metric(f)["MetricName"] == name]
+    assert {stack.name(f["LogGroupName"]): f["FilterPattern"] for f in filters} == {
+        f"{function} log": f'{{ $.message = "{line}" && $.{field} > 0 }}' for function, line in lines.items()
+    }
+    assert {(_metric(f)["MetricNamespace"], _metric(f)["MetricValue"]) for f in filters} == {
+        ("QuietHours", f"$.{field}")
+    }
+    alarm = _named(stack, name)
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("QuietHours", name)
+    assert (alarm["Statistic"], alarm["Period"], alarm["EvaluationPeriods"]) == ("Sum", 300, 1)
+    assert (alarm["Threshold"], alarm["TreatMissingData"]) == (many, "notBreaching")
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_a_critical_notification_that_waits_is_an_alarm(stack: Deployed, name: str) -> None:
+    """95 % within 10 s and 99 % within 60 s, from acceptance to the call. A wait of nothing counts too."""
+    statistic, bound_s, times, of = WAITS[name]
+    (found,) = (f for f in stack.all("AWS::Logs::MetricFilter").values() if _metric(f)["MetricName"] == "CriticalWait")
+    assert stack.name(found["LogGroupName"]) == "Worker log"
+    assert found["FilterPattern"] == '{ $.message = "bundle" && $.lane = "urgent" && $.urgent_wait_s >= 0 }'
+    assert _metric(found)["MetricValue"] == "$.urgent_wait_s"
+    alarm = _named(stack, name)
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Period"]) == ("QuietHours", "CriticalWait", 300)
+    assert alarm["ExtendedStatistic"] == statistic
+    assert (alarm["Threshold"], alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (bound_s, times, of)
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_each_custom_metric_is_paid_for_so_there_are_few(stack: Deployed) -> None:
+    names = {_metric(each)["MetricName"] for each in stack.all("AWS::Logs::MetricFilter").values()}
+    assert names == {*LOGGED, *COUNTED, "CriticalWait"}
+
+
+def _metric(found: dict[str, Any]) -> dict[str, Any]:
+    (transformation,) = found["MetricTransformations"]
+    return dict(transformation)
+
+
+def _named(stack: Deployed, name: str) -> dict[str, Any]:
+    (alarm,) = (a for a in stack.all("AWS::CloudWatch::Alarm").values() if a["AlarmName"] == f"QuietHours-{name}")
+    return alarm
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -257,6 +333,8 @@ def _alarm(stack: Deployed, metric: str, of: str) -> dict[str, Any]:
     (alarm,) = (
         alarm
         for alarm in stack.all("AWS::CloudWatch::Alarm").values()
-        if alarm["MetricName"] == metric and "Dimensions" in alarm and stack.name(alarm["Dimensions"][0]["Value"]) == of
+        if alarm.get("MetricName") == metric
+        and "Dimensions" in alarm
+        and stack.name(alarm["Dimensions"][0]["Value"]) == of
     )
     return alarm

@@ -70,6 +70,10 @@ def order(id: str, **fields: Any) -> dict[str, Any]:
     return notification(id=id, category="informational", **fields)
 
 
+def code(id: str, **fields: Any) -> dict[str, Any]:
+    return notification(id=id, category="critical", **fields)
+
+
 def ids(sqs: Any, queue_url: str) -> list[str]:
     return sorted(each["id"] for each in take_notifications(sqs, queue_url))
 
@@ -92,16 +96,37 @@ def test_r1_r2_without_night_consent_advertising_is_put_on_wait_at_night(
 ) -> None:
     judge(bundle(advert("ad"), order("order")), now=datetime.fromisoformat(now))
     assert ids(sqs, settings.wait_queue_url) == (["ad"] if held else [])
-    assert ids(sqs, settings.delivery_queue_url) == (["order"] if held else ["ad", "order"])
+    assert ids(sqs, settings.schedule_queue_url) == ([] if held else ["ad"])
+    assert ids(sqs, settings.delivery_queue_url) == ["order"]
 
 
-def test_r3_what_may_go_now_takes_the_days_lane_and_not_the_released_one(
-    judge: Judge, sqs: Any, settings: Settings
+@pytest.mark.parametrize("now", [NIGHT, DAY])
+def test_r3_what_may_go_now_takes_the_lane_of_its_urgency(
+    judge: Judge, sqs: Any, settings: Settings, now: datetime
 ) -> None:
-    judge(bundle(advert("ad"), order("order")))
-    judge(bundle(advert("ad-2"), order("order-2")), now=DAY)
-    assert take(sqs, settings.schedule_queue_url) == []
-    assert take(sqs, settings.dead_letter_queue_url) == []
+    mail = {"channel": "email", "address": "a@example.com"}  # no night holds it
+    judge(bundle(advert("ad", **mail), code("code"), order("order"), code("code-2", channel="sms")), now=now)
+    assert ids(sqs, settings.urgent_queue_url) == ["code", "code-2"]
+    assert ids(sqs, settings.delivery_queue_url) == ["order"]
+    assert ids(sqs, settings.schedule_queue_url) == ["ad"]
+    assert take(sqs, settings.wait_queue_url) == take(sqs, settings.dead_letter_queue_url) == []
+
+
+def test_the_most_urgent_lane_is_fed_first(judge: Judge, sqs: Any, settings: Settings) -> None:
+    with recorded(sqs) as calls:
+        judge(bundle(advert("ad-held"), advert("ad", channel="email", address="a@b.kr"), order("order"), code("code")))
+    fed = [call.parameters["QueueUrl"].rpartition("/")[2] for call in calls]
+    assert fed == ["urgent", "delivery", "schedule", "wait"]
+
+
+def test_a_redriven_critical_one_is_no_longer_urgent(judge: Judge, sqs: Any, settings: Settings) -> None:
+    """An operator brings back thousands at once. The codes of today must not wait behind them."""
+    ended_at = "2020-11-11T12:00:00.000+00:00"
+    judge(record(to_text(code("again")), attributes={REDRIVEN: ended_at}), record(to_text(code("fresh"))))
+    assert ids(sqs, settings.urgent_queue_url) == ["fresh"]
+    (message,) = take(sqs, settings.delivery_queue_url)
+    assert json.loads(message["Body"])["id"] == "again"
+    assert text_attributes(message) == {REDRIVEN: ended_at}
 
 
 def test_night_consent_goes_out_at_night_by_recipient_id_or_by_canonical_address(
@@ -118,7 +143,7 @@ def test_night_consent_goes_out_at_night_by_recipient_id_or_by_canonical_address
             advert("unknown"),
         )
     )
-    assert ids(sqs, settings.delivery_queue_url) == ["by-address", "by-id"]
+    assert ids(sqs, settings.schedule_queue_url) == ["by-address", "by-id"]
     assert ids(sqs, settings.wait_queue_url) == ["refused", "unknown"]
 
 
@@ -128,13 +153,14 @@ def test_a_consent_in_the_payload_is_a_fault_and_consents_to_nothing(
     assert judge(record(to_text(advert("forged", night_consent=True)))) == []
     (letter,) = take(sqs, settings.dead_letter_queue_url)
     assert text_attributes(letter)["reason"].startswith("invalid: night_consent: unknown field; allowed are id, ")
-    assert take(sqs, settings.delivery_queue_url) == take(sqs, settings.wait_queue_url) == []
+    lanes = (settings.urgent_queue_url, settings.delivery_queue_url, settings.schedule_queue_url)
+    assert [take(sqs, url) for url in (*lanes, settings.wait_queue_url)] == [[], [], [], []]
 
 
 def test_the_consumer_ends_nothing_itself(judge: Judge, sqs: Any, dynamodb: Any, settings: Settings) -> None:
     put_consent(dynamodb, "gone", opted_out=True)
     judge(bundle(advert("opted-out", recipient_id="gone"), advert("expired", expires_at="2020-11-11T00:00:00Z")))
-    assert ids(sqs, settings.delivery_queue_url) == ["expired", "opted-out"]
+    assert ids(sqs, settings.schedule_queue_url) == ["expired", "opted-out"]
 
 
 # --- consent is read where it matters
@@ -168,7 +194,7 @@ def test_at_night_consents_of_all_records_are_read_strongly_a_hundred_at_a_time(
     asks = [call.parameters["RequestItems"]["consent"] for call in calls]
     assert [len(ask["Keys"]) for ask in asks] == [100, 100, 51]  # one address, too
     assert all(ask["ConsistentRead"] for ask in asks)
-    assert ids(sqs, settings.delivery_queue_url) == ["n-249"]
+    assert ids(sqs, settings.schedule_queue_url) == ["n-249"]
 
 
 @pytest.mark.parametrize("error", [ClientError, ConsentUnavailable])
@@ -279,23 +305,40 @@ MIXED = [
     bundle(advert("c-ad"), advert("c-ad-2"), message_id="held"),
     record("unreadable", message_id="unreadable"),
     bundle(advert("d-ad", channel="sms"), {"channel": "fax"}, message_id="held sms and invalid"),
+    bundle(code("e-code"), order("e-order"), message_id="urgent and now"),
+    bundle(advert("f-ad", channel="email", address="f@example.com"), code("f-code"), message_id="bulk and urgent"),
 ]
+ALL = sorted(str(each["messageId"]) for each in MIXED)
 
 
 @pytest.mark.parametrize(
     ("refused", "come_again"),
     [
         (lambda url, body: False, []),
-        (lambda url, body: True, ["held", "held sms and invalid", "mixed", "now", "unreadable"]),
+        (lambda url, body: True, ALL),
         (lambda url, body: url.endswith("wait"), ["held", "held sms and invalid", "mixed"]),
-        (lambda url, body: url.endswith("delivery"), ["mixed", "now"]),
+        (lambda url, body: url.endswith("urgent"), ["bulk and urgent", "urgent and now"]),
+        (lambda url, body: url.endswith("delivery"), ["mixed", "now", "urgent and now"]),
+        (lambda url, body: url.endswith("schedule"), ["bulk and urgent"]),
         (lambda url, body: url.endswith("dead-letter"), ["held sms and invalid", "unreadable"]),
         (lambda url, body: url.endswith("wait") and "kakao" in body, ["held", "mixed"]),
         (lambda url, body: url.endswith("wait") and "sms" in body, ["held sms and invalid"]),
         (lambda url, body: body == "unreadable", ["unreadable"]),
         (lambda url, body: "fax" in body, ["held sms and invalid"]),
     ],
-    ids=["nothing", "all", "wait", "delivery", "dead-letter", "one bundle", "another", "one letter", "another letter"],
+    ids=[
+        "nothing",
+        "all",
+        "wait",
+        "urgent",
+        "delivery",
+        "schedule",
+        "dead-letter",
+        "one bundle",
+        "another",
+        "one letter",
+        "another letter",
+    ],
 )
 @pytest.mark.parametrize("sender_fault", [False, True])
 def test_an_input_comes_again_exactly_when_an_output_with_an_item_of_it_was_refused(
@@ -307,7 +350,7 @@ def test_an_input_comes_again_exactly_when_an_output_with_an_item_of_it_was_refu
 
 def test_when_the_calls_themselves_fail_everything_comes_again(judge: Judge, sqs: Any) -> None:
     failed = judge(*MIXED, sqs=Faulty(sqs, send_message_batch=fail()))
-    assert failed == ["held", "held sms and invalid", "mixed", "now", "unreadable"]
+    assert failed == ALL
 
 
 class Memory:
@@ -335,7 +378,7 @@ parts = st.sampled_from(
     [
         {"channel": channel, "category": category}
         for channel in ("log", "push")
-        for category in ("advertising", "critical")
+        for category in ("advertising", "informational", "critical")
     ]
     + [{"channel": "fax"}]
 )

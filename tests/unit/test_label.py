@@ -121,7 +121,7 @@ def test_by_sqs_what_is_unlabelled_goes_to_dead_letter_alone_with_the_reason(
     bundle = to_text([notification(id="a"), notification(id="b", content={"body": f"(광고) {OUT}"})])
     failed, counts = consume([record(bundle, sent_at=DAY)], DAY, sqs, dynamodb, labelling, labelling.quiet_hours())
     assert (failed, counts["now"], counts["refused"]) == ([], 1, 1)
-    assert [each["id"] for each in take_notifications(sqs, labelling.delivery_queue_url)] == ["b"]
+    assert [each["id"] for each in take_notifications(sqs, labelling.schedule_queue_url)] == ["b"]
     (letter,) = take(sqs, labelling.dead_letter_queue_url)
     attributes = text_attributes(letter)
     assert attributes["notification_id"] == "a"

@@ -218,6 +218,70 @@ def test_accepted_is_exactly_what_sqs_took_whichever_call_fails(
     assert sorted(map(str, taken)) == sorted(map(str, ids(answer["accepted"])))
 
 
+# --- critical ones go past the entry queue and its consumers
+
+
+def test_critical_ones_are_put_on_urgent_and_everything_else_on_the_entry_queue(
+    produce: Produce, sqs: Any, settings: Settings
+) -> None:
+    wanted = many(
+        notification(id="ad"),
+        notification(id="code", category="critical"),
+        notification(id="order", category="informational"),
+        notification(id="code-2", category="critical", channel="sms"),
+    )
+    status, answer = produce(wanted)
+    assert (status, ids(answer["accepted"]), answer["rejected"]) == (202, ["ad", "code", "order", "code-2"], [])
+    assert ids(take_notifications(sqs, settings.urgent_queue_url)) == ["code", "code-2"]
+    assert ids(take_notifications(sqs, settings.notification_queue_url)) == ["ad", "order"]
+
+
+def test_a_critical_one_travels_as_it_would_on_the_entry_queue(produce: Produce, sqs: Any, settings: Settings) -> None:
+    produce(notification(category="critical"))
+    (on_urgent,) = take(sqs, settings.urgent_queue_url)
+    assert json.loads(on_urgent["Body"]) == [
+        notification()
+        | {
+            "id": "made-0",
+            "category": "critical",
+            "address": "+821012345678",
+            "accepted_at": NIGHT.isoformat(timespec="milliseconds"),
+            "expires_at": (NIGHT + timedelta(days=3)).isoformat(timespec="milliseconds"),
+        }
+    ]
+    assert "MessageAttributes" not in on_urgent
+
+
+def test_a_critical_one_with_a_campaigns_id_is_refused_before_it_reaches_urgent(
+    produce: Produce, sqs: Any, settings: Settings
+) -> None:
+    """The consumer checks this for the entry queue. Nothing checks it on urgent, so nothing like it may get there."""
+    status, answer = produce(notification(category="critical", id="campaign:0123:1"))
+    assert (status, answer["accepted"]) == (400, [])
+    assert take(sqs, settings.urgent_queue_url) == []
+
+
+@pytest.mark.parametrize(
+    ("refusing", "accepted", "rejected"),
+    [("urgent", ["ad", "order"], [(1, "code")]), ("notification", ["code"], [(0, "ad"), (2, "order")])],
+)
+def test_what_one_queue_does_not_take_is_rejected_and_the_others_are_accepted(
+    produce: Produce, sqs: Any, refusing: str, accepted: list[str], rejected: list[tuple[int, str]]
+) -> None:
+    wanted = many(
+        notification(id="ad"),
+        notification(id="code", category="critical"),
+        notification(id="order", category="informational"),
+    )
+    refused = refuse(lambda url, _: url.endswith(refusing))
+    status, answer = produce(wanted, sqs=Faulty(sqs, send_message_batch=refused))
+    assert (status, ids(answer["accepted"])) == (202, accepted)
+    assert [(entry["index"], entry["id"]) for entry in answer["rejected"]] == rejected
+    assert answer["rejected"][0]["errors"] == [
+        "queue: SQS did not take it (InternalError); send it again with the same id"
+    ]
+
+
 # --- the forecast
 
 
