@@ -116,7 +116,7 @@ def fault_of(channel: str, part: Mapping[str, Any], local: bool, region: str) ->
     nobody."""
 
     def client(service: str, own_region: str | None, endpoint_url: str | None) -> Any:
-        return boto3.client(service, own_region or region, endpoint_url=endpoint_url)  # type: ignore[call-overload]
+        return boto3.client(service, own_region or region, endpoint_url=endpoint_url)
 
     if channel == "alerts":
         return _fault_of_alerts(part, local)
