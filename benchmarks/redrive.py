@@ -34,7 +34,7 @@ from local import BUILD, aws, server
 from operators.redrive import Redrive
 
 LETTERS = 10_000
-QUEUES = ("DeadLetter", "Notification", "Urgent", "Schedule")
+QUEUES = ("DeadLetter", "Notification", "Delivery", "Schedule")
 TABLE = "ledger"
 AT_ONCE = 8
 

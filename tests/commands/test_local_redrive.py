@@ -110,7 +110,7 @@ class Desk:
 
     def work(self) -> None:
         """Let the worker have everything that stands on a lane or on the notification queue."""
-        for queue in ("urgent", "schedule", "notification"):
+        for queue in ("urgent", "delivery", "schedule", "notification"):
             self.on(queue)
         for lane in ("urgent", "schedule", "delivery"):
             self.world.run(lane)
@@ -150,7 +150,8 @@ def test_what_a_worker_has_ended_is_reopened_and_goes_back_in_bundles(desk: Desk
     entry = desk.world.entry("id-7")
     assert entry
     assert (entry.state, entry.owner, entry.attempts, entry.ended_at) == ("claimed", "", 0, "")
-    assert desk.on("urgent") == [["code"]]
+    assert desk.on("urgent") == [], "the codes of today do not wait behind those of yesterday"
+    assert desk.on("delivery") == [["code"]]
     (bundle,) = desk.on("schedule")
     assert sorted(bundle) == sorted(f"id-{n}" for n in range(20))
     assert desk.on("notification") == []
@@ -164,17 +165,6 @@ def test_each_channel_has_bundles_of_its_own(desk: Desk) -> None:
     desk.redrive()
     found = sorted(sorted(bundle) for bundle in desk.on("schedule"))
     assert found == [[f"{channel}-{n}" for n in range(3)] for channel in ("log", "webhook")]
-
-
-def test_a_deployment_without_an_urgent_lane_gets_what_is_critical_on_its_delivery_lane(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    older = outputs(desk.settings) | {"DeliveryQueueUrl": desk.settings.delivery_queue_url}
-    del older["UrgentQueueUrl"]
-    monkeypatch.setitem(globals(), "outputs", lambda _: older)
-    desk.refused(accepted("code", category="critical"))
-    assert desk.redrive() == Redriven(moved=1)
-    assert desk.on("delivery") == [["code"]]
 
 
 def test_a_bundle_takes_ten_calls_to_receive_ten_to_delete_and_three_more(desk: Desk, dynamodb: Any) -> None:
@@ -449,7 +439,7 @@ def test_forged_attributes_crash_nothing_and_undo_nothing_that_they_do_not_name(
     )
     done = desk.redrive(resend_unknown=resend_unknown)
     assert done.moved + done.unknown == 1
-    assert desk.on("schedule") == desk.on("urgent") == []
+    assert desk.on("schedule") == desk.on("delivery") == []
     desk.work()
     if attributes.get(REDRIVEN) == INSTANT and done.moved:  # it names this ending of the notification in its body
         before["a"] = "delivered"
