@@ -210,12 +210,14 @@ class Paths:
         self.take("worker: not configured", worker.handler, event())
         self.take("worker: no such channel", worker.handler, event(channel="sms", address=E164))
         self.configure(None)
+        self.end_rests()
         self.take("worker: secret unavailable", worker.handler, event())
         self.configure({})
         self.take("worker: unreadable", worker.handler, {"Records": [record(TEXT + PHONE)]})
         with self.instead(worker, _channel=lambda *_: Shouting()):
-            self.take("worker: a channel's bug", worker.handler, event())
-            self.take("worker: final", worker.handler, event())
+            for path in ("a channel's bug", "final"):
+                self.end_rests()
+                self.take(f"worker: {path}", worker.handler, event())
             tables = ("ledger", "transact_write_items"), ("consent", "batch_get_item"), ("turn", "get_item")
             for table, operation in tables:
                 self.end_rests()
