@@ -44,7 +44,7 @@ local-status: setup ## show how many messages each queue of `make local` holds
 local-stop: ## stop what `make local` started
 	@if [ -x .venv/bin/python ]; then python -m local.stop; else echo "nothing is running"; fi
 
-redrive: setup ## send dead letters back to the notification queue (OUTPUTS=file for an account; RESEND_UNKNOWN=1)
+redrive: setup ## bring dead letters back (OUTPUTS=file for an account; RESEND_UNKNOWN=1; EXPIRED=keep|drop)
 	@python -m operators.redrive
 
 consents-import: setup ## import consents from a CSV file (FILE=path; OUTPUTS=file for an account; docs/consent.md)

@@ -313,8 +313,8 @@ class Checks:
         """Check a provider's calls, from all lanes together, in any second and any ten seconds: at most the rate, and
         one call. A call carries at most as many notifications as the provider takes in a second, or one.
 
-        An urgent call may be early for its turn, and any may be late, by a pause more than is noticed. Two workers' clocks
-        differ by twice the skew. A probe of a rest has no turn, so each counts as one notification more.
+        An urgent call may be early for its turn, and any may be late, by a pause more than is noticed. Two workers'
+        clocks differ by twice the skew. A probe of a rest has no turn, so each counts as one notification more.
         """
         rate = provider.kind.rate_per_s
         if rate is None:

@@ -1,5 +1,5 @@
-"""Draws the rest of the world: how providers are away, settings that break, lanes of different widths, consents that are
-stored malformed, and senders whose clocks are ahead.
+"""Draws the rest of the world: how providers are away, settings that break, lanes of different widths, consents that
+are stored malformed, and senders whose clocks are ahead.
 
 These draws have a stream of their own, so that they do not shift the other draws of a seed.
 """

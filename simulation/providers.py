@@ -80,8 +80,8 @@ class ProviderCall(NamedTuple):
 @dataclass
 class Provider:
     """One provider. It rejects the ids in `refuses`, and the ids in `poison` kill whoever sends them. It calls `took`
-    for each notification that it takes, at the true time. `calls` are all calls that reached it, and `called` the ids in
-    them."""
+    for each notification that it takes, at the true time. `calls` are all calls that reached it, and `called` the ids
+    in them."""
 
     world: World
     faults: Faults

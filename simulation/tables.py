@@ -37,8 +37,8 @@ STALE_S = 2.0
 
 @dataclass
 class Table:
-    """One table. `ttl` names the attribute of its time to live. It calls `written` after each write that took effect, with the item before, the item now and the
-    process."""
+    """One table. `ttl` names the attribute of its time to live. It calls `written` after each write that took effect,
+    with the item before, the item now and the process."""
 
     world: World
     name: str
