@@ -29,6 +29,7 @@ from moto import mock_aws
 from lambdas import alerter, campaign, consumer, producer, registrar, scheduler, worker
 from lambdas.quiet_hours import channels
 from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.notification import admission
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
@@ -189,7 +190,7 @@ class Paths:
             return {"Records": [record(body, queue=queue, sent_at=datetime.now(UTC))]}
 
         def webhook(path: str, answer: bytes, talk: Any = answering, **fields: Any) -> None:
-            worker._resting.clear()
+            self.end_rests()
             with listening(talk(answer)) as peer:
                 self.configure({"webhook": {"url": peer.url}})
                 self.take(f"worker: {path}", worker.handler, event(**fields))
@@ -205,17 +206,21 @@ class Paths:
         number = iter([0, *range(100, 10**6)])  # the first id once more, with other content
         self.take("worker: an id used again", worker.handler, event(content={"title": TEXT, "body": TEXT + PHONE}))
         self.configure({"webhook": {"url": f"http://{EMAIL}/"}})
-        worker._resting.clear()
+        self.end_rests()
         self.take("worker: not configured", worker.handler, event())
         self.take("worker: no such channel", worker.handler, event(channel="sms", address=E164))
         self.configure(None)
+        self.end_rests()
         self.take("worker: secret unavailable", worker.handler, event())
         self.configure({})
         self.take("worker: unreadable", worker.handler, {"Records": [record(TEXT + PHONE)]})
         with self.instead(worker, _channel=lambda *_: Shouting()):
-            self.take("worker: a channel's bug", worker.handler, event())
-            self.take("worker: final", worker.handler, event())
-            for table, operation in (("ledger", "transact_write_items"), ("consent", "batch_get_item")):
+            for path in ("a channel's bug", "final"):
+                self.end_rests()
+                self.take(f"worker: {path}", worker.handler, event())
+            tables = ("ledger", "transact_write_items"), ("consent", "batch_get_item"), ("turn", "get_item")
+            for table, operation in tables:
+                self.end_rests()
                 for what, fault in (("is away", fail()), ("'s client raises", raises)):
                     down = Faulty(self.dynamodb, **{operation: fault})
                     with self.instead(worker, _clients=lambda down=down: (self.sqs, down, None)):
@@ -225,6 +230,13 @@ class Paths:
             self.environment(night=False)
         with mock.patch("lambdas.quiet_hours.delivery.delivery.decide", raises):
             self.take("worker: a bug", worker.handler, event())
+
+    def end_rests(self) -> None:
+        """Let each channel have rested, as if the time were over."""
+        table = self.settings.turn_table
+        for item in self.dynamodb.scan(TableName=table)["Items"]:
+            self.dynamodb.delete_item(TableName=table, Key={"channel": item["channel"]})
+        worker._memory = Memory()
 
     def accepted(self, id: str, category: str, **fields: Any) -> dict[str, Any]:
         times = {name: (datetime.now(UTC) + timedelta(hours=h)).isoformat() for name, h in TIMES.items()}

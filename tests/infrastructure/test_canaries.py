@@ -56,6 +56,7 @@ FAILS = {
     "scheduler: stopped, nobody told": "HandlerFailed: ValueError",
     "worker: ledger 's client raises": "HandlerFailed: ValueError",
     "worker: consent 's client raises": "HandlerFailed: ValueError",
+    "worker: turn 's client raises": "HandlerFailed: ValueError",
     "worker: a bug": "HandlerFailed: ValueError",
     "campaign: s3 raises": "HandlerFailed: ValueError",
     "campaign: a bug": "HandlerFailed: ValueError",
@@ -75,7 +76,7 @@ def test_every_handler_was_driven_through_its_success_and_its_failures(ran: Ran)
 def test_the_paths_ended_where_they_were_meant_to(ran: Ran) -> None:
     """Without this, a path that is never reached would pass the tests below."""
     reasons = {letter["reason"].partition(":")[0] for letter in ran.found["letters"]}
-    assert reasons == {"unreadable", "invalid", "http_400", "channel_not_configured", "unknown_outcome", "id_reused"}
+    assert reasons == {"unreadable", "invalid", "http_400", "unknown_outcome", "id_reused"}
     assert [json.loads(alert)["alert"] for alert in ran.found["alerts"]] == ["ReleaseStopped"]
     assert [json.loads(post)["text"] for post in ran.found["slack"]] == [
         "Quiet Hours: ReleaseCrashed",
@@ -89,6 +90,7 @@ def test_the_paths_ended_where_they_were_meant_to(ran: Ran) -> None:
         "unavailable: webhook http_429",
         "unknown: webhook no_answer",
         "retry: webhook http_500",
+        "misconfigured: webhook channel_not_configured",
     ):
         assert f'"{field}":1' in ran.printed, field
 
