@@ -79,6 +79,9 @@ deploy: setup ## deploy to the AWS account of the environment; writes build/depl
 nights: setup ## simulate nights with faults (SEEDS=number), or show one of them (SEED=123 TRACE=1)
 	@python -m simulation $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
 
+situations: setup ## play large campaigns, outages and slips in virtual time; writes docs/situations.md
+	@python -m simulation.situations
+
 bench: setup ## measure everything in about ten minutes (QUICK=1: in two); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)
 
