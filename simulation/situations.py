@@ -55,7 +55,7 @@ def codes(
     for number in range(CODES):
         stage.at(at + number * EVERY_S, stage.accept, "sms")
     stage.run(at + CODES * EVERY_S + 60, is_night=start is EVENING)
-    return stage.waits()
+    return stage.waits("sms")
 
 
 def _waits(waits: Waits) -> str:
@@ -69,8 +69,9 @@ def bulk(number: int, channel: str, queue: str = "schedule", category: str = "ad
 
 def _hanging(stage: Stage) -> None:
     stage.be_away("kakao", Span(20.0, 400.0), "hang_before")
-    stage.at(1.0, stage.put, "urgent", 300, "kakao", "critical", 10)
     bulk(20_000, "kakao")(stage)
+    for number in range(CODES):
+        stage.at(22.5 + number * EVERY_S, stage.accept, "kakao")
 
 
 def _release(stage: Stage) -> None:

@@ -169,12 +169,12 @@ class Stage:
     def calls(self, channel: str) -> list[Any]:
         return self.deployment.providers[channel].calls
 
-    def waits(self, category: str = "critical") -> Waits:
-        """How long notifications of a category waited for their provider."""
+    def waits(self, channel: str) -> Waits:
+        """How long a channel's critical notifications waited for their provider."""
         times = sorted(
             (self.checks.taken[number][0].at if self.checks.taken[number] else inf) - at
             for number, at in self.accepted_at.items()
-            if self.checks.by_number[number].category == category
+            if (self.checks.by_number[number].channel, self.checks.by_number[number].category) == (channel, "critical")
         )
         if not times:
             return Waits(0, 0, 0, 0)
