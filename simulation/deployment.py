@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from .checks import Checks
 from .faults import Faults
 from .functions import Function, Source, Triggers
 from .plan import Plan
-from .providers import KINDS, Provider
+from .providers import KINDS, Kind, Provider
 from .queues import Sqs
 from .tables import DynamoDb, Table
 from .world import NEVER, Process, World
@@ -31,7 +31,16 @@ _policies: dict[Policy, Policy] = {}  # equal policies are one object: the rule 
 class Deployment:
     """Queues, tables, functions, event sources, triggers and providers on one virtual clock, observed by `checks`."""
 
-    def __init__(self, plan: Plan, world: World, faults: Faults, checks: Checks, jitter_s: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        world: World,
+        faults: Faults,
+        checks: Checks,
+        jitter_s: float,
+        kinds: Mapping[str, Kind] = KINDS,
+    ) -> None:
+        self.kinds = kinds
         self.plan = plan
         self.world = world
         self.faults = faults
@@ -51,7 +60,7 @@ class Deployment:
         self.settings = topology.settings_for(self.queues, plan)
         policy = self.settings.quiet_hours()
         self.policy = _policies.setdefault(policy, policy)
-        self.providers = {name: self._provider(name) for name in KINDS}
+        self.providers = {name: self._provider(name) for name in kinds}
 
         self.producer = self._function("producer", timings.PRODUCER_TIMEOUT_S, self._produce)
         self.consumer = self._function("consumer", timings.CONSUMER_TIMEOUT_S, self._consume)
@@ -81,11 +90,12 @@ class Deployment:
             self.world,
             self.faults,
             name,
-            KINDS[name],
+            self.kinds[name],
             self.checks.provider_took,
             refuses=frozenset(ids[number] for number in plan.refused if number in ids),
             poison=frozenset(ids[number] for number in plan.poison if number in ids),
             away=plan.away.get(name, NEVER),
+            outage=plan.outages.get(name, "503"),
             slow_s=plan.slow_s,
             longest_pause_s=plan.longest_pause_s,
         )

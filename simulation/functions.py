@@ -22,7 +22,8 @@ class Environment:
 
 @dataclass
 class Function:
-    """A function. `handler(event, process, memory)` is its handler; `broken` is told of each exception that ends it."""
+    """A function. `handler(event, process, memory)` is its handler; `broken` is told of each exception that ends it.
+    `busy_s` is the time of all invocations together."""
 
     world: World
     faults: Faults
@@ -32,6 +33,7 @@ class Function:
     handler: Callable[[Any, Process, dict[str, Any]], Any]
     broken: Callable[[str, BaseException], None]
     invocations: int = 0
+    busy_s: float = 0.0
     _idle: list[Environment] = field(default_factory=list)
 
     def invoke(self, event: Any, done: Callable[[Any], None] | None = None) -> None:
@@ -42,10 +44,14 @@ class Function:
         process = Process(world, self.name, environment.skew_s, self.timeout_s)
         process.owner = f"{self.name}-{self.invocations}"
         process.start(
-            partial(self.handler, event, process, environment.memory), partial(self._finished, environment, done)
+            partial(self.handler, event, process, environment.memory),
+            partial(self._finished, environment, done, world.t),
         )
 
-    def _finished(self, environment: Environment, done: Callable[[Any], None] | None, result: Any) -> None:
+    def _finished(
+        self, environment: Environment, done: Callable[[Any], None] | None, begun_at: float, result: Any
+    ) -> None:
+        self.busy_s += self.world.t - begun_at
         if not isinstance(result, BaseException):
             self._idle.append(environment)
         elif isinstance(result, Exception):

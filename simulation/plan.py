@@ -9,10 +9,28 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .world import Span
+
+Outage = Literal[
+    "refused",
+    "dns",
+    "tls",
+    "reset",
+    "hang_before",
+    "hang_after",
+    "500",
+    "502",
+    "503",
+    "504",
+    "429",
+    "html",
+    "no_settings",
+]
+"""How a provider is away: no connection, no answer, an error, a proxy's page instead of its answer; or the channel has
+no settings."""
 
 BEGIN_S = 20 * 60
 """Quiet hours begin twenty minutes after the simulation does."""
@@ -115,7 +133,8 @@ class Plan:
 
     `cancelled_when_claimed` has, by id, how long after the first claim somebody cancels. `letters` are the bodies that
     have to end on dead-letter. `refused` and `poison` are numbers of notifications; `away`, `queues_away` and `blocked`
-    say when a channel's provider, a queue's sends and a lane's event source do not work. `advertising_consent` says
+    say when a channel's provider, a queue's sends and a lane's event source do not work, and `outages` how the provider
+    does not. `advertising_consent` says
     where that consent is kept: elsewhere, or in the registry, where it is then required.
     """
 
@@ -136,6 +155,7 @@ class Plan:
     refused: frozenset[int] = frozenset()
     poison: frozenset[int] = frozenset()
     away: dict[str, Span] = field(default_factory=dict)
+    outages: dict[str, Outage] = field(default_factory=dict)
     queues_away: dict[str, Span] = field(default_factory=dict)
     blocked: dict[str, Span] = field(default_factory=dict)
     slow_s: float = 0.3

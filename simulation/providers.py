@@ -11,6 +11,7 @@ from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 
 from .faults import Faults
+from .plan import Outage
 from .world import NEVER, Process, Span, World
 
 Rule = Literal["keyed", "dead_letter", "resend"]
@@ -56,6 +57,19 @@ REFUSALS = {
 """The answers to a whole call, by the fault that causes them."""
 
 
+def outage_outcome(outage: Outage, rule: Rule) -> Outcome:
+    """The outcome that the real channels make of an outage: docs/channels.md."""
+    if outage == "no_settings":
+        return Outcome("misconfigured", "channel_not_configured: channel not configured")
+    if outage in ("refused", "dns", "tls"):
+        return Outcome("unavailable", "not_connected: no connection")
+    if outage in ("503", "429"):
+        return Outcome("unavailable", f"http_{outage}: away")
+    if outage in ("500", "502", "504") and rule == "keyed":
+        return Outcome("retry", f"http_{outage}: away")
+    return Outcome("unknown", f"no_answer: {outage}")
+
+
 class ProviderCall(NamedTuple):
     """A call that reached a provider, and the number of notifications in it."""
 
@@ -76,6 +90,7 @@ class Provider:
     refuses: frozenset[str] = frozenset()
     poison: frozenset[str] = frozenset()
     away: Span = NEVER
+    outage: Outage = "503"
     slow_s: float = 0.3
     longest_pause_s: float = 0.0
     calls: list[ProviderCall] = field(default_factory=list)
@@ -125,8 +140,10 @@ class FakeChannel:
         provider, world = self._provider, self._process.world
         if provider.away.covers(world.t):
             provider.faults.counts["provider_outage"] += 1
-            self._process.pause(world.rng.random())
-            return Outcome("unavailable", "http_503: away", None)
+            if provider.outage == "hang_after":
+                return None
+            self._process.pause(self.deadline_s if provider.outage == "hang_before" else world.rng.random())
+            return outage_outcome(provider.outage, provider.kind.rule)
         if fault not in REFUSALS:
             return None
         self._process.pause(world.rng.random() * 0.1)
@@ -139,6 +156,8 @@ class FakeChannel:
         process, rng = self._process, self._process.world.rng
         no_answer = [Outcome("unknown", "no_answer: nothing within the deadline")] * len(notifications)
         latency_s = min(self.deadline_s, self._provider.slow_s * max(rng.random(), rng.random()))
+        if self._provider.away.covers(process.world.t):  # it takes everything, and no answer comes
+            fault = "provider_timeout_after"
         if fault == "provider_timeout_before":
             process.pause(self.deadline_s)
             return no_answer

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import islice
 from math import inf
 from typing import Any
 
@@ -12,6 +15,12 @@ from .faults import SHORT_POLL_EMPTY_RATE, Faults, client_error
 from .world import NEVER, Process, Span, World
 
 BATCH_MAX = 10
+SHUFFLED_MAX = 1000
+"""The number of messages that a shuffle mixes."""
+
+SEEN_TIMES = 4
+"""A receive looks at so many times the messages that it may take, since some go to dead-letter instead."""
+
 BATCH_BYTES_MAX = 1024 * 1024
 REGION, ACCOUNT = "ap-northeast-2", "000000000000"
 
@@ -32,7 +41,7 @@ class Msg:
 @dataclass
 class Queue:
     """One standard queue. It calls `arrived` with the time at which a message becomes visible, `seen` for each message
-    that is put on it, and `asked` at each receive. It refuses sends while it is `away`."""
+    that is put on it, `asked` at each receive, and `dropped` for each message that has become too old. It refuses sends while it is `away`."""
 
     world: World
     faults: Faults
@@ -47,8 +56,13 @@ class Queue:
     arrived: Callable[[float], None] | None = None
     seen: Callable[[Queue, Msg, str], None] | None = None
     asked: Callable[[], None] | None = None
+    dropped: Callable[[Msg], None] | None = None
     messages: dict[str, Msg] = field(default_factory=dict)
+    _ready: dict[str, Msg] = field(default_factory=dict)
+    _hidden: list[tuple[float, int, Msg]] = field(default_factory=list)
+    _oldest: deque[Msg] = field(default_factory=deque)
     _number: int = 0
+    _order: int = 0
 
     @property
     def url(self) -> str:
@@ -68,6 +82,8 @@ class Queue:
 
     def _add(self, msg: Msg, by: str) -> None:
         self.messages[msg.id] = msg
+        self._oldest.append(msg)
+        self._hide(msg)
         if self.seen:
             self.seen(self, msg, by)
         if self.arrived:
@@ -81,16 +97,19 @@ class Queue:
             return []
         t, faults = self.world.t, self.faults
         self._end_of_retention()
-        visible = [msg for msg in self.messages.values() if msg.visible_at <= t]
-        if not visible:
+        self._show()
+        if not self._ready:
             return []
-        if faults.hits("reordered", t):
+        is_shuffled = faults.hits("reordered", t)
+        visible = list(islice(self._ready.values(), SHUFFLED_MAX if is_shuffled else SEEN_TIMES * most))
+        if is_shuffled:
             self.world.rng.shuffle(visible)
-        room = self.in_flight_max - (len(self.messages) - len(visible))
+        room = self.in_flight_max - (len(self.messages) - len(self._ready))
         taken: list[Msg] = []
         for msg in visible:
             if len(taken) == min(most, room):
                 break
+            del self._ready[msg.id]
             if msg.count >= self.receives_max and self.dead_letter:
                 del self.messages[msg.id]
                 self.dead_letter._add(msg, f"{self.name} after {msg.count} receives")
@@ -100,6 +119,7 @@ class Queue:
             msg.visible_at = t + self.visibility_s
             if faults.hits("duplicate_delivery", t):
                 msg.visible_at = t + self.world.rng.random() * 5
+            self._hide(msg)
             if self.arrived:
                 self.arrived(msg.visible_at)
             taken.append(msg)
@@ -116,15 +136,33 @@ class Queue:
         msg = self.messages.get(receipt.rpartition("#")[0])
         if msg and msg.receipt == receipt and not self.faults.hits("delete_missed", self.world.t):
             del self.messages[msg.id]
+            self._ready.pop(msg.id, None)
 
     def visible(self) -> int:
         """The number of messages that can be received now."""
-        return sum(msg.visible_at <= self.world.t for msg in self.messages.values())
+        self._show()
+        return len(self._ready)
+
+    def _hide(self, msg: Msg) -> None:
+        self._order += 1
+        heappush(self._hidden, (msg.visible_at, self._order, msg))
+
+    def _show(self) -> None:
+        """Note which of the hidden messages are visible by now."""
+        while self._hidden and self._hidden[0][0] <= self.world.t:
+            visible_at, _, msg = heappop(self._hidden)
+            if self.messages.get(msg.id) is msg and msg.visible_at == visible_at:
+                self._ready[msg.id] = msg
 
     def _end_of_retention(self) -> None:
+        """Forget what is too old. Messages stand here in the order in which they entered their first queue."""
         oldest = self.world.t - self.retention_s
-        for msg in [msg for msg in self.messages.values() if msg.sent_at <= oldest]:
-            del self.messages[msg.id]
+        while self._oldest and (self._oldest[0].sent_at <= oldest or self._oldest[0].id not in self.messages):
+            msg = self._oldest.popleft()
+            if self.messages.pop(msg.id, None) is not None:
+                self._ready.pop(msg.id, None)
+                if self.dropped:
+                    self.dropped(msg)
 
 
 def size_bytes(body: str, attributes: dict[str, Any]) -> int:

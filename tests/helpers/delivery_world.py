@@ -22,8 +22,10 @@ from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import SideBySide
 from lambdas.quiet_hours.stores.entries import Entry
+from lambdas.quiet_hours.stores.health import Health
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import BATCH_BYTES_MAX
+from lambdas.quiet_hours.stores.turns import Turns
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S, WORKER_TIMEOUT_S
 from tests.helpers.aws import DAY, Faulty, make_table, one_after_another, record
 
@@ -301,6 +303,27 @@ def many(count: int, **fields: Any) -> list[dict[str, Any]]:
 def consent(world: World, recipient: str, **flags: bool) -> None:
     item = {"recipient_id": {"S": recipient}} | {name: {"BOOL": value} for name, value in flags.items()}
     world.dynamodb.put_item(TableName="consent", Item=item)
+
+
+def works(world: World, channel: str = "webhook") -> None:
+    """Let the channel have delivered a moment ago: so a failure counts against its notification, at first."""
+    Turns(world.dynamodb, world.settings.turn_table, world.clock).has_served(channel, None, world.clock())
+
+
+def deliver_others(world: World) -> None:
+    """Let the channel deliver others all the time: so each failure is its notification's."""
+    call = world.provider.send
+
+    def send(notifications: Any) -> Any:
+        works(world)
+        return call(notifications)
+
+    world.provider.send = send  # type: ignore[method-assign]
+
+
+def health(world: World, channel: str = "webhook") -> Health:
+    """The channel's health, as its item has it."""
+    return Turns(world.dynamodb, world.settings.turn_table, world.clock).health(channel)
 
 
 def make_tables() -> None:

@@ -33,12 +33,12 @@ def stored(dynamodb: Any, id: str = "a") -> Entry:
     return Entry.from_item(dynamodb.get_item(TableName="ledger", Key={"id": {"S": id}}, ConsistentRead=True)["Item"])
 
 
-def claim(ledger: Ledger, *ids: str, at: Any = DAY, redriven: str | None = None) -> Claims:
-    return ledger.claim(dict.fromkeys(ids or ("a",), redriven), at)
+def claim(ledger: Ledger, *ids: str, at: Any = DAY, redriven: str | None = None, sending: bool = False) -> Claims:
+    return ledger.claim(dict.fromkeys(ids or ("a",), redriven), at, sending=sending)
 
 
-def held(ledger: Ledger, id: str = "a", at: Any = DAY, redriven: str | None = None) -> Entry:
-    return claim(ledger, id, at=at, redriven=redriven).held[id]
+def held(ledger: Ledger, id: str = "a", at: Any = DAY, redriven: str | None = None, sending: bool = False) -> Entry:
+    return claim(ledger, id, at=at, redriven=redriven, sending=sending).held[id]
 
 
 def put(dynamodb: Any, *entries: Entry) -> None:

@@ -203,7 +203,7 @@ def test_what_is_set_up_wrongly_is_named_and_never_shown(config: dict[str, Any],
     channel = build("slack", config, now, no_clients, local=True)
     assert isinstance(channel, NotConfigured)
     (outcome,) = channel.send([order()])
-    assert (outcome.kind, "canary" in outcome.reason) == ("rejected", False)
+    assert (outcome.kind, "canary" in outcome.reason) == ("misconfigured", False)
     assert named in outcome.reason
 
 

@@ -18,7 +18,7 @@ from lambdas.consumer import consume
 from lambdas.producer import accept_all
 from lambdas.quiet_hours.api.status import cancel, look_up
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import MALFORMED_ENTRY
+from lambdas.quiet_hours.delivery.claiming import MALFORMED_ENTRY
 from lambdas.quiet_hours.errors import Invalid, Unreadable
 from lambdas.quiet_hours.notification.admission import CAMPAIGN_ID_FAULT, admit
 from lambdas.quiet_hours.notification.bundle import (
@@ -34,6 +34,7 @@ from lambdas.quiet_hours.notification.fingerprint import VERSION, fingerprint, m
 from lambdas.quiet_hours.notification.json_text import to_text, unpack
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.entries import Entry, ended
+from lambdas.quiet_hours.stores.health import FIRST_REST_S
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, aws, dynamodb, record, settings, sqs, take, text_attributes
@@ -47,6 +48,7 @@ from tests.helpers.delivery_world import (
     answers,
     consent,
     down,
+    works,
     world,
 )
 
@@ -101,10 +103,11 @@ def sent_by(world: World) -> list[dict[str, Any]]:
     return sent
 
 
-def claim_first(world: World, owner: str) -> Entry:
+def claim_first(world: World, owner: str, *, sending: bool = False) -> Entry:
     """Claim the first notification for another invocation."""
     ledger = Ledger(world.dynamodb, "ledger", owner, LEASE)
-    return ledger.claim({"order-1001": None}, DAY, {"order-1001": mark_of(FIRST)}).held["order-1001"]
+    fingerprints = {"order-1001": mark_of(FIRST)}
+    return ledger.claim({"order-1001": None}, DAY, fingerprints, sending=sending).held["order-1001"]
 
 
 def reasons(world: World) -> list[str]:
@@ -155,6 +158,7 @@ def test_other_content_during_a_live_claim_is_dead_lettered_at_once_and_the_firs
 def test_other_content_while_the_first_waits_for_its_next_attempt_does_not_take_its_place(
     world: World, outcome: Any
 ) -> None:
+    works(world)
     world.provider.answer = answers(**{"order-1001": outcome})
     world.invoke(FIRST)
     waiting = world.entry("order-1001")
@@ -174,7 +178,7 @@ def test_other_content_over_a_lapsed_claim_costs_the_first_no_attempt(world: Wor
 
 def test_other_content_over_an_interrupted_call_leaves_its_outcome_to_the_first(world: World) -> None:
     world.provider.can_resend = False
-    Ledger(world.dynamodb, "ledger", "dead", LEASE).mark_sending([claim_first(world, "dead")], DAY)
+    claim_first(world, "dead", sending=True)
     world.clock.now += LEASE * 2
     assert world.invoke(OTHERS["another text"])[1] == Counter(id_reused=1)
     assert world.invoke(FIRST)[1] == Counter(unknown=1)
@@ -375,6 +379,7 @@ def test_an_unknown_outcome_that_an_operator_reopens_keeps_its_fingerprint(world
     assert operator.reopen_unknown("order-1001", ended_at, DAY)
     assert not operator.reopen_unknown("order-1001", ended_at, DAY)
     sent = sent_by(world)
+    world.clock.sleep(FIRST_REST_S)
     assert world.invoke(OTHERS["another text"])[1] == Counter(id_reused=1)
     assert world.invoke(FIRST, dead_lettered_at=ended_at)[1] == Counter(delivered=1)
     assert [each["content"] for each in sent] == [FIRST["content"]]
@@ -427,6 +432,7 @@ def test_a_letter_sent_by_hand_without_its_attribute_is_absorbed_and_counted(wor
     world.provider.answer = answers(**{"order-1001": outcome})
     world.invoke(FIRST)
     letter = world.letter()
+    world.clock.sleep(FIRST_REST_S)
     assert world.receive(letter.body)[1] == Counter(absorbed=1, absorbed_dead_lettered=1)
     assert world.sqs.messages["dead-letter"] == [letter]
 
@@ -675,7 +681,7 @@ def test_a_row_that_only_says_that_it_is_redriven_takes_no_id(world: World, dead
 
 def test_a_redriven_row_waits_where_the_ledger_does_not_answer(world: World) -> None:
     world.settings = replace(world.settings, campaign_sender=CAMPAIGN_ROLE)
-    world.faults = {"get_item": down}
+    world.faults = {"get_item": lambda real, **key: down() if key["TableName"] == "ledger" else real(**key)}
     settled, counts = world.invoke(ROW, dead_lettered_at="2020-11-11T03:00:00.000+00:00")
     assert (settled, counts) == (True, Counter(ledger_unavailable=1, given_back=1))
 

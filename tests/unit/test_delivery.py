@@ -16,9 +16,10 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lambdas.quiet_hours.channels import NotConfigured
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX, FIRST_RETRY_S
 from lambdas.quiet_hours.stores.entries import Entry, ended
+from lambdas.quiet_hours.stores.health import FIRST_REST_S, REST_S_MAX
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, Faulty, dynamodb, sqs
@@ -32,9 +33,12 @@ from tests.helpers.delivery_world import (
     accepted,
     answers,
     consent,
+    deliver_others,
     down,
+    health,
     many,
     unreachable,
+    works,
     world,
 )
 
@@ -52,9 +56,9 @@ def test_every_notification_of_a_bundle_is_delivered_and_recorded(world: World) 
     assert not any(world.sqs.messages.values())
 
 
-@pytest.mark.parametrize("lane", ["delivery", "schedule"])
+@pytest.mark.parametrize("lane", ["urgent", "delivery", "schedule"])
 def test_a_single_object_is_a_bundle_of_one(world: World, lane: str) -> None:
-    assert world.invoke(accepted(), lane=lane)[0]
+    assert world.invoke(accepted(category="critical"), lane=lane)[0]
     assert world.provider.ids == ["a"]
 
 
@@ -82,7 +86,9 @@ def test_a_bundle_that_comes_twice_is_delivered_once(world: World) -> None:
 
 def test_each_channel_of_a_mixed_array_is_served(world: World) -> None:
     """The lanes' bundles are of one channel each, but nobody is forced to send such."""
-    world.channel = lambda name: NotConfigured(f"{name} is not built in") if name == "sms" else world.provider
+    world.channel = lambda name: (
+        NotConfigured(f"{name} is not built in", "rejected") if name == "sms" else world.provider
+    )
     settled, counts = world.invoke(
         accepted("a"), accepted("b", channel="sms", address="+821012345678"), accepted("c", channel="log")
     )
@@ -91,8 +97,8 @@ def test_each_channel_of_a_mixed_array_is_served(world: World) -> None:
     assert counts["delivered"] == 2
 
 
-def test_a_channel_that_is_not_configured_dead_letters_and_says_so(world: World) -> None:
-    world.channel = lambda name: NotConfigured(f"{name} is not built in")
+def test_a_channel_that_is_not_built_in_dead_letters_and_says_so(world: World) -> None:
+    world.channel = lambda name: NotConfigured(f"{name} is not built in", "rejected")
     assert world.invoke(accepted(channel="sms", address="+821012345678"))[0]
     assert "channel not configured" in world.letter().attributes["reason"]
     assert world.state("a") == "dead_lettered"
@@ -198,6 +204,7 @@ def test_what_cannot_be_read_goes_to_dead_letter_as_it_came(world: World, body: 
 @pytest.mark.parametrize("lane", ["delivery", "schedule"])
 @pytest.mark.parametrize("outcome", [RETRY, UNKNOWN])
 def test_what_fails_for_now_goes_back_to_its_own_lane_later(world: World, lane: str, outcome: Outcome) -> None:
+    works(world)
     world.provider.answer = answers(**{"id-1": outcome})
     settled, counts = world.invoke(*many(3), lane=lane)
     assert settled
@@ -208,6 +215,8 @@ def test_what_fails_for_now_goes_back_to_its_own_lane_later(world: World, lane: 
 
 
 def test_what_goes_back_together_goes_back_in_one_smaller_bundle(world: World) -> None:
+    works(world)
+    world.provider.takes_s = 0.01
     world.provider.answer = answers(**{"id-1": RETRY, "id-3": RETRY})
     world.invoke(*many(5))
     assert world.on("delivery") == [["id-1", "id-3"]]
@@ -215,6 +224,7 @@ def test_what_goes_back_together_goes_back_in_one_smaller_bundle(world: World) -
 
 def test_the_delay_doubles_with_each_attempt_up_to_what_sqs_allows(world: World) -> None:
     """R22."""
+    deliver_others(world)
     world.provider.answer = lambda _: RETRY
     world.put(accepted())
     world.run()
@@ -223,7 +233,8 @@ def test_the_delay_doubles_with_each_attempt_up_to_what_sqs_allows(world: World)
     assert delays == [15, 30, 60, 120, 240, 480, 900, 900, 900]
 
 
-def test_what_keeps_failing_is_dead_lettered_after_its_last_attempt(world: World) -> None:
+def test_what_keeps_failing_while_others_are_delivered_is_dead_lettered_after_its_last_attempt(world: World) -> None:
+    deliver_others(world)
     world.provider.answer = answers(**{"id-0": RETRY})
     world.put(*many(3))
     world.run()
@@ -235,6 +246,7 @@ def test_what_keeps_failing_is_dead_lettered_after_its_last_attempt(world: World
 
 def test_a_duplicate_of_the_message_during_the_wait_is_no_attempt(world: World) -> None:
     """R16. Attempts are counted once, however often the message comes."""
+    works(world)
     world.provider.answer = lambda _: RETRY
     world.invoke(accepted())
     for _ in range(20):
@@ -246,8 +258,22 @@ def test_a_duplicate_of_the_message_during_the_wait_is_no_attempt(world: World) 
     assert {back.delay_s for back in world.sqs.messages["delivery"]} == {FIRST_RETRY_S}
 
 
+def test_a_duplicate_during_a_wait_that_costs_no_attempt_makes_no_call_either(world: World) -> None:
+    """Nothing is known of the channel yet: the failure counts against nobody, and is waited out all the same."""
+    world.provider.answer = lambda _: RETRY
+    world.invoke(accepted())
+    for _ in range(20):
+        assert world.invoke(accepted())[0]
+    assert len(world.provider.ids) == 1
+    entry = world.entry("a")
+    assert entry
+    assert entry.attempts == 0
+    assert {back.delay_s for back in world.sqs.messages["delivery"]} == {FIRST_REST_S}
+
+
 def test_many_copies_of_a_failing_message_make_no_more_attempts_than_one(world: World) -> None:
     """R16. Nor do they end it twice."""
+    deliver_others(world)
     world.provider.answer = lambda _: RETRY
     for _ in range(3):
         world.put(accepted())
@@ -267,13 +293,30 @@ def test_a_retry_that_succeeds_ends_it(world: World) -> None:
 # --- the channel's fault
 
 
-def test_an_unavailable_channel_costs_no_attempt_and_the_rest_goes_back_unattempted(world: World) -> None:
+def test_an_unavailable_channel_costs_no_attempt_and_the_rest_goes_back_unclaimed(world: World) -> None:
+    world.provider.can_resend = False
     world.provider.answer = answers(**{"id-1": UNAVAILABLE})
     settled, counts = world.invoke(*many(4))
-    assert (settled, counts) == (True, {"delivered": 1, "given_back": 3, "unavailable: webhook http_503": 1})
+    assert (settled, counts) == (
+        True,
+        {"delivered": 1, "given_back": 3, "unavailable: webhook http_503": 1, "rested": 1},
+    )
     assert world.provider.ids == ["id-0", "id-1"]
     (back,) = world.sqs.messages["delivery"]
-    assert (back.ids, back.delay_s) == (["id-1", "id-2", "id-3"], REST_S)
+    assert (sorted(back.ids), back.delay_s) == (["id-1", "id-2", "id-3"], FIRST_REST_S)
+    entry = world.entry("id-1")
+    assert entry
+    assert (entry.owner, entry.attempts, entry.sending) == ("", 0, False)
+    assert world.entries().keys() == {"id-0", "id-1"}
+
+
+def test_what_was_claimed_for_a_channel_that_then_rests_is_released_unattempted(world: World) -> None:
+    """A channel that can send again claims for several calls at once."""
+    world.provider.answer = answers(**{"id-1": UNAVAILABLE})
+    settled, counts = world.invoke(*many(4))
+    assert (settled, counts["given_back"], world.provider.ids) == (True, 3, ["id-0", "id-1"])
+    (back,) = world.sqs.messages["delivery"]
+    assert (sorted(back.ids), back.delay_s) == (["id-1", "id-2", "id-3"], FIRST_REST_S)
     assert {world.states()[id] for id in back.ids} == {"released"}
     assert {world.entries()[id].attempts for id in back.ids} == {0}
 
@@ -281,19 +324,32 @@ def test_an_unavailable_channel_costs_no_attempt_and_the_rest_goes_back_unattemp
 def test_a_resting_channel_is_left_alone_by_the_next_invocation_too(world: World) -> None:
     world.provider.answer = lambda _: UNAVAILABLE
     world.invoke(accepted("a"))
-    world.clock.sleep(10)
+    world.clock.sleep(3)
     settled, counts = world.invoke(*many(3))
     assert (settled, counts) == (True, {"given_back": 3})
     assert world.provider.ids == ["a"]
     back = world.sqs.messages["delivery"][-1]
-    assert (back.ids, back.delay_s) == (["id-0", "id-1", "id-2"], REST_S - 10)
+    assert (back.ids, back.delay_s) == (["id-0", "id-1", "id-2"], FIRST_REST_S - 3)
+    assert world.entry("id-0") is None
+
+
+def test_a_resting_channel_is_left_alone_by_every_other_process_too(world: World) -> None:
+    """The rest is the channel's, and not one process's."""
+    world.provider.answer = lambda _: UNAVAILABLE
+    world.invoke(accepted("a"))
+    world.clock.sleep(3)
+    world.memory = Memory()
+    settled, counts = world.invoke(*many(3))
+    assert (settled, counts, world.provider.ids) == (True, {"given_back": 3}, ["a"])
+    back = world.sqs.messages["delivery"][-1]
+    assert (back.ids, back.delay_s) == (["id-0", "id-1", "id-2"], FIRST_REST_S - 3)
     assert world.entry("id-0") is None
 
 
 def test_a_rested_channel_is_called_again(world: World) -> None:
     world.provider.answer = lambda _: UNAVAILABLE
     world.invoke(accepted("a"))
-    world.clock.sleep(REST_S)
+    world.clock.sleep(FIRST_REST_S)
     world.invoke(accepted("b"))
     assert world.provider.ids == ["a", "b"]
 
@@ -306,23 +362,24 @@ def test_other_channels_do_not_rest_with_it(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked_s", "rests_s"), [(7.0, 7), (0.2, 1), (0.0, 1), (-5.0, 1), (86_400.0, 900), (float("inf"), 900), (None, 30)]
+    ("asked_s", "rests_s"),
+    [(7.0, 7), (0.2, 5), (0.0, 5), (-5.0, 5), (86_400.0, 900), (float("inf"), 900), (None, 5), (float("nan"), 5)],
 )
 def test_a_channel_rests_as_long_as_it_asks_within_bounds(world: World, asked_s: float | None, rests_s: int) -> None:
     world.provider.answer = lambda _: Outcome("unavailable", "http_429: too many", asked_s)
     world.invoke(accepted("a"))
     (back,) = world.sqs.messages["delivery"]
     assert back.delay_s == rests_s
-    assert world.resting["webhook"] == DAY + timedelta(seconds=rests_s)
+    assert health(world).rest_until_ms == (DAY.timestamp() + rests_s) * 1000
 
 
 def test_of_several_rests_the_longest_counts(world: World) -> None:
-    """Call that were under way together answer in any order."""
+    """Calls that were under way together answer in any order."""
     world.provider.batch_size = 3
     asked = {"id-0": 5.0, "id-1": 60.0, "id-2": 20.0}
     world.provider.answer = lambda notification: Outcome("unavailable", "http_429: too many", asked[notification["id"]])
     world.invoke(*many(3))
-    assert world.resting["webhook"] == DAY + timedelta(seconds=60)
+    assert health(world).rest_until_ms == (DAY.timestamp() + 60) * 1000
 
 
 def test_a_provider_that_is_down_for_ten_minutes_costs_time_and_nothing_else(world: World) -> None:
@@ -335,11 +392,24 @@ def test_a_provider_that_is_down_for_ten_minutes_costs_time_and_nothing_else(wor
     world.run("schedule", for_s=599)
     assert {entry.attempts for entry in world.entries().values()} == {0}
     asked = len(world.provider.ids)
-    assert asked <= 600 / REST_S + 1, "one call finds out for all"
-    world.run("schedule", for_s=REST_S + 2)
+    probes_at_s = [0, 5, 15, 35, 75, 155, 315]
+    assert [(at - DAY).total_seconds() for at, _ in world.provider.got] == probes_at_s, "one call finds out for all"
+    world.run("schedule", for_s=37)
     assert sorted(world.provider.ids[asked:]) == ids
     assert not world.sqs.messages["dead-letter"]
     assert not world.sqs.messages["schedule"]
+
+
+def test_no_outage_is_longer_by_more_than_the_longest_rest(world: World) -> None:
+    """Whatever its length: 12 hours are probed some 55 times."""
+    back_at = DAY + timedelta(hours=12)
+    world.provider.answer = lambda _: UNAVAILABLE if world.clock() < back_at else DELIVERED
+    world.put(*many(5), lane="schedule")
+    world.run("schedule", for_s=2 * 86_400)
+    assert set(world.states().values()) == {"delivered"}
+    before = [at for at, _ in world.provider.got if at < back_at]
+    assert 50 <= len(before) <= 60
+    assert world.clock() - back_at <= timedelta(seconds=REST_S_MAX + 1)
 
 
 def test_a_provider_that_answers_500_for_ten_minutes_dead_letters_nothing(world: World) -> None:
@@ -421,6 +491,7 @@ def test_a_redrive_of_an_unknown_outcome_goes_back_to_dead_letter_with_what_to_d
     first = world.letter()
     assert first.attributes["reason"] == "unknown_outcome: no_answer: the webhook did not answer"
     world.sqs.messages["dead-letter"].clear()
+    world.clock.sleep(FIRST_REST_S)
     redriven(world, first)
     again = world.letter()
     assert (again.body, world.provider.ids, world.state("a")) == (first.body, ["a"], "unknown")
@@ -437,6 +508,7 @@ def test_a_reopened_unknown_outcome_is_sent_again_by_a_redrive(world: World) -> 
     operator = Ledger(world.dynamodb, "ledger", "operator", timedelta(seconds=LEASE_S))
     assert operator.reopen_unknown("a", letter.attributes["dead_lettered_at"], world.clock())
     world.provider.answer = lambda _: DELIVERED
+    world.clock.sleep(FIRST_REST_S)
     redriven(world, letter)
     assert (world.state("a"), world.provider.ids) == ("delivered", ["a", "a"])
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from lambdas.quiet_hours.channels.channel import Outcome
-from lambdas.quiet_hours.delivery.delivery import REST_S
+from lambdas.quiet_hours.channels import NotConfigured
+from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
+from lambdas.quiet_hours.delivery.calls import STORE_REST_S
 from lambdas.quiet_hours.stores.entries import released
+from lambdas.quiet_hours.stores.health import FIRST_REST_S, REST_S_MAX
 from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, dynamodb, sqs
@@ -23,8 +25,10 @@ from tests.helpers.delivery_world import (
     answers,
     down,
     half,
+    health,
     many,
     unreachable,
+    works,
     world,
 )
 
@@ -39,21 +43,120 @@ def test_without_the_ledger_nothing_is_sent_and_all_goes_back(world: World) -> N
     settled, counts = world.invoke(*many(3))
     assert (settled, counts) == (True, {"given_back": 3, "ledger_unavailable": 1})
     (back,) = world.sqs.messages["delivery"]
-    assert (back.ids, back.delay_s, world.provider.ids) == (["id-0", "id-1", "id-2"], REST_S, [])
+    assert (back.ids, back.delay_s, world.provider.ids) == (["id-0", "id-1", "id-2"], STORE_REST_S, [])
 
 
-def test_without_consents_nothing_is_sent_and_claims_are_given_back(world: World) -> None:
+def test_a_ledger_that_cannot_be_read_is_no_ledger(world: World) -> None:
     world.faults = {"batch_get_item": down}
+    settled, counts = world.invoke(*many(3))
+    assert (settled, counts) == (True, {"given_back": 3, "ledger_unavailable": 1})
+    (back,) = world.sqs.messages["delivery"]
+    assert (back.ids, back.delay_s, world.provider.ids) == (["id-0", "id-1", "id-2"], STORE_REST_S, [])
+    assert world.entries() == {}
+
+
+def of_consents(fault: Callable[..., Any]) -> Callable[..., Any]:
+    """A fault of `batch_get_item` for the consent table alone."""
+    return lambda real, RequestItems: (fault if "consent" in RequestItems else real)(RequestItems=RequestItems)
+
+
+def unprocessed(RequestItems: Any) -> Any:
+    return {"Responses": {}, "UnprocessedKeys": RequestItems}
+
+
+def test_without_consents_nothing_is_sent_and_nothing_is_claimed(world: World) -> None:
+    world.faults = {"batch_get_item": of_consents(down)}
     settled, counts = world.invoke(accepted("ad", category="advertising"), accepted("order"))
-    assert (settled, counts) == (True, {"given_back": 2, "consent_unavailable": 1})
+    assert (settled, counts) == (True, {"given_back": 2, "consent_unavailable": 2})
     assert (world.provider.ids, world.on("delivery")) == ([], [["ad", "order"]])
-    assert world.state("ad") == world.state("order") == "released"
+    assert world.entries() == {}
 
 
 def test_consents_that_stay_unprocessed_are_no_answer(world: World) -> None:
-    world.faults = {"batch_get_item": lambda real, RequestItems: {"Responses": {}, "UnprocessedKeys": RequestItems}}
+    world.faults = {"batch_get_item": of_consents(unprocessed)}
     assert world.invoke(accepted(category="advertising"))[1]["consent_unavailable"] == 1
     assert world.provider.ids == []
+
+
+def test_a_consent_that_stays_unprocessed_delays_only_who_needs_it(world: World) -> None:
+    def without_one(RequestItems: Any) -> Any:
+        keys = RequestItems["consent"]["Keys"]
+        left = [key for key in keys if key["recipient_id"]["S"] == "slow"]
+        return {"Responses": {"consent": []}, "UnprocessedKeys": {"consent": {"Keys": left}} if left else {}}
+
+    world.faults = {"batch_get_item": of_consents(without_one)}
+    settled, counts = world.invoke(
+        accepted("slow", category="advertising", address="slow"),
+        accepted("quick", category="advertising", address="quick"),
+        accepted("order", address="slow"),
+    )
+    assert (settled, counts) == (True, {"delivered": 2, "given_back": 1, "consent_unavailable": 1})
+    assert sorted(world.provider.ids) == ["order", "quick"]
+    (back,) = world.sqs.messages["delivery"]
+    assert (back.ids, back.delay_s, world.entry("slow")) == (["slow"], STORE_REST_S, None)
+
+
+def test_a_consent_that_is_stored_malformed_delays_only_who_needs_it(world: World) -> None:
+    """Until somebody mends it: nobody guesses."""
+    odd = {"recipient_id": {"S": "odd"}, "expires": {"N": "soon"}}
+    world.faults = {"batch_get_item": of_consents(lambda RequestItems: {"Responses": {"consent": [odd]}})}
+    ads = [accepted(name, category="advertising", address=name) for name in ("odd", "fine")]
+    settled, counts = world.invoke(*ads)
+    assert (settled, counts) == (True, {"delivered": 1, "given_back": 1, "consent_unavailable": 1})
+    assert (world.provider.ids, world.on("delivery")) == (["fine"], [["odd"]])
+
+
+# --- the table of turns
+
+
+def of_turns(fault: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda real, **parameters: (fault if parameters["TableName"] == "turn" else real)(**parameters)
+
+
+@pytest.mark.parametrize("rate_per_s", [None, 10.0])
+@pytest.mark.parametrize("can_resend", [True, False])
+def test_no_turn_table_no_send(world: World, rate_per_s: float | None, can_resend: bool) -> None:
+    world.provider.rate_per_s, world.provider.can_resend = rate_per_s, can_resend
+    world.faults = {"get_item": of_turns(down), "update_item": of_turns(down)}
+    settled, counts = world.invoke(*many(3))
+    assert (settled, counts) == (True, {"given_back": 3})
+    (back,) = world.sqs.messages["delivery"]
+    assert (back.ids, back.delay_s, world.provider.ids) == (["id-0", "id-1", "id-2"], STORE_REST_S, [])
+    assert world.entries() == {}, "nothing is claimed for which there is no turn"
+    world.faults = {}
+    world.run()
+    assert set(world.states().values()) == {"delivered"}
+
+
+def test_without_the_turn_table_what_takes_no_turn_still_ends(world: World) -> None:
+    world.faults = {"get_item": of_turns(down), "update_item": of_turns(down)}
+    world.provider.rate_per_s = 10
+    settled, counts = world.invoke(accepted("old", expires_at="2020-11-11T03:00:00.000+00:00"), accepted("order"))
+    assert (settled, counts) == (True, {"expired": 1, "given_back": 1})
+    assert (world.state("old"), world.provider.ids) == ("expired", [])
+
+
+@pytest.mark.parametrize("outcome", [DELIVERED, REJECTED, RETRY, UNAVAILABLE])
+def test_an_outcome_that_cannot_be_noted_in_the_table_of_turns_counts_all_the_same(
+    world: World, outcome: Outcome
+) -> None:
+    """The table goes away between a turn and the answer. A failure is nobody's fault then."""
+    away: list[bool] = []
+
+    def answer(_: Any) -> Outcome:
+        away.append(True)
+        return outcome
+
+    def while_away(real: Callable[..., Any], **parameters: Any) -> Any:
+        return (down if away and parameters["TableName"] == "turn" else real)(**parameters)
+
+    world.provider.answer = answer
+    world.faults = {"get_item": while_away, "update_item": while_away}
+    assert world.invoke(accepted())[0]
+    becomes = {"delivered": "delivered", "rejected": "dead_lettered"}.get(outcome.kind, "released")
+    entry = world.entry("a")
+    assert entry
+    assert (world.state("a"), entry.attempts) == (becomes, 0)
 
 
 def test_without_the_secret_nothing_is_claimed_and_all_goes_back(world: World) -> None:
@@ -62,9 +165,33 @@ def test_without_the_secret_nothing_is_claimed_and_all_goes_back(world: World) -
 
     world.channel = no_secret
     settled, counts = world.invoke(*many(2))
-    assert (settled, counts) == (True, {"given_back": 2, "secret_unavailable": 1})
-    assert world.sqs.messages["delivery"][0].delay_s == REST_S
+    assert (settled, counts) == (True, {"given_back": 2, "secret_unavailable": 2})
+    assert world.sqs.messages["delivery"][0].delay_s == FIRST_REST_S
     assert world.entry("id-0") is None
+    assert health(world).rests, "every process leaves it alone"
+
+
+@pytest.mark.parametrize("of", ["the secret", "the channel"])
+def test_a_channel_that_cannot_be_used_for_hours_costs_nothing_but_time(world: World, of: str) -> None:
+    """The secret cannot be read or parsed, or lacks the channel's part: it rests, and recovers by itself."""
+    mended_at = DAY + timedelta(hours=2)
+
+    def channel(name: str) -> Any:
+        if world.clock() >= mended_at:
+            return world.provider
+        if of == "the secret":
+            raise RuntimeError("Secrets Manager is away")
+        return NotConfigured("the channel secret needs more")
+
+    world.channel = channel
+    world.put(*many(20), lane="schedule")
+    world.put(*many(20, category="critical")[:3], lane="urgent")
+    world.run("schedule", for_s=2 * 3600 - 1)
+    assert (world.provider.ids, world.on("dead-letter")) == ([], [])
+    assert {entry.attempts for entry in world.entries().values()} <= {0}
+    assert world.invocations < 30, "it is looked at again more and more rarely"
+    world.run("schedule", for_s=REST_S_MAX + 1)
+    assert world.states() == {f"id-{n}": "delivered" for n in range(20)}
 
 
 def test_one_channel_s_trouble_is_not_another_s(world: World) -> None:
@@ -108,6 +235,7 @@ def test_when_sending_back_fails_the_bundle_is_not_acknowledged(world: World) ->
 
 def test_when_sending_back_fails_in_part_the_bundle_is_not_acknowledged(world: World) -> None:
     """Two messages go back, SQS takes one of them: the bundle comes again and what was taken is absorbed later."""
+    works(world)
     world.provider.answer = answers(a=RETRY, b=UNAVAILABLE)
     world.sqs.faults["delivery"] = half
     settled, _ = world.invoke(accepted("a"), accepted("b", channel="log"))

@@ -10,15 +10,18 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX
-from lambdas.quiet_hours.timings import LANE_VISIBILITY_S
+from lambdas.quiet_hours.stores.health import FIRST_REST_S
+from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S
 from tests.helpers.aws import dynamodb, sqs
 from tests.helpers.delivery_world import Killed, Provider, Queues, World, accepted, consent, make_tables, many, world
 
@@ -129,7 +132,7 @@ class Reaper:
             return self.around(lambda: real(TransactItems=TransactItems))
 
         world.faults["transact_write_items"] = transact
-        for operation in ("batch_write_item", "batch_get_item"):
+        for operation in ("batch_write_item", "batch_get_item", "get_item", "update_item"):
             world.faults[operation] = lambda real, **parameters: self.around(lambda: real(**parameters))
         put_batch, call_provider = world.sqs.send_message_batch, world.provider.send
         world.sqs.send_message_batch = lambda **entries: self.around(lambda: put_batch(**entries))  # type: ignore[method-assign]
@@ -138,13 +141,13 @@ class Reaper:
 
 def anew(world: World, **provider: Any) -> None:
     """Everything as if nothing had happened yet, at midnight."""
-    for table in ("ledger", "consent"):
+    for table in ("ledger", "consent", "turn"):
         world.dynamodb.delete_table(TableName=table)
     make_tables()
     world.clock.now = NIGHT
     world.sqs = Queues(world.clock)
     world.provider = Provider(world.clock, **provider)
-    world.faults, world.resting = {}, {}
+    world.faults, world.memory = {}, Memory()
 
 
 def deaths(play: Callable[[Reaper], None]) -> int:
@@ -182,12 +185,11 @@ def test_wherever_a_worker_dies_each_notification_ends_as_it_should(world: World
         assert world.states() == {
             "rejected": "dead_lettered",
             "retried": "delivered",
-            "held": "released",
             "opted-out": "opted_out",
             "expired": "expired",
             "plain": "delivered",
         }
-        assert {id for ids in world.on("wait") for id in ids} == {"held"}
+        assert {id for ids in world.on("wait") for id in ids} == {"held"}, "it waits without a claim"
         letters = world.sqs.messages["dead-letter"]
         assert {id for letter in letters for id in letter.ids} == {"rejected"}
         entry = world.entry("rejected")
@@ -236,19 +238,25 @@ def fifty(world: World) -> World:
     return world
 
 
-def die_in(world: World, *, at: str) -> Callable[..., Any]:
-    """A fault: the worker dies before or after it marks what it is about to send."""
+def die_in(world: World, *, at: str) -> dict[str, Callable[..., Any]]:
+    """Faults: the worker dies after its turn was booked, or before or after the claim that marks its call."""
 
     def transact(real: Callable[..., Any], **parameters: Any) -> Any:
-        marks = "sending" in parameters["TransactItems"][0]["Put"]["Item"]
-        if marks and at == "before the mark":
+        claims = parameters["TransactItems"][0]["Put"]["Item"].get("owner")
+        if claims and at == "before the claim":
             raise Killed
         answer = real(**parameters)
-        if marks and at == "after the mark":
+        if claims and at == "after the claim":
             raise Killed
         return answer
 
-    return transact
+    def update(real: Callable[..., Any], **parameters: Any) -> Any:
+        answer = real(**parameters)
+        if at == "after the turn":
+            raise Killed
+        return answer
+
+    return {"transact_write_items": transact, "update_item": update}
 
 
 def comes_again(world: World, *notifications: Any) -> None:
@@ -266,8 +274,26 @@ def test_one_call_takes_as_many_as_the_provider_does(fifty: World) -> None:
     assert fifty.state("id-59") == "delivered"
 
 
+@pytest.mark.parametrize("at", ["after the turn", "before the claim"])
+@pytest.mark.parametrize("can_resend", [True, False])
+def test_a_crash_between_turn_and_claim_costs_the_turn_and_nothing_else(
+    fifty: World, at: str, can_resend: bool
+) -> None:
+    fifty.provider.rate_per_s, fifty.provider.can_resend = 50, can_resend
+    fifty.faults = die_in(fifty, at=at)
+    with pytest.raises(Killed):
+        fifty.invoke(*many(3))
+    assert fifty.entries() == {}
+    comes_again(fifty, *many(3))
+    assert sorted(fifty.provider.ids) == ["id-0", "id-1", "id-2"]
+    assert not fifty.sqs.messages["dead-letter"]
+    assert [(entry.state, entry.attempts) for entry in fifty.entries().values()] == [("delivered", 0)] * 3
+
+
 def test_what_was_only_claimed_is_tried_again(fifty: World) -> None:
-    fifty.faults = {"transact_write_items": die_in(fifty, at="before the mark")}
+    """A claim for a channel that can send again says nothing about a call."""
+    fifty.provider.can_resend = True
+    fifty.faults = die_in(fifty, at="after the claim")
     with pytest.raises(Killed):
         fifty.invoke(*many(3))
     comes_again(fifty, *many(3))
@@ -277,7 +303,7 @@ def test_what_was_only_claimed_is_tried_again(fifty: World) -> None:
 
 
 def test_what_may_have_been_sent_is_unknown_and_not_sent_again(fifty: World) -> None:
-    fifty.faults = {"transact_write_items": die_in(fifty, at="after the mark")}
+    fifty.faults = die_in(fifty, at="after the claim")
     with pytest.raises(Killed):
         fifty.invoke(*many(2))
     comes_again(fifty, *many(2))
@@ -286,6 +312,33 @@ def test_what_may_have_been_sent_is_unknown_and_not_sent_again(fifty: World) -> 
         "unknown_outcome: an earlier call had no answer"
     ] * 2
     assert fifty.state("id-0") == fifty.state("id-1") == "unknown"
+
+
+def test_a_crash_leaves_no_more_in_doubt_than_one_call_holds(fifty: World) -> None:
+    fifty.provider.batch_size = 2
+    fifty.faults = die_in(fifty, at="after the claim")
+    with pytest.raises(Killed):
+        fifty.invoke(*many(6))
+    assert fifty.entries().keys() == {"id-0", "id-1"}
+    comes_again(fifty, *many(6))
+    assert fifty.states() == {f"id-{n}": "unknown" if n < 2 else "delivered" for n in range(6)}
+
+
+@pytest.mark.parametrize(("can_resend", "ends"), [(True, "delivered"), (False, "unknown")])
+def test_a_crash_between_call_and_record_is_settled_by_the_channel_s_rule(
+    fifty: World, can_resend: bool, ends: str
+) -> None:
+    def record(real: Callable[..., Any], **parameters: Any) -> Any:
+        raise Killed
+
+    fifty.provider.can_resend = can_resend
+    fifty.faults = {"batch_write_item": record}
+    with pytest.raises(Killed):
+        fifty.invoke(*many(2))
+    assert fifty.provider.ids == ["id-0", "id-1"]
+    comes_again(fifty, *many(2))
+    assert fifty.states() == {"id-0": ends, "id-1": ends}
+    assert Counter(fifty.provider.ids) == {f"id-{n}": 2 if can_resend else 1 for n in range(2)}
 
 
 def test_what_the_provider_took_before_the_crash_is_not_sent_again(fifty: World) -> None:
@@ -322,6 +375,7 @@ def test_a_crash_in_the_second_call_leaves_the_first_as_it_was_answered(fifty: W
 def test_an_unknown_outcome_is_dead_lettered_at_once_and_not_sent_again(fifty: World) -> None:
     fifty.provider.answer = lambda _: UNKNOWN
     assert fifty.invoke(accepted())[0]
+    fifty.clock.sleep(FIRST_REST_S)
     assert fifty.invoke(accepted()) == (True, {"absorbed": 1, "absorbed_dead_lettered": 1})
     assert fifty.letter().attributes["reason"].startswith("unknown_outcome: no_answer")
     assert (fifty.provider.ids, fifty.state("a")) == (["a"], "unknown")
@@ -344,17 +398,16 @@ def test_what_cannot_be_marked_is_not_sent(fifty: World) -> None:
 
     fifty.faults = {"transact_write_items": no_marks}
     settled, counts = fifty.invoke(*many(2))
-    assert (settled, counts, fifty.provider.ids) == (True, {"given_back": 2}, [])
-    assert (fifty.on("delivery"), fifty.state("id-0")) == ([["id-0", "id-1"]], "released")
+    assert (settled, counts, fifty.provider.ids) == (True, {"given_back": 2, "ledger_unavailable": 1}, [])
+    assert (fifty.on("delivery"), fifty.entries()) == ([["id-0", "id-1"]], {})
 
 
-def test_what_is_no_longer_ours_at_its_turn_is_given_back_and_not_dropped(fifty: World) -> None:
-    """Another transaction is at work on it: whose it is will be seen when it comes again."""
+def test_what_another_claims_before_its_turn_is_given_back_and_not_dropped(fifty: World) -> None:
+    """The ledger was read before the turn; the claim after it decides."""
 
     def taken_over(real: Callable[..., Any], **parameters: Any) -> Any:
-        if "sending" in parameters["TransactItems"][0]["Put"]["Item"]:
-            item = fifty.dynamodb.get_item(TableName="ledger", Key={"id": {"S": "id-0"}})["Item"]
-            fifty.dynamodb.put_item(TableName="ledger", Item=item | {"owner": {"S": "other"}})
+        if "id-0" not in fifty.entries():
+            Ledger(fifty.dynamodb, "ledger", "other", timedelta(seconds=LEASE_S)).claim({"id-0": None}, fifty.clock())
         return real(**parameters)
 
     fifty.faults = {"transact_write_items": taken_over}
@@ -392,7 +445,24 @@ def test_an_unavailable_provider_leaves_no_marks(fifty: World) -> None:
     fifty.provider.answer = lambda _: UNAVAILABLE
     fifty.provider.batch_size = 1
     fifty.invoke(*many(2))
-    assert [(entry.sending, entry.attempts) for entry in fifty.entries().values()] == [(False, 0)] * 2
+    assert fifty.entries().keys() == {"id-0"}
+    assert [(entry.sending, entry.attempts) for entry in fifty.entries().values()] == [(False, 0)]
+
+
+def test_a_worker_that_dies_before_it_can_give_back_leaves_no_mark_either(fifty: World) -> None:
+    """What was refused was not sent: that is recorded at once, and not with the bundle's end."""
+    fifty.provider.answer = lambda _: UNAVAILABLE
+
+    def put_back(entries: Any) -> Any:
+        raise Killed
+
+    fifty.sqs.faults["delivery"] = put_back
+    with pytest.raises(Killed):
+        fifty.invoke(*many(2))
+    fifty.sqs.faults.clear()
+    fifty.provider.answer = lambda _: DELIVERED
+    comes_again(fifty, *many(2))
+    assert fifty.states() == {"id-0": "delivered", "id-1": "delivered"}
 
 
 # --- two workers with the same bundle

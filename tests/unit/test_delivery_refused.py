@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -9,14 +10,14 @@ import pytest
 
 from lambdas.quiet_hours.api.status import cancel
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.delivery import REST_S
 from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX
 from lambdas.quiet_hours.notification.bundle import REDRIVEN
 from lambdas.quiet_hours.stores.entries import released
+from lambdas.quiet_hours.stores.health import FIRST_REST_S
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, dynamodb, sqs
-from tests.helpers.delivery_world import Killed, World, accepted, many, world
+from tests.helpers.delivery_world import Killed, Sent, World, accepted, deliver_others, health, many, works, world
 
 __all__ = ["dynamodb", "sqs", "world"]
 
@@ -41,18 +42,41 @@ def cancelled(world: World, id: str) -> str:
 def test_the_neighbours_of_one_that_is_always_refused_are_delivered_at_their_next_turn(world: World) -> None:
     world.provider.answer = refusing("id-0")
     world.put(*many(60))
-    world.run(for_s=REST_S + 1)
+    world.run(for_s=FIRST_REST_S + 1)
     assert sorted(set(world.provider.ids)) == sorted(f"id-{number}" for number in range(60))
     assert list(world.states().values()).count("delivered") == 59
 
 
-def test_it_is_dead_lettered_alone_after_its_attempts(world: World) -> None:
+def test_it_is_dead_lettered_alone_after_its_attempts_while_others_are_delivered(world: World) -> None:
+    works(world)
     world.provider.answer = refusing("id-0")
     world.put(*many(3))
+    for number in range(200):  # one every twenty seconds
+        at = world.clock() + timedelta(seconds=20 * number)
+        world.sqs.put("delivery", Sent(json.dumps(accepted(f"other-{number}")), {}, 0, at, f"other-{number}"))
     world.run()
-    assert world.provider.ids.count("id-0") == ATTEMPTS_MAX
+    assert ATTEMPTS_MAX <= world.provider.ids.count("id-0") <= ATTEMPTS_MAX + 2
     assert world.letter().attributes["reason"] == f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {FORBIDDEN.reason}"
-    assert world.states() == {"id-0": "dead_lettered", "id-1": "delivered", "id-2": "delivered"}
+    assert world.clock() - DAY < timedelta(minutes=70)
+    states = world.states()
+    assert states.pop("id-0") == "dead_lettered"
+    assert len(states) == 202 and set(states.values()) == {"delivered"}
+    assert len(world.provider.ids) - world.provider.ids.count("id-0") == 202
+
+
+def test_one_that_fails_where_nothing_else_is_sent_is_tried_more_and_more_rarely_and_not_dead_lettered(
+    world: World,
+) -> None:
+    """Nobody can tell then who is at fault."""
+    works(world)
+    world.provider.answer = lambda _: FORBIDDEN
+    world.put(accepted())
+    world.run(for_s=12 * 3600)
+    assert world.on("dead-letter") == []
+    assert len(world.provider.ids) < 65
+    entry = world.entry("a")
+    assert entry
+    assert entry.attempts == 1
 
 
 def test_a_release_goes_on_past_those_that_are_refused_by_themselves(world: World) -> None:
@@ -61,15 +85,19 @@ def test_a_release_goes_on_past_those_that_are_refused_by_themselves(world: Worl
     world.provider.takes_s = 0.01
     for start in range(0, 300, 50):
         world.put(*many(300)[start : start + 50])
-    world.run(for_s=2 * REST_S)
+    world.run(for_s=10)
     assert list(world.states().values()).count("delivered") == 294
+    assert not health(world).rests
 
 
 def test_what_is_forbidden_to_all_makes_the_channel_rest(world: World) -> None:
     world.provider.answer = lambda _: FORBIDDEN
     world.put(*many(50))
+    world.run(for_s=4)
+    assert world.provider.ids == ["id-0", "id-1"], "the second failure says that it is the channel"
     world.run(for_s=10)
-    assert len(world.provider.ids) == 1
+    assert len(world.provider.ids) == 3, "one notification probes it"
+    assert {entry.attempts for entry in world.entries().values()} == {0}
 
 
 @pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 100])
@@ -129,6 +157,7 @@ def test_an_expiry_says_that_the_provider_may_have_it(world: World) -> None:
 
 @pytest.mark.parametrize("outcome", [FORBIDDEN, Outcome("rejected", "http_400: the webhook answered 400")])
 def test_a_dead_letter_says_that_the_provider_may_have_it(world: World, outcome: Outcome) -> None:
+    deliver_others(world)
     world.provider.answer = lambda _: UNKNOWN if not world.provider.got[1:] else outcome
     world.put(accepted("a"))
     world.run()
@@ -172,11 +201,12 @@ def test_a_channel_that_is_not_to_be_asked_twice_any_more_is_not(world: World) -
 
 
 def test_a_redrive_forgets_no_open_call(world: World) -> None:
+    deliver_others(world)
     world.provider.answer = lambda _: UNKNOWN if not world.provider.got[1:] else FORBIDDEN
     world.put(accepted("a"))
     world.run()
     letter = world.letter()
-    world.clock.sleep(REST_S)
+    world.clock.sleep(FIRST_REST_S)
     world.provider.answer = lambda _: Outcome("unavailable", "http_503: the webhook answered 503")
     world.receive(letter.body, attributes={REDRIVEN: letter.attributes[REDRIVEN]})
     assert cancelled(world, "a") == "too_late"

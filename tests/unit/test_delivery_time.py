@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from math import ceil
 from typing import Any
 
 import pytest
 
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
-from lambdas.quiet_hours.delivery.pacing import LANE_SHARE, WRAP_UP_S
+from lambdas.quiet_hours.delivery.calls import Memory
+from lambdas.quiet_hours.delivery.pacing import AHEAD_S, LATE_TURN_S, WRAP_UP_S
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import quiet_until
 from lambdas.quiet_hours.side_by_side import in_threads
+from lambdas.quiet_hours.stores.health import FIRST_REST_S
+from lambdas.quiet_hours.stores.turns import Turns
 from lambdas.quiet_hours.timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE, WORKER_TIMEOUT_S
 from tests.helpers.aws import DAY, dynamodb, sqs
-from tests.helpers.delivery_world import SETTINGS, World, accepted, consent, many, world
+from tests.helpers.delivery_world import SETTINGS, World, accepted, consent, many, works, world
 
 __all__ = ["dynamodb", "sqs", "world"]
 
@@ -42,7 +45,25 @@ def test_at_night_an_advertisement_goes_to_wait_from_either_lane(world: World, l
     settled, counts = world.invoke(ad(), accepted("order"), lane=lane)
     assert (settled, counts) == (True, {"held": 1, "delivered": 1})
     assert (world.on("wait"), world.provider.ids, world.on(lane)) == ([["ad"]], ["order"], [])
-    assert world.state("ad") == "released"
+    assert world.entry("ad") is None, "it is held without a claim"
+
+
+def test_what_is_held_takes_no_turn(world: World) -> None:
+    """A backlog that is being re-held at nine in the evening goes as fast as SQS takes it."""
+    world.clock.now = NIGHT
+    world.provider.rate_per_s = 1
+    world.invoke(*(ad(f"ad-{n}") for n in range(50)), lane="schedule")
+    assert world.clock() == NIGHT
+    assert world.dynamodb.scan(TableName="turn")["Items"] == []
+    assert len(world.on("wait")[0]) == 50
+
+
+def test_what_is_held_does_not_wait_for_a_channel_that_rests_or_has_no_turn(world: World) -> None:
+    world.clock.now = NIGHT
+    world.memory.rest("webhook", 5, NIGHT)
+    world.memory.next_turns["webhook"] = int(NIGHT.timestamp() * 1_000_000) + 60_000_000
+    world.invoke(ad(), lane="schedule")
+    assert world.on("wait") == [["ad"]]
 
 
 def test_what_was_held_again_goes_out_in_the_morning(world: World) -> None:
@@ -90,21 +111,24 @@ def test_each_one_is_judged_at_its_own_turn(world: World) -> None:
     assert (world.state("ad-2"), world.state("ad-3"), world.state("ad-4")) == ("delivered", "released", "released")
 
 
-def test_quiet_hours_that_begin_between_claim_and_call_are_kept(world: World) -> None:
-    world.clock.now = QUIET_FROM - GUARD - timedelta(seconds=1)
+@pytest.mark.parametrize(
+    ("operation", "state"), [("batch_get_item", ""), ("transact_write_items", "released"), ("get_item", "released")]
+)
+def test_quiet_hours_that_begin_while_tables_answer_slowly_are_kept(world: World, operation: str, state: str) -> None:
+    world.clock.now = QUIET_FROM - GUARD - timedelta(seconds=0.5)
 
     def slow(real: Any, **parameters: Any) -> Any:
-        world.clock.sleep(2)
+        world.clock.sleep(0.8)
         return real(**parameters)
 
-    world.faults = {"batch_get_item": slow}
+    world.faults = {operation: slow}
     world.invoke(ad())
-    assert (world.provider.ids, world.on("wait"), world.state("ad")) == ([], [["ad"]], "released")
+    assert (world.provider.ids, world.on("wait"), world.state("ad")) == ([], [["ad"]], state)
 
 
 def test_quiet_hours_that_begin_while_a_call_waits_for_its_turn_are_kept(world: World) -> None:
     world.clock.now = QUIET_FROM - GUARD - timedelta(seconds=5)
-    world.provider.rate_per_s, world.provider.deadline_s = 2, 1  # one in two seconds for this invocation
+    world.provider.rate_per_s, world.provider.deadline_s = 0.5, 1
     world.invoke(*(ad(f"ad-{n}") for n in range(5)))
     assert world.provider.ids == ["ad-0", "ad-1", "ad-2"]
     assert world.on("wait") == [["ad-3", "ad-4"]]
@@ -112,17 +136,18 @@ def test_quiet_hours_that_begin_while_a_call_waits_for_its_turn_are_kept(world: 
 
 def test_quiet_hours_that_begin_while_a_call_is_being_marked_are_kept(world: World) -> None:
     """And it leaves no mark: nothing was sent."""
-    world.clock.now = QUIET_FROM - GUARD - timedelta(seconds=1)
+    world.clock.now = QUIET_FROM - GUARD - timedelta(seconds=0.5)
     world.provider.can_resend = False
 
     def slow(real: Any, **parameters: Any) -> Any:
         if "sending" in parameters["TransactItems"][0]["Put"]["Item"]:
-            world.clock.sleep(2)
+            world.clock.sleep(0.8)
         return real(**parameters)
 
     world.faults = {"transact_write_items": slow}
     world.invoke(ad())
     assert (world.provider.ids, world.on("wait"), world.state("ad")) == ([], [["ad"]], "released")
+    assert not world.entries()["ad"].sending
 
 
 @pytest.mark.parametrize(("flag", "sent"), [("night_consent", True), ("opted_out", False)])
@@ -166,7 +191,7 @@ def test_what_expires_while_the_bundle_is_being_sent_is_not_sent(world: World) -
 def test_only_what_surely_ends_in_the_time_left_is_claimed(world: World) -> None:
     """Even if every call takes all of its deadline. The rest goes back at once, unclaimed."""
     world.remaining_s = WRAP_UP_S + 25  # two calls of ten seconds
-    world.provider.takes_s = world.provider.deadline_s
+    world.provider.takes_s, world.provider.can_resend = world.provider.deadline_s, False
     settled, counts = world.invoke(*many(5))
     assert (settled, counts) == (True, {"delivered": 2, "given_back": 3})
     (back,) = world.sqs.messages["delivery"]
@@ -175,18 +200,28 @@ def test_only_what_surely_ends_in_the_time_left_is_claimed(world: World) -> None
     assert world.clock() - DAY < timedelta(seconds=world.remaining_s - WRAP_UP_S)
 
 
-@pytest.mark.parametrize(
-    ("side_by_side", "batch_size", "rate_per_s", "claimed"),
-    [(1, 1, None, 5), (4, 1, None, 20), (1, 50, None, 60), (2, 3, None, 30), (25, 1, 8, 50), (25, 1, 4, 30)],
-)
-def test_how_much_is_claimed_counts_calls_side_by_side_batches_and_pace(
-    world: World, side_by_side: int, batch_size: int, rate_per_s: float | None, claimed: int
+def test_what_was_claimed_for_calls_that_the_time_does_not_allow_is_released(world: World) -> None:
+    """A channel that can send again claims for several calls at once."""
+    world.remaining_s = WRAP_UP_S + 25
+    world.provider.takes_s = world.provider.deadline_s
+    settled, counts = world.invoke(*many(5))
+    assert (settled, counts) == (True, {"delivered": 2, "given_back": 3})
+    (back,) = world.sqs.messages["delivery"]
+    assert (back.ids, back.delay_s) == (["id-2", "id-3", "id-4"], 0)
+    assert {world.state(id) for id in back.ids} == {"released"}
+    assert world.clock() - DAY < timedelta(seconds=world.remaining_s - WRAP_UP_S)
+
+
+@pytest.mark.parametrize("can_resend", [True, False])
+@pytest.mark.parametrize(("batch_size", "sent"), [(1, 5), (3, 15), (10, 50), (50, 60)])
+def test_calls_begin_as_long_as_each_may_take_its_whole_deadline(
+    world: World, can_resend: bool, batch_size: int, sent: int
 ) -> None:
-    world.provider.side_by_side, world.provider.batch_size = side_by_side, batch_size
-    world.provider.rate_per_s = rate_per_s
+    world.provider.batch_size, world.provider.can_resend = batch_size, can_resend
+    world.provider.takes_s = world.provider.deadline_s
     world.remaining_s = 60
     world.invoke(*many(60))
-    assert len(world.provider.ids) == claimed
+    assert len(world.provider.ids) == sent
 
 
 def test_a_run_that_has_no_time_left_gives_everything_back(world: World) -> None:
@@ -198,11 +233,13 @@ def test_a_run_that_has_no_time_left_gives_everything_back(world: World) -> None
 def test_no_call_begins_that_the_run_may_not_outlive(world: World) -> None:
     """Claiming took longer than it should: what is claimed goes back, released."""
 
+    sleeps_s = [35]
+
     def slow(real: Any, **parameters: Any) -> Any:
-        world.clock.sleep(35)
+        world.clock.sleep(sleeps_s.pop() if sleeps_s else 0)
         return real(**parameters)
 
-    world.faults = {"batch_get_item": slow}
+    world.faults = {"transact_write_items": slow}
     world.provider.takes_s = world.provider.deadline_s
     settled, counts = world.invoke(*(ad(f"ad-{n}") for n in range(4)))
     assert (settled, counts) == (True, {"delivered": 1, "given_back": 3})
@@ -213,71 +250,141 @@ def test_no_call_begins_that_the_run_may_not_outlive(world: World) -> None:
 # --- pace
 
 
-def most_in(window_s: int, times: list[datetime]) -> int:
-    """The most calls that began in any window of that length."""
-    return max(sum(timedelta(0) <= other - at < timedelta(seconds=window_s) for other in times) for at in times)
-
-
-def test_a_lane_keeps_its_share_of_the_rate_over_many_invocations(world: World) -> None:
-    """Run as many event sources as the lane may have; each bundle begins when the one before it has returned."""
-    concurrency, rate_per_s, sizes = 3, 20.0, (1, 2, 13, 1, 20, 1, 3)
-    world.settings = replace(SETTINGS, release_concurrency=concurrency)
+@pytest.mark.parametrize("can_resend", [True, False])
+def test_all_lanes_together_keep_to_the_rate_over_many_invocations(world: World, can_resend: bool) -> None:
+    """Several event sources for each lane, each with a process of its own; each bundle begins when the one before it
+    has returned. What finds no turn goes back."""
+    rate_per_s, sizes = 20.0, (1, 2, 7, 1, 10, 1)
     world.provider.rate_per_s, world.provider.takes_s, world.provider.side_by_side = rate_per_s, 0.001, 25
-    times: list[datetime] = []
-    for source in range(concurrency):
-        world.clock.now = DAY + timedelta(milliseconds=7 * source)
+    world.provider.batch_size, world.provider.can_resend = 5, can_resend
+    sources = [(lane, number) for number in range(3) for lane in ("schedule", "delivery", "urgent")]
+    for place, (lane, number) in enumerate(sources):
+        world.clock.now, world.memory = DAY + timedelta(milliseconds=7 * place), Memory()
         for bundle, size in enumerate(sizes):
-            world.provider.got.clear()
-            world.invoke(*(accepted(f"{source}-{bundle}-{n}") for n in range(size)), lane="schedule")
-            times += [at for at, _ in world.provider.got]
-    assert len(times) == concurrency * sum(sizes)
+            ids = (f"{lane}-{number}-{bundle}-{n}" for n in range(size))
+            world.invoke(*(accepted(id, category="critical") for id in ids), lane=lane)
+    calls = list(world.provider.got)
+    assert {id.partition("-")[0] for id in world.provider.ids} == set(AHEAD_S)
     for window_s in (1, 3, 10):
-        assert most_in(window_s, times) <= window_s * rate_per_s * LANE_SHARE + concurrency
+        most = max(
+            sum(len(ids) for at, ids in calls if timedelta(0) <= at - begin < timedelta(seconds=window_s))
+            for begin, _ in calls
+        )
+        assert most <= window_s * rate_per_s + 5
+    left = sum(len(ids) for lane in AHEAD_S for ids in world.on(lane))
+    assert len(world.provider.ids) + left == len(sources) * sum(sizes)
 
 
-@pytest.mark.parametrize(("lane", "concurrency", "interval_s"), [("delivery", 2, 0.4), ("schedule", 5, 1.0)])
-def test_the_pace_of_a_lane_is_shared_by_as_many_as_may_run_at_once(
-    world: World, lane: str, concurrency: int, interval_s: float
-) -> None:
-    world.settings = replace(SETTINGS, delivery_concurrency=2, release_concurrency=5)
-    world.provider.rate_per_s = concurrency / LANE_SHARE / interval_s
-    world.invoke(*many(4), lane=lane)
-    starts = [(at - DAY).total_seconds() for at, _ in world.provider.got]
-    assert starts == pytest.approx([0, interval_s, 2 * interval_s, 3 * interval_s])
+@pytest.mark.parametrize("lane", AHEAD_S)
+@pytest.mark.parametrize("booked_s", [0.4, 0.6, 1.9, 2.1, 4.9, 5.1])
+def test_each_lane_waits_for_a_turn_only_as_far_ahead_as_it_may_book(world: World, lane: str, booked_s: float) -> None:
+    """So the bulk never owns the near future, and what is urgent finds a turn."""
+    world.provider.rate_per_s = 100
+    Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1 / booked_s, 60)
+    settled, counts = world.invoke(accepted(category="critical"), lane=lane)
+    assert settled
+    if booked_s <= AHEAD_S[lane]:
+        assert [at - DAY for at, _ in world.provider.got] == [timedelta(seconds=booked_s)]
+    else:
+        assert (counts, world.provider.ids, world.entry("a")) == ({"given_back": 1}, [], None)
+        assert world.sqs.messages[lane][0].delay_s == 1
 
 
-def test_an_invocation_does_not_return_before_its_last_interval_is_over(world: World) -> None:
+def test_what_finds_no_turn_comes_back_spaced_and_in_its_order(world: World) -> None:
+    """A backlog does not come round faster than it can go, nor stay away when it could."""
+    world.provider.rate_per_s = 10
+    Turns(world.dynamodb, "turn", world.clock).book("webhook", 100, 10, 60)
+    for bundle in range(5):
+        world.invoke(*(accepted(f"{bundle}-{n}") for n in range(60)), lane="schedule")
+    back = world.sqs.messages["schedule"]
+    assert [each.ids for each in back] == [[f"{bundle}-{n}" for n in range(60)] for bundle in range(5)]
+    assert [each.delay_s for each in back] == [3, 6, 9, 12, 15], "twice as fast as they can go"
+    world.run("schedule")
+    assert not world.sqs.messages["schedule"]
+    assert world.clock() - DAY < timedelta(seconds=(100 + 300) / 10 * 1.3)
+
+
+def test_an_invocation_returns_when_its_last_call_is_answered(world: World) -> None:
+    """The next one finds in the table when it may call."""
     world.provider.rate_per_s = 4
-    world.invoke(accepted())
-    assert world.clock() - DAY == timedelta(seconds=1)
+    world.invoke(accepted("a"))
+    assert world.clock() == DAY
+    world.invoke(accepted("b"))
+    assert [(at - DAY).total_seconds() for at, _ in world.provider.got] == [0, 0.25]
 
 
-def test_what_was_done_is_recorded_before_the_interval_is_waited_out(world: World) -> None:
-    world.provider.rate_per_s = 4
-    recorded_at: list[datetime] = []
-
-    def note(real: Any, **parameters: Any) -> Any:
-        recorded_at.append(world.clock())
-        return real(**parameters)
-
-    world.faults = {"batch_write_item": note}
-    world.invoke(accepted())
-    assert recorded_at == [DAY]
-
-
-def test_a_call_with_many_takes_the_time_of_many(world: World) -> None:
-    world.provider.rate_per_s, world.provider.batch_size = 40, 10
+@pytest.mark.parametrize("can_resend", [True, False])
+def test_a_call_with_many_takes_the_time_of_many(world: World, can_resend: bool) -> None:
+    world.provider.rate_per_s, world.provider.batch_size, world.provider.can_resend = 40, 10, can_resend
     world.invoke(*many(25))
-    assert [(at - DAY).total_seconds() for at, _ in world.provider.got] == [0, 1, 2]
-    assert world.clock() - DAY == timedelta(seconds=2.5)
+    assert [(at - DAY).total_seconds() for at, _ in world.provider.got] == [0, 0.25, 0.5]
+    world.invoke(accepted("next"))
+    assert (world.provider.got[-1].at - DAY).total_seconds() == 25 / 40
 
 
-@pytest.mark.parametrize(("rate_per_s", "most"), [(400, 25), (40, 10), (12, 3), (4, 1), (1, 1)])
-def test_a_call_has_no_more_than_may_go_in_a_second(world: World, rate_per_s: float, most: int) -> None:
-    """Otherwise two workers at once would send a hundred each in the same instant, whatever the rate."""
-    world.provider.rate_per_s, world.provider.batch_size = rate_per_s, 100
+@pytest.mark.parametrize("can_resend", [True, False])
+@pytest.mark.parametrize(("rate_per_s", "most"), [(400, 25), (40, 25), (12.5, 12), (4, 4), (1, 1), (0.5, 1)])
+def test_a_call_has_no_more_than_may_go_in_a_second(
+    world: World, rate_per_s: float, most: int, can_resend: bool
+) -> None:
+    """Otherwise a hundred would be sent in the same instant, whatever the rate."""
+    world.provider.rate_per_s, world.provider.batch_size, world.provider.can_resend = rate_per_s, 100, can_resend
     world.invoke(*many(25))
     assert max(len(ids) for _, ids in world.provider.got) == most
+
+
+# --- a turn that is late
+
+
+def oversleeps(world: World, by_s: float) -> None:
+    """Let each sleep take longer than it should: a process that stands still."""
+    world.clock.sleep = lambda seconds: setattr(world.clock, "now", world.clock.now + timedelta(seconds=seconds + by_s))  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("can_resend", [True, False])
+def test_a_late_turn_is_given_up_and_leaves_neither_claim_nor_mark(world: World, can_resend: bool) -> None:
+    world.provider.rate_per_s, world.provider.can_resend = 1, can_resend
+    Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1, 0)
+    oversleeps(world, LATE_TURN_S + 0.1)
+    settled, counts = world.invoke(accepted())
+    assert (settled, counts, world.provider.ids) == (True, {"given_back": 1}, [])
+    assert (world.state("a"), world.entries()["a"].sending, world.entries()["a"].attempts) == ("released", False, 0)
+    del world.clock.sleep  # type: ignore[misc]
+    world.run()
+    assert world.state("a") == "delivered"
+
+
+def test_a_turn_that_is_a_little_late_is_used(world: World) -> None:
+    world.provider.rate_per_s = 1
+    Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1, 0)
+    oversleeps(world, LATE_TURN_S - 0.1)
+    world.invoke(accepted())
+    assert world.state("a") == "delivered"
+
+
+def test_a_claim_that_takes_too_long_wastes_its_turn(world: World) -> None:
+    """The claim comes after the turn, where it marks the call."""
+    world.provider.rate_per_s, world.provider.can_resend = 10, False
+
+    def slow(real: Any, **parameters: Any) -> Any:
+        world.clock.sleep(LATE_TURN_S + 0.1)
+        return real(**parameters)
+
+    world.faults = {"transact_write_items": slow}
+    settled, counts = world.invoke(accepted())
+    assert (settled, counts, world.provider.ids) == (True, {"given_back": 1}, [])
+    assert not world.entries()["a"].sending
+
+
+def test_calls_that_get_late_behind_slow_ones_book_turns_anew(world: World) -> None:
+    """Late turns are never made up for in a burst."""
+    world.provider.rate_per_s, world.provider.takes_s, world.provider.deadline_s = 10, 3, 5
+    world.invoke(*many(5))
+    starts = [(at - DAY).total_seconds() for at, _ in world.provider.got]
+    assert starts == [0, 3, 6, 9, 12]
+
+
+# --- rates
 
 
 def test_without_a_rate_nothing_is_waited_for(world: World) -> None:
@@ -285,19 +392,15 @@ def test_without_a_rate_nothing_is_waited_for(world: World) -> None:
     assert world.clock() == DAY
 
 
-def test_a_pace_too_slow_for_one_invocation_to_keep_is_a_fault_of_the_configuration(world: World) -> None:
-    """Otherwise the lane would go round for ever without a call."""
+@pytest.mark.parametrize("lane", ["delivery", "schedule"])
+def test_the_slowest_rate_is_kept_and_used(world: World, lane: str) -> None:
+    """A lane that waits for its turn does not go round for ever without a call."""
     world.provider.rate_per_s = 0.1
-    settled, counts = world.invoke(accepted())
-    assert (settled, world.provider.ids, counts["dead_lettered"]) == (True, [], 1)
-    assert "channel not configured" in world.letter().attributes["reason"]
-
-
-def test_the_slowest_pace_that_can_be_kept_is_kept(world: World) -> None:
-    world.provider.rate_per_s = 2 / LANE_SHARE / 30
-    world.put(*many(3))
-    world.run()
-    assert [(at - DAY).total_seconds() for at, _ in world.provider.got] == pytest.approx([0, 30, 60])
+    world.put(*many(4), lane=lane)
+    world.run(lane)
+    starts = [(at - DAY).total_seconds() for at, _ in world.provider.got]
+    assert len(starts) == 4
+    assert all(10 <= later - earlier <= 15 for earlier, later in pairwise(starts))
 
 
 # --- both lanes at once, provider down over the release, in virtual time
@@ -308,7 +411,6 @@ def test_a_release_into_a_provider_that_comes_back_is_delivered_at_the_lane_s_ra
     world.clock.now = QUIET_UNTIL + CLOCK_SKEW
     opens = world.clock.now
     back_at = opens + timedelta(minutes=10)
-    world.settings = replace(SETTINGS, release_concurrency=1)
     world.provider.rate_per_s = 20
     away = Outcome("unavailable", "not_connected: no connection to the webhook (ConnectionRefusedError)")
     world.provider.answer = lambda _: away if world.clock() < back_at else DELIVERED
@@ -319,15 +421,24 @@ def test_a_release_into_a_provider_that_comes_back_is_delivered_at_the_lane_s_ra
     assert delivered == Counter(f"{bundle}-{n}" for bundle in range(3) for n in range(10))
     assert not world.sqs.messages["dead-letter"]
     last = max(at for at, _ in world.provider.got)
-    assert last - back_at <= timedelta(seconds=30 + ceil(30 / (20 * LANE_SHARE)) + 1)
+    probes_s = sum(FIRST_REST_S * 2**n for n in range(7))
+    assert last - opens <= timedelta(seconds=probes_s + ceil(30 / 20) + 2)
 
 
-def test_threads_change_nothing_about_what_happens(world: World) -> None:
+@pytest.mark.parametrize("failure", ["retry", "unknown", "forbidden"])
+def test_threads_change_nothing_about_what_happens(world: World, failure: str) -> None:
     """`in_threads` against one after another, with answers of every kind."""
-    kinds = ["delivered", "rejected", "retry", "unknown"]
-    world.provider.answer = lambda n: Outcome(kinds[int(n["id"].partition("-")[2]) % 4], "code: why")  # type: ignore[arg-type]
+    kinds = {5: failure} | dict.fromkeys((1, 8, 9), "rejected")
+
+    def answer(notification: Any) -> Outcome:
+        return Outcome(kinds.get(int(notification["id"].partition("-")[2]), "delivered"), "code: why")  # type: ignore[arg-type]
+
+    world.provider.answer = answer
     world.provider.side_by_side = 8
+    works(world)
     _, alone = world.invoke(*many(16))
     world.side_by_side = in_threads
+    works(world)
     _, together = world.invoke(*(accepted(f"next-{n}") for n in range(16)))
     assert alone == together
+    assert alone["delivered"] == 12

@@ -35,8 +35,7 @@ def test_an_owner_claims_again_what_it_has_at_no_cost(ledger: NewLedger) -> None
 
 
 def test_an_owner_that_claims_again_still_knows_that_a_call_may_have_begun(ledger: NewLedger) -> None:
-    worker = ledger()
-    worker.mark_sending([held(worker)], DAY)
+    held(ledger(), sending=True)
     assert list(claim(ledger(), at=SOON).interrupted) == ["a"]
 
 
@@ -89,13 +88,13 @@ def test_an_owner_that_renews_its_lapsed_claim_in_time_keeps_it(ledger: NewLedge
 
 def test_a_call_that_begins_while_its_lapsed_claim_is_taken_over_is_not_overlooked(ledger: NewLedger) -> None:
     worker = ledger()
-    entry = held(worker)
+    held(worker)
     left = [1]
 
     def begun(real: Callable[..., Any], **parameters: Any) -> Any:
         if left and "#lease" in parameters["TransactItems"][0]["Put"]["ExpressionAttributeNames"]:
             left.pop()
-            worker.mark_sending([entry], LAPSED)
+            held(worker, at=DAY, sending=True)
         return real(**parameters)
 
     assert list(claim(ledger("worker-2", transact_write_items=begun), at=LAPSED).interrupted) == ["a"]
@@ -155,38 +154,93 @@ def test_more_than_a_transaction_holds_is_claimed_in_several(ledger: NewLedger) 
 
 def test_a_lapsed_claim_whose_call_may_have_begun_is_interrupted(ledger: NewLedger) -> None:
     worker = ledger()
-    entries = claim(worker, "tried", "only-claimed").held
-    worker.mark_sending([entries["tried"]], DAY)
+    claim(worker, "tried", sending=True)
+    claim(worker, "only-claimed")
     claims = claim(ledger("worker-2"), "tried", "only-claimed", at=LAPSED)
     assert (list(claims.interrupted), list(claims.held)) == (["tried"], ["only-claimed"])
     assert claims.interrupted["tried"].attempts == 1
 
 
 def test_it_stays_interrupted_when_the_next_owner_dies_too(ledger: NewLedger) -> None:
-    worker = ledger()
-    worker.mark_sending([held(worker)], DAY)
+    held(ledger(), sending=True)
     claim(ledger("worker-2"), at=LAPSED)
     assert list(claim(ledger("worker-3"), at=LATER).interrupted) == ["a"]
 
 
 def test_a_call_that_is_over_leaves_no_mark(ledger: NewLedger) -> None:
     worker = ledger()
-    marked = worker.mark_sending([held(worker)], DAY)
-    worker.mark_sending(marked.values(), DAY, sending=False)
+    worker.unmark([held(worker, sending=True)], DAY)
     assert list(claim(ledger("worker-2"), at=LAPSED).held) == ["a"]
 
 
 def test_releasing_takes_the_mark_away(ledger: NewLedger, dynamodb: Any) -> None:
     worker = ledger()
-    worker.release(map(released, worker.mark_sending([held(worker)], DAY).values()), DAY)
+    worker.release([released(held(worker, sending=True))], DAY)
     assert not stored(dynamodb).sending
 
 
-def test_only_what_is_still_ours_is_marked(ledger: NewLedger) -> None:
+def test_only_what_is_still_ours_is_unmarked(ledger: NewLedger, dynamodb: Any) -> None:
+    """Whoever has taken over a claim may have a call of its own under way."""
     worker = ledger()
-    entries = claim(worker, "lost", "ours").held
+    entries = claim(worker, "lost", "ours", sending=True).held
     claim(ledger("worker-2"), "lost", at=LAPSED)
-    assert list(worker.mark_sending(entries.values(), LAPSED)) == ["ours"]
+    taken_over = stored(dynamodb, "lost")
+    worker.unmark(entries.values(), LAPSED)
+    assert stored(dynamodb, "lost") == taken_over
+    assert taken_over.sending
+    assert not stored(dynamodb, "ours").sending
+
+
+def test_a_claim_and_its_mark_are_one_write(ledger: NewLedger, dynamodb: Any) -> None:
+    """So a claim at the call costs a channel that cannot send again no more than any other claim."""
+    calls = [0]
+
+    def count(real: Callable[..., Any], **parameters: Any) -> Any:
+        calls[0] += 1
+        return real(**parameters)
+
+    entry = held(ledger(transact_write_items=count), sending=True)
+    assert entry == stored(dynamodb) == Entry("a", "claimed", "worker-1", int(LAPSED.timestamp() * 1000), sending=True)
+    assert calls == [1]
+
+
+def test_what_is_another_s_is_not_marked(ledger: NewLedger, dynamodb: Any) -> None:
+    held(ledger("worker-2"))
+    assert list(claim(ledger(), at=SOON, sending=True).busy) == ["a"]
+    assert not stored(dynamodb).sending
+
+
+def test_a_claim_that_is_free_again_is_marked_by_whoever_claims_it_to_send(ledger: NewLedger, dynamodb: Any) -> None:
+    worker = ledger()
+    worker.release([released(held(worker))], DAY)
+    assert held(ledger("worker-2"), at=SOON, sending=True).sending
+    assert stored(dynamodb).sending
+
+
+def test_it_is_too_late_to_cancel_what_is_marked(ledger: NewLedger) -> None:
+    held(ledger(), sending=True)
+    assert ledger("api").cancel("a", LATER) == "claimed"
+
+
+# --- reading before claiming
+
+
+def test_many_entries_are_read_at_once_and_those_without_one_are_missing(ledger: NewLedger, dynamodb: Any) -> None:
+    put(dynamodb, ended(Entry("done", "claimed"), "delivered", DAY))
+    held(ledger(), "claimed")
+    found = ledger().read_all(["done", "claimed", "new"])
+    assert found == {id: stored(dynamodb, id) for id in ("done", "claimed")}
+
+
+def test_entries_are_read_strongly_and_a_hundred_at_a_time(ledger: NewLedger) -> None:
+    asked: list[Any] = []
+
+    def note(real: Callable[..., Any], *, RequestItems: Any) -> Any:
+        asked.append((len(RequestItems["ledger"]["Keys"]), RequestItems["ledger"]["ConsistentRead"]))
+        return real(RequestItems=RequestItems)
+
+    assert ledger(batch_get_item=note).read_all(f"id-{n}" for n in range(101)) == {}
+    assert asked == [(100, True), (1, True)]
 
 
 # --- giving back and ending

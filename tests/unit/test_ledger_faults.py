@@ -278,13 +278,39 @@ def test_a_pause_ends_before_the_time_that_is_left(ledger: NewLedger, dynamodb: 
     assert timedelta(seconds=0.5) < clock() - DAY <= timedelta(seconds=2)
 
 
+def test_entries_that_are_left_unread_are_asked_for_again(ledger: NewLedger) -> None:
+    """What was read is never taken for the whole."""
+    held(ledger(), "a")
+    held(ledger(), "b")
+    left = [1]
+
+    def half(real: Callable[..., Any], *, RequestItems: Any) -> Any:
+        keys = RequestItems["ledger"]["Keys"]
+        if not left:
+            return real(RequestItems=RequestItems)
+        left.pop()
+        answer = real(RequestItems={"ledger": {"Keys": keys[:1], "ConsistentRead": True}})
+        return answer | {"UnprocessedKeys": {"ledger": {"Keys": keys[1:], "ConsistentRead": True}}}
+
+    assert set(ledger(batch_get_item=half).read_all(["a", "b"])) == {"a", "b"}
+
+
+def test_entries_that_stay_unread_are_no_answer(ledger: NewLedger) -> None:
+    def none(_: Any, *, RequestItems: Any) -> Any:
+        return {"Responses": {}, "UnprocessedKeys": RequestItems}
+
+    with pytest.raises(LedgerUnavailable):
+        ledger(batch_get_item=none).read_all(["a"])
+
+
 def test_nothing_to_write_makes_no_call(ledger: NewLedger) -> None:
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("a call")
 
-    worker = ledger(transact_write_items=never, batch_write_item=never)
+    worker = ledger(transact_write_items=never, batch_write_item=never, batch_get_item=never)
     worker.delivered([], DAY)
     worker.end([], DAY)
     worker.release([], DAY)
-    assert worker.mark_sending([], DAY) == {}
+    worker.unmark([], DAY)
+    assert worker.read_all([]) == {}
     assert worker.claim({}, DAY) == Claims({}, {}, {}, {})

@@ -71,12 +71,41 @@ def test_threads_record_each_delivery_once(world: World) -> None:
 
 
 def test_a_ledger_that_is_away_is_asked_once_more_at_the_end_and_not_for_every_batch(world: World) -> None:
+    """A throttled record stops further calls: what a provider gets now could not be recorded either."""
     written = counting(world, fails=True)
     world.provider.side_by_side = 25
-    assert world.invoke(*many(80)) == (False, {"delivered": 80, "ledger_unavailable": 1})
+    assert world.invoke(*many(80)) == (False, {"delivered": 26, "given_back": 54, "ledger_unavailable": 1})
     assert written == [25, 25]
+    assert world.provider.ids == [f"id-{n}" for n in range(26)]
     world.faults = {}
     assert set(world.states().values()) == {"claimed"}  # nothing is lost: the bundle comes again
+
+
+def test_a_record_that_fails_stops_further_claims_too(world: World) -> None:
+    """A provider that cannot be asked twice: what it has and nobody could record is in doubt, and nothing else."""
+    counting(world, fails=True)
+    world.provider.can_resend = False
+    world.provider.batch_size = 10
+    settled, counts = world.invoke(*many(80))
+    assert (settled, counts) == (False, {"delivered": 10, "given_back": 70, "ledger_unavailable": 1})
+    assert world.provider.ids == [f"id-{n}" for n in range(10)]
+    assert world.entries().keys() == set(world.provider.ids)
+
+
+def test_a_turn_is_not_booked_once_a_record_has_failed(world: World) -> None:
+    counting(world, fails=True)
+    booked: list[Any] = []
+
+    def note(real: Callable[..., Any], **parameters: Any) -> Any:
+        if "next_us" in parameters["ExpressionAttributeNames"].values():
+            booked.append(parameters)
+        return real(**parameters)
+
+    world.faults["update_item"] = note
+    world.provider.can_resend, world.provider.rate_per_s = False, 10
+    world.provider.batch_size = 5
+    world.invoke(*many(20))
+    assert len(booked) == 1
 
 
 def test_a_provider_that_cannot_be_asked_twice_has_each_call_recorded_by_itself(world: World) -> None:

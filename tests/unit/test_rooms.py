@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redaction": {"errors", "stores"},
     "alerts": set(),
     "delivery": {
-        *("errors", "timings", "side_by_side", "rule", "settings", "notification", "consents", "stores", "channels"),
+        *("errors", "side_by_side", "rule", "settings", "notification", "consents", "stores", "channels"),
     },
     "api": {"errors", "rule", "settings", "notification", "consents", "stores"},
     "handlers": {
@@ -255,6 +255,8 @@ def test_only_stores_aws_channels_and_what_stands_around_call_aws_and_no_functio
     [
         ("lambdas.quiet_hours.rule.policy", "import boto3", ["boto3"]),
         ("lambdas.quiet_hours.delivery.pacing", "from botocore.config import Config", ["botocore"]),
+        ("lambdas.quiet_hours.delivery.calls", "import boto3", ["boto3"]),
+        ("lambdas.quiet_hours.stores.turns", "from botocore.exceptions import ClientError", []),
         ("lambdas.quiet_hours.channels.http", "import botocore.session", ["botocore"]),
         ("lambdas.quiet_hours.settings", "import importlib\nimportlib.import_module('boto3')", ["boto3"]),
         ("lambdas.worker", "import aws_cdk", ["aws_cdk"]),

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,8 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from fakes.secret import secret as channel_secret
 from lambdas import worker
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
-from lambdas.quiet_hours.delivery.delivery import Delivery
+from lambdas.quiet_hours.delivery.calls import Memory
+from lambdas.quiet_hours.delivery.delivery import Delivered, Delivery
 from lambdas.quiet_hours.errors import HandlerFailed, LedgerUnavailable
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import in_threads
@@ -45,6 +47,7 @@ __all__ = ["dynamodb", "settings", "sqs"]
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 KEY = b"a key of twenty-four byte"
+LOGGED_ALWAYS = ("level", "location", "message", "timestamp", "service", "function_request_id")
 CANARIES = ("010-9999-1234", "+821099991234", "99991234", "canary")
 
 
@@ -84,8 +87,15 @@ def env(settings: Settings, secrets: Any, sqs: Any, dynamodb: Any, monkeypatch: 
 def fresh_process(monkeypatch: pytest.MonkeyPatch, sqs: Any, dynamodb: Any) -> None:
     clients = sqs, dynamodb, SecretsProvider(boto3_client=secrets_client())
     monkeypatch.setattr(worker, "_clients", lambda: clients)
-    monkeypatch.setattr(worker, "_resting", {})
+    monkeypatch.setattr(worker, "_memory", Memory())
     monkeypatch.setattr(worker, "_channels", {})
+
+
+def end_rests(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each channel have rested, as if the time were over."""
+    for item in dynamodb.scan(TableName="turn")["Items"]:
+        dynamodb.delete_item(TableName="turn", Key={"channel": item["channel"]})
+    monkeypatch.setattr(worker, "_memory", Memory())
 
 
 def invoke(*records: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +131,12 @@ def configure(secrets: Any, settings: Settings, webhook: Any) -> None:
 def state(dynamodb: Any, id: str) -> str:
     item = dynamodb.get_item(TableName="ledger", Key={"id": {"S": id}}).get("Item", {})
     return str(item.get("state", {}).get("S"))
+
+
+def delayed(sqs: Any, queue_url: str) -> int:
+    """The number of messages that a queue shows later."""
+    attributes = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["All"])["Attributes"]
+    return int(attributes["ApproximateNumberOfMessagesDelayed"])
 
 
 def bodies(peer: Peer) -> list[Any]:
@@ -176,12 +192,12 @@ def test_every_way_out_of_a_bundle_at_once(env: Settings, secrets: Any, dynamodb
         "refused": "dead_lettered",
         "opted-out": "opted_out",
         "expired": "expired",
-        "by-sms": "dead_lettered",
+        "by-sms": "claimed",
     }
     letters = {text_attributes(each)["notification_id"]: each for each in take(sqs, env.dead_letter_queue_url)}
-    assert letters.keys() == {"refused", "by-sms", "no-notification"}
+    assert letters.keys() == {"refused", "no-notification"}
     assert text_attributes(letters["refused"])["reason"] == "http_400: the webhook answered 400"
-    assert json.loads(letters["by-sms"]["Body"])["id"] == "by-sms"
+    assert delayed(sqs, env.schedule_queue_url) == 1, "a channel without settings rests"
 
 
 def test_at_night_an_advertisement_goes_to_the_wait_queue(
@@ -244,10 +260,13 @@ def test_a_receiver_that_is_down_leaves_the_channel_resting_for_the_next_invocat
         configure(secrets, env, {"url": peer.url})
         invoke(message(notification("first")))
         invoke(message(notification("second")))
-        assert [each["id"] for each in bodies(peer)] == ["first"]
         fresh_process(monkeypatch, sqs, dynamodb)
         invoke(message(notification("third")))
-    assert state(dynamodb, "third") == "delivered"
+        assert [each["id"] for each in bodies(peer)] == ["first"]
+        assert delayed(sqs, env.delivery_queue_url) == 3
+        end_rests(dynamodb, monkeypatch)
+        invoke(message(notification("fourth")))
+    assert state(dynamodb, "fourth") == "delivered"
 
 
 @dataclass
@@ -290,7 +309,7 @@ def test_refused_credentials_are_read_again_by_the_next_bundle(
         configure(secrets, env, {"url": peer.url})
         invoke(message(notification("a")))
         configure(secrets, env, {"url": other.url})
-        monkeypatch.setattr(worker, "_resting", {})
+        end_rests(dynamodb, monkeypatch)
         invoke(message(notification("b")))
     assert (len(peer.requests), len(other.requests)) == (1, 1)
     assert (state(dynamodb, "a"), state(dynamodb, "b")) == ("claimed", "delivered")
@@ -321,8 +340,21 @@ def test_a_secret_that_cannot_be_used_gives_everything_back_and_loses_nothing(
         secrets.put_secret_value(SecretId=env.channel_secret, SecretString=secret)
     assert invoke(message(notification("kept"))) == {"batchItemFailures": []}
     assert state(dynamodb, "kept") == "None"
-    attributes = sqs.get_queue_attributes(QueueUrl=env.delivery_queue_url, AttributeNames=["All"])["Attributes"]
-    assert attributes["ApproximateNumberOfMessagesDelayed"] == "1"
+    assert delayed(sqs, env.delivery_queue_url) == 1
+
+
+def test_a_secret_that_was_mended_is_used_after_the_rest(
+    env: Settings, secrets: Any, dynamodb: Any, sqs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole secret was replaced, and one channel's part was forgotten: it costs time only."""
+    secrets.put_secret_value(SecretId=env.channel_secret, SecretString='{"slack": {"token": "xoxb-1"}}')
+    assert invoke(message(notification("kept"))) == {"batchItemFailures": []}
+    assert take(sqs, env.dead_letter_queue_url) == []
+    with listening(answering(OK)) as peer:
+        configure(secrets, env, {"url": peer.url})
+        end_rests(dynamodb, monkeypatch)
+        assert invoke(message(notification("kept"))) == {"batchItemFailures": []}
+    assert state(dynamodb, "kept") == "delivered"
 
 
 # --- what is logged
@@ -399,7 +431,7 @@ def test_nor_does_one_about_any_provider_whatever_it_answers(
         rules = [{}, {"refuse": True}, {"status": 500}, {"hang_up": True}, {"status": 429}]
         for number, rule in enumerate(rules):
             running.rules(rule)
-            worker._resting.clear()
+            end_rests(dynamodb, monkeypatch)
             for name, address in addresses.items():
                 content = {"title": "canary-title", "body": "canary 010-9999-1234"}
                 if name == "kakao":
@@ -465,12 +497,54 @@ def test_the_log_says_what_came_of_a_bundle_and_why(
         configure(secrets, env, {"url": peer.url})
         invoke(message(notification("away"), queue="schedule"))
     line = next(json.loads(line) for line in everything_logged().splitlines() if line.startswith('{"level"'))
-    assert {key: line.get(key) for key in ("lane", "settled", "given_back", "unavailable: webhook http_503")} == {
+    assert {name: line[name] for name in line if name not in LOGGED_ALWAYS} == {
         "lane": "schedule",
         "settled": True,
         "given_back": 1,
+        "unavailable": 1,
+        "misconfigured": 0,
+        "rested": 1,
         "unavailable: webhook http_503": 1,
     }
+
+
+def bundle_line(logged: str) -> dict[str, Any]:
+    lines = [json.loads(line) for line in logged.splitlines() if line.startswith('{"level"')]
+    (line,) = [line for line in lines if line["message"] == "bundle"]
+    return dict(line)
+
+
+@pytest.mark.parametrize("cause", ["no settings", "no secret", "credentials", "permission"])
+def test_the_log_says_what_only_an_operator_can_mend(
+    env: Settings, secrets: Any, dynamodb: Any, everything_logged: Any, cause: str
+) -> None:
+    """An alarm is made of this count."""
+    with listening(refusing("a", status={"credentials": 401, "permission": 403}.get(cause, 200))) as peer:
+        configure(secrets, env, {} if cause == "no settings" else {"url": peer.url})
+        if cause == "no secret":
+            secrets.delete_secret(SecretId=env.channel_secret, ForceDeleteWithoutRecovery=True)
+        invoke(message(notification("a")))
+    line = bundle_line(everything_logged())
+    assert (line["misconfigured"], line["unavailable"], line["given_back"]) == (1, 1, 1)
+
+
+def test_the_log_says_how_long_a_critical_one_has_waited_for_its_call(
+    env: Settings, secrets: Any, everything_logged: Any
+) -> None:
+    with listening(answering(OK)) as peer:
+        configure(secrets, env, {"url": peer.url})
+        critical = notification("code", category="critical", accepted_at=now(-0.5))
+        invoke(message(critical, notification("order"), queue="urgent"))
+    line = bundle_line(everything_logged())
+    assert (line["lane"], line["delivered"], line["moved"]) == ("urgent", 1, 1)
+    assert 30 <= line["urgent_wait_s"] < 40
+
+
+def test_without_a_critical_call_no_wait_is_logged(env: Settings, secrets: Any, everything_logged: Any) -> None:
+    with listening(answering(OK)) as peer:
+        configure(secrets, env, {"url": peer.url})
+        invoke(message(notification("order")))
+    assert "urgent_wait_s" not in bundle_line(everything_logged())
 
 
 def test_the_worker_hands_over_what_the_environment_says(
@@ -480,7 +554,7 @@ def test_the_worker_hands_over_what_the_environment_says(
 
     def deliver(self: Delivery, _: Any) -> Any:
         seen.append(self)
-        return True, {}
+        return Delivered(True, Counter())
 
     monkeypatch.setattr(Delivery, "deliver", deliver)
     invoke(message(notification("a")))
@@ -488,6 +562,7 @@ def test_the_worker_hands_over_what_the_environment_says(
     assert delivery.settings == env
     assert delivery.policy == env.quiet_hours()
     assert delivery.side_by_side is in_threads
+    assert delivery.memory is worker._memory
     assert 0 < delivery.remaining_s() <= WORKER_TIMEOUT_S
     assert abs((delivery.now() - datetime.now(UTC)).total_seconds()) < 5
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from ..stores.clients import SERVICE_ERRORS
 from ..stores.entries import Entry, released
 from ..stores.health import FIRST_REST_S, Failure, Health
 from ..stores.ledger import Ledger
-from ..stores.turns import Booking, Probe, Resting, Turn, Turns
+from ..stores.turns import Booking, Probe, Resting, Seen, Turn, Turns
 from .aftermath import Aftermath
 from .claiming import Claimed, Claimer
 from .pacing import AHEAD_S, LATE_TURN_S, WRAP_UP_S, in_a_call, in_a_turn, sleep_until
@@ -45,13 +45,15 @@ STORE_ERRORS = (*SERVICE_ERRORS, StoreUnavailable)
 class Memory:
     """What a worker's process remembers of the channels between its invocations. None of it gives a right to send.
 
-    `rests_until`: by channel, the end of a rest as it was last seen, and until when that is believed. `served_at`: when
-    this process last noted that a channel delivers. `next_turns`: where each schedule stood when last seen.
+    `rests_until`: by channel, the end of a rest as it was last seen, and until when that is believed. `delivered_at`:
+    when this process last saw that a channel delivers. `served_at`: when it last noted that in the channel's item.
+    `next_turns`: where each schedule stood when last seen.
     """
 
     rests_until: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
+    delivered_at: dict[str, datetime] = field(default_factory=dict)
     served_at: dict[str, datetime] = field(default_factory=dict)
-    next_turns: dict[str, int] = field(default_factory=dict)
+    next_turns: dict[str, Seen] = field(default_factory=dict)
 
     def rest(self, channel: str, seconds: float, now: datetime) -> None:
         """Remember that a channel rests for so many seconds more."""
@@ -74,11 +76,11 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """The items of one call. `at`: its turn, and `claimed` their claims, where these were made for several calls at
-    once. `probe`: the lease, if the call is to find out if the channel works again."""
+    """The items of one call. `at`: its turn. `claimed`: their claims, if these are made. `probe`: the lease, if the
+    call is to find out if the channel works again."""
 
     items: Sequence[Item]
-    at: datetime | None = None
+    at: datetime
     claimed: Sequence[Claimed] | None = None
     probe: Health | None = None
 
@@ -108,53 +110,45 @@ class Calls:
     wait_s: float | None = None
     lacks_turns: bool = False
 
-    def plan(self, items: Sequence[Item], after: Aftermath) -> list[Call] | Iterator[Call]:
-        """The calls to make, in order.
+    def plan(self, items: Sequence[Item], after: Aftermath) -> Iterable[Call]:
+        """The calls to make, in order: a generator that books turns as it is asked for calls.
 
-        For a channel that can send again, turns and claims are taken for several calls at once, as the calls are asked
-        for. Any other channel's call takes them itself.
+        A turn is for several calls at once where these carry less than the provider takes in a second. A channel that
+        can send again claims for them together, which costs less. Any other claims at each call, so that a crash leaves
+        no more in doubt than what the call holds.
         """
-        size = in_a_turn(self.channel)
-        groups = [items[start : start + size] for start in range(0, len(items), size)]
-        if not self.channel.can_resend:
-            return [Call(group) for group in groups]
-        calls = self._in_groups(groups, after)
+        calls = self._plan(items, after)
         return list(calls) if len(items) <= in_a_call(self.channel) else calls
 
-    def _in_groups(self, groups: Sequence[Sequence[Item]], after: Aftermath) -> Iterator[Call]:
-        size = in_a_call(self.channel)
-        for group in groups:
-            booked = self._turn(group, after)
-            if booked is None:
+    def _plan(self, items: Sequence[Item], after: Aftermath) -> Iterator[Call]:
+        size, call_size, rate = in_a_turn(self.channel), in_a_call(self.channel), self.channel.rate_per_s
+        for start in range(0, len(items), size):
+            turn, group = self._turn(items[start : start + size], after)
+            if turn is None:
                 continue
-            turn, going = booked
-            claimed = self._claim(going, after)
-            gap_s = 0.0 if self.channel.rate_per_s is None else 1 / self.channel.rate_per_s
-            for start in range(0, len(claimed), size):
-                part = claimed[start : start + size]
-                at = turn.at + timedelta(seconds=start * gap_s)
-                yield Call([each.item for each in part], at, part)
+            claimed = self._claim(group, after) if self.channel.can_resend else None
+            number = len(group) if claimed is None else len(claimed)
+            for first in range(0, number, call_size):
+                at = turn.at + timedelta(seconds=first / rate if rate else 0)
+                part = None if claimed is None else claimed[first : first + call_size]
+                sleep_until(at, self.now, self.sleep)  # here, so that nobody asks for later calls before their time
+                yield Call(group[first : first + call_size] if part is None else [each.item for each in part], at, part)
 
     def make(self, call: Call) -> Aftermath:
-        """Make one call, and say what becomes of its items."""
+        """Make one call at its turn, and say what becomes of its items."""
         after = Aftermath()
-        if call.at is None:
-            booked = self._turn(call.items, after)
-            if booked is None:
-                return after
-            turn, items = booked
-            call = Call(items, turn.at)
-        elif self._is_late(call.at):
+        if self._is_late(call.at):  # the calls before it took long: it needs a turn of its own
             again = self._book(len(call.items))
             if not isinstance(again, Turn):
-                return self._give_up(call.claimed or (), after)
-            call = Call(call.items, again.at, call.claimed)
+                self._give_up(call, after)
+                return after
+            call = replace(call, at=again.at)
         self._make_at_its_turn(call, after)
         return after
 
-    def _turn(self, items: Sequence[Item], after: Aftermath) -> tuple[Turn, Sequence[Item]] | None:
+    def _turn(self, items: Sequence[Item], after: Aftermath) -> tuple[Turn | None, Sequence[Item]]:
         """Book a turn for all items. If the channel's rest is over, the first of them probes it, and the others get a
-        turn if it delivers. Returns the turn and the items that it is for; None if there is none now."""
+        turn if it delivers. Returns the turn, None if there is none now, and the items that it is for."""
         while items:
             if self.lacks_turns or self._must_stop() or self._rest_known():
                 break
@@ -167,12 +161,18 @@ class Calls:
             self._make_at_its_turn(Call(items[:1], self.now(), probe=booking.health), after)
             items = items[1:]
         self.left += items
-        return None
+        return None, ()
 
     def _book(self, notifications: int) -> Booking | None:
         """Book a turn; None if the table gives no answer: no table, no send."""
         try:
-            booking = self.turns.book(self.name, notifications, self.channel.rate_per_s, AHEAD_S[self.lane])
+            booking = self.turns.book(
+                self.name,
+                notifications,
+                self.channel.rate_per_s,
+                AHEAD_S[self.lane],
+                is_urgent=self.lane == "urgent",
+            )
         except STORE_ERRORS:
             self.wait_s = STORE_REST_S
             return None
@@ -181,16 +181,14 @@ class Calls:
         return booking
 
     def _make_at_its_turn(self, call: Call, after: Aftermath) -> None:
-        assert call.at is not None
         sleep_until(call.at, self.now, self.sleep)
         if self._must_stop() or (call.probe is None and self._rest_known()):
-            self._give_up(call.claimed or (), after)
-            self.left += call.items if call.claimed is None else ()
+            self._give_up(call, after)
             return
         claimed = self._claim(call.items, after) if call.claimed is None else call.claimed
         going, judged = self._judge(claimed)
         if self._is_late(call.at) or self._must_stop():
-            self._give_up(going, after)
+            self._give_up(replace(call, claimed=going), after)
             going = []
         began = self.now()
         outcomes = self._send([item for item, _ in going], after)
@@ -217,11 +215,11 @@ class Calls:
                 judged.append(Judged(*each, decision))
         return going, judged
 
-    def _give_up(self, claimed: Sequence[Claimed], after: Aftermath) -> Aftermath:
-        """Release claims whose turn is not used."""
+    def _give_up(self, call: Call, after: Aftermath) -> None:
+        """Give up a call's turn. Its claims are released, and none of its calls has begun."""
+        claimed = call.claimed or ()
         after.releases += [released(entry, sending=entry.sending and self.channel.can_resend) for _, entry in claimed]
-        self.left += [item for item, _ in claimed]
-        return after
+        self.left += call.items if call.claimed is None else [item for item, _ in claimed]
 
     def _send(self, items: Sequence[Item], after: Aftermath) -> Sequence[Outcome]:
         if not items:
@@ -262,7 +260,10 @@ class Calls:
                 if judgement.health.rests:
                     self.memory.rest(self.name, judgement.wait_s, now)
                 return judgement.blames, judgement.wait_s
-            if _says_that_it_works(outcomes) and (probe or self._served_is_old(now)):
+            if not _says_that_it_works(outcomes):
+                return True, FIRST_REST_S
+            self.memory.delivered_at[self.name] = now
+            if probe or self._served_is_old(now):
                 self.memory.served_at[self.name] = now
                 self.turns.has_served(self.name, probe, now)
                 self.memory.rests_until.pop(self.name, None)
@@ -281,12 +282,14 @@ class Calls:
         unanswered = all(each.kind == "unknown" for each in said)
         asks_s = max((each.retry_after_s or 0 for each in at_fault), default=0)
         rate = self.channel.rate_per_s
+        delivered_at = self.memory.delivered_at.get(self.name)
         return Failure(
             id=going[0].item.id,
             began_ms=_ms(began),
             ended_ms=_ms(self.now()),
             is_certain=bool(at_fault) or (unanswered and not self.channel.can_resend),
             asks_s=max(asks_s, 1 / rate if rate else 0),
+            served_ms=0 if delivered_at is None else _ms(delivered_at),
             probe=probe,
         )
 

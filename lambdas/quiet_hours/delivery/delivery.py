@@ -27,7 +27,7 @@ from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_each_consent
 from ..stores.health import Failure
 from ..stores.ledger import Ledger
-from ..stores.turns import Turns
+from ..stores.turns import Probe, Resting, Turns
 from .aftermath import Aftermath, Letter
 from .calls import STORE_ERRORS, STORE_REST_S, Calls, Memory
 from .claiming import Claimer
@@ -200,14 +200,19 @@ class Delivery:
         return after
 
     def _rest_without_secret(self, name: str, item: Item, turns: Turns) -> float:
-        """Let a channel rest whose secret cannot be read. Returns for how long."""
+        """Let a channel rest whose secret cannot be read: to read it was a probe. Returns for how long."""
         now_ms = int(self.now().timestamp() * 1000)
         try:
-            judgement = turns.has_failed(name, Failure(item.id, now_ms, now_ms, is_certain=True))
+            booking = turns.book(name, 1, None, 0)
+            if isinstance(booking, Resting):
+                rest_s = booking.delay_s
+            else:
+                probe = booking.health if isinstance(booking, Probe) else None
+                rest_s = turns.has_failed(name, Failure(item.id, now_ms, now_ms, is_certain=True, probe=probe)).wait_s
         except STORE_ERRORS:
             return STORE_REST_S
-        self.memory.rest(name, judgement.wait_s, self.now())
-        return judgement.wait_s
+        self.memory.rest(name, rest_s, self.now())
+        return rest_s
 
     def _is_quiet(self) -> bool:
         return quiet_until(self.now(), self.policy) is not None

@@ -16,11 +16,11 @@ from ..stores.ledger import TRANSACTION_ITEMS_MAX
 WRAP_UP_S = 10
 """The time kept free at the end of an invocation, for recording and handing back."""
 
-AHEAD_S: Mapping[str, float] = MappingProxyType({"urgent": 5.0, "delivery": 2.0, "schedule": 0.5})
+AHEAD_S: Mapping[str, float] = MappingProxyType({"urgent": 5.0, "delivery": 2.0, "schedule": 0.9})
 """How far ahead each lane may book turns. So the bulk never owns the near future, and what is urgent always finds a
 turn; a share that one lane does not use is used by the others."""
 
-LATE_TURN_S = 1.0
+LATE_TURN_S = 0.5
 """A turn that is later than this is given up. It is never made up for in a burst."""
 
 TURN_S = 1.0
@@ -28,15 +28,10 @@ TURN_S = 1.0
 
 
 def in_a_turn(channel: Channel) -> int:
-    """Return how many notifications one booking is for.
-
-    A channel that can send again is booked, and claimed, for several calls at once: so a claim costs less. Any other
-    is booked for one call, so that a crash leaves no more in doubt than what the call holds.
-    """
-    most = TRANSACTION_ITEMS_MAX if channel.can_resend else channel.batch_size
+    """Return how many notifications one booking is for."""
     if channel.rate_per_s is None:
-        return most
-    return max(1, min(most, floor(channel.rate_per_s * TURN_S + 1e-9)))
+        return TRANSACTION_ITEMS_MAX
+    return max(1, min(TRANSACTION_ITEMS_MAX, floor(channel.rate_per_s * TURN_S + 1e-9)))
 
 
 def in_a_call(channel: Channel) -> int:

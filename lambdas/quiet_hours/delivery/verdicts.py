@@ -56,7 +56,9 @@ def settlement(
     if is_unknown and not can_resend:
         return Settlement("dead_letter", dead_lettered(entry, f"unknown_outcome: {verdict.reason}", now, "unknown"))
     if not blames:
-        return Settlement("lane", released(entry, sending=entry.sending), max(1, wait_s))
+        delay_s = min(DELAY_S_MAX, max(1, wait_s))
+        not_before = now + timedelta(seconds=delay_s)
+        return Settlement("lane", released(entry, not_before=not_before, sending=entry.sending), delay_s)
     if entry.attempts + 1 >= ATTEMPTS_MAX:
         reason = f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}{but}"
         return Settlement("dead_letter", dead_lettered(entry, reason, now))

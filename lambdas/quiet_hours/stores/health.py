@@ -30,13 +30,14 @@ since."""
 class Health:
     """The health of a channel, as its item has it. Times are milliseconds since 1970; 0 stands for none.
 
-    `served_ms`: its last delivery, a few seconds old. `failed`: the id of the notification that failed since then;
-    `failed_s`: the wait before that one is tried again. `rest_s`: the present rest; it ends at `rest_until_ms`, when a
-    probe may begin.
+    `served_ms`: its last delivery, a few seconds old. `failed`: the id of the notification that failed since then, at
+    `failed_ms`; `failed_s`: the wait before that one is tried again. `rest_s`: the present rest; it ends at
+    `rest_until_ms`, when a probe may begin.
     """
 
     served_ms: int = 0
     failed: str = ""
+    failed_ms: int = 0
     failed_s: float = 0
     rest_s: float = 0
     rest_until_ms: int = 0
@@ -54,6 +55,7 @@ class Health:
         return {
             "served_ms": {"N": str(self.served_ms)} if self.served_ms else None,
             "failed": {"S": self.failed} if self.failed else None,
+            "failed_ms": {"N": str(self.failed_ms)} if self.failed_ms else None,
             "failed_s": {"N": f"{self.failed_s:g}"} if self.failed_s else None,
             "rest_s": {"N": f"{self.rest_s:g}"} if self.rest_s else None,
             "rest_until_ms": {"N": str(self.rest_until_ms)} if self.rest_until_ms else None,
@@ -65,6 +67,7 @@ class Health:
         return cls(
             served_ms=int(_number(item, "served_ms")),
             failed=item.get("failed", {}).get("S", ""),
+            failed_ms=int(_number(item, "failed_ms")),
             failed_s=_number(item, "failed_s"),
             rest_s=_number(item, "rest_s"),
             rest_until_ms=int(_number(item, "rest_until_ms")),
@@ -75,8 +78,9 @@ class Failure(NamedTuple):
     """A call that delivered nothing.
 
     `id`: of a notification in it. `is_certain`: its answer says that the channel is at fault, or the provider cannot be
-    asked twice. `asks_s`: how long the provider asks to be left alone, 0 if it does not say. `probe`: the lease of a
-    probe, None for other calls.
+    asked twice. `asks_s`: how long the provider asks to be left alone, 0 if it does not say. `served_ms`: the last
+    delivery that the caller knows of, which the channel's item may not have yet. `probe`: the lease of a probe, None
+    for other calls.
     """
 
     id: str
@@ -84,6 +88,7 @@ class Failure(NamedTuple):
     ended_ms: int
     is_certain: bool
     asks_s: float = 0
+    served_ms: int = 0
     probe: Health | None = None
 
 
@@ -109,6 +114,8 @@ def after_failure(health: Health, failure: Failure) -> Judgement:
         return _rests(health, failure)
     if failure.is_certain:
         return _begins(health, failure)
+    if failure.served_ms > max(health.served_ms, health.failed_ms):
+        health = after_success(health, None, failure.served_ms)
     if health.served_ms > failure.began_ms:  # the channel went on meanwhile
         return Judgement(health, True, 0)
     if not health.failed:
@@ -128,12 +135,15 @@ def after_success(health: Health, probe: Health | None, at_ms: int) -> Health:
 
 
 def _suspects(health: Health, failure: Failure, wait_s: float, blames: bool) -> Judgement:
-    return Judgement(replace(health, failed=failure.id, failed_s=wait_s), blames, wait_s)
+    failed = replace(health, failed=failure.id, failed_ms=failure.ended_ms, failed_s=wait_s)
+    return Judgement(failed, blames, wait_s)
 
 
 def _resting(health: Health, rest_s: float, now_ms: int) -> Health:
     rest_s = min(REST_S_MAX, rest_s)
-    return replace(health, failed="", failed_s=0, rest_s=rest_s, rest_until_ms=now_ms + round(rest_s * 1000))
+    return replace(
+        health, failed="", failed_ms=0, failed_s=0, rest_s=rest_s, rest_until_ms=now_ms + round(rest_s * 1000)
+    )
 
 
 def _begins(health: Health, failure: Failure) -> Judgement:

@@ -9,10 +9,10 @@ The same item says that a channel rests, and until when. Then one notification a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 ROUNDS_MAX = 5
 
-RETURN_FACTOR = 2.0
+EARLY_S = 3.0
+"""How much earlier than the free turn an urgent one may be: as far ahead as the other lanes may have booked
+(delivery/pacing.py). So what is urgent waits for nothing else."""
+
+RETURN_FACTOR = 3.0
 """What finds no turn comes back this much faster than it can go, so that a turn seldom lacks somebody to take it."""
 
 
@@ -56,6 +60,17 @@ class Probe:
     health: Health
 
 
+class Seen(NamedTuple):
+    """Where a channel's schedules stood when a process last saw them: microseconds since 1970."""
+
+    next_us: int
+    urgent_us: int
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Seen:
+        return cls(int(_number(item, "next_us")), int(_number(item, "urgent_us")))
+
+
 Booking = Turn | NoTurn | Resting | Probe
 
 
@@ -71,7 +86,7 @@ class Turns:
         dynamodb: DynamoDBClient,
         table: str,
         now: Callable[[], datetime],
-        next_turns: MutableMapping[str, int] | None = None,
+        next_turns: MutableMapping[str, Seen] | None = None,
     ) -> None:
         self._dynamodb = dynamodb
         self._table = table
@@ -80,35 +95,38 @@ class Turns:
 
     def are_taken(self, channel: str, ahead_s: float) -> bool:
         """True if it is known, without a call, that every turn within `ahead_s` is booked."""
-        return self._next_turns.get(channel, 0) > _us(self._now()) + round(ahead_s * 1e6)
+        return self._seen(channel).next_us > _us(self._now()) + round(ahead_s * 1e6)
 
-    def book(self, channel: str, notifications: int, rate_per_s: float | None, ahead_s: float) -> Booking:
+    def book(
+        self, channel: str, notifications: int, rate_per_s: float | None, ahead_s: float, *, is_urgent: bool = False
+    ) -> Booking:
         """Book a turn for a call of so many notifications, at most `ahead_s` from now.
 
-        `rate_per_s` None: the channel has no rate, so every turn is now. Raises `TurnsUnavailable` too.
+        `rate_per_s` None: the channel has no rate, so every turn is now. An urgent turn is up to `EARLY_S` before the
+        free one, but for other urgent ones. Raises `TurnsUnavailable` too.
         """
         if rate_per_s is None:
             health = self.health(channel)
             return self._rest(channel, health) or Turn(self._now(), health)
         cost = round(notifications / rate_per_s * 1e6)
+        schedules = ("next_us", "urgent_us") if is_urgent else ("next_us",)
         for _ in range(ROUNDS_MAX):
             now = _us(self._now())
             latest = now + round(ahead_s * 1e6)
             try:
-                if self._next_turns.get(channel, 0) >= now:
-                    item = self._book_after_others(channel, cost, now, latest)
-                else:
-                    item = self._book_now(channel, cost, now)
+                item = self._book(channel, cost, now, latest, schedules)
             except ClientError as error:
                 found = _in_the_way(error)
-                self._next_turns[channel] = int(_number(found, "next_us"))
+                self._next_turns[channel] = seen = Seen.of(found)
                 if rest := self._rest(channel, Health.from_item(found)):
                     return rest
-                if self._next_turns[channel] > latest:
+                if seen.next_us > latest or (is_urgent and seen.urgent_us > latest):
                     return NoTurn()
             else:
-                self._next_turns[channel] = int(_number(item, "next_us"))
-                return Turn(_instant(self._next_turns[channel] - cost), Health.from_item(item))
+                self._next_turns[channel] = seen = Seen.of(item)
+                free = seen.next_us - cost
+                at = max(seen.urgent_us - cost, free - round(EARLY_S * 1e6)) if is_urgent else free
+                return Turn(_instant(at), Health.from_item(item))
         raise TurnsUnavailable("other workers kept changing the channel's item")
 
     def space(self, channel: str, lane: str, notifications: int, rate_per_s: float) -> float:
@@ -185,23 +203,27 @@ class Turns:
             return False
         return True
 
-    def _book_after_others(self, channel: str, cost: int, now: int, latest: int) -> dict[str, Any]:
-        return self._update(
-            channel,
-            "SET #next = #next + :cost",
-            "#next >= :now AND #next <= :latest AND attribute_not_exists(#rest)",
-            {"#next": "next_us", "#rest": "rest_until_ms"},
-            {":cost": _n(cost), ":now": _n(now), ":latest": _n(latest)},
-        )
+    def _seen(self, channel: str) -> Seen:
+        return self._next_turns.get(channel, Seen(0, 0))
 
-    def _book_now(self, channel: str, cost: int, now: int) -> dict[str, Any]:
-        return self._update(
-            channel,
-            "SET #next = :next",
-            "(attribute_not_exists(#next) OR #next < :now) AND attribute_not_exists(#rest)",
-            {"#next": "next_us", "#rest": "rest_until_ms"},
-            {":next": _n(now + cost), ":now": _n(now)},
-        )
+    def _book(self, channel: str, cost: int, now: int, latest: int, schedules: Sequence[str]) -> dict[str, Any]:
+        """Move each schedule on by the cost: from its next free turn where turns are booked for later, else from now.
+
+        Which of the two it is, is a guess by what was last seen; the condition of the write tells if it is right.
+        """
+        changes, conditions = [], ["attribute_not_exists(#rest_until_ms)"]
+        values = {":cost": _n(cost), ":now": _n(now), ":latest": _n(latest), ":next": _n(now + cost)}
+        are_booked = [getattr(self._seen(channel), name) >= now for name in schedules]
+        for name, is_booked in zip(schedules, are_booked, strict=True):
+            changes.append(f"#{name} = #{name} + :cost" if is_booked else f"#{name} = :next")
+            booked = f"#{name} >= :now AND #{name} <= :latest"
+            conditions.append(booked if is_booked else f"(attribute_not_exists(#{name}) OR #{name} < :now)")
+        if not any(are_booked):
+            del values[":cost"], values[":latest"]
+        if all(are_booked):
+            del values[":next"]
+        names = {f"#{name}": name for name in (*schedules, "rest_until_ms")}
+        return self._update(channel, "SET " + ", ".join(changes), " AND ".join(conditions), names, values)
 
     def _update(
         self, channel: str, change: str, condition: str, names: Mapping[str, str], values: Mapping[str, Any]
