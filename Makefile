@@ -44,7 +44,7 @@ local-status: setup ## show how many messages each queue of `make local` holds
 local-stop: ## stop what `make local` started
 	@if [ -x .venv/bin/python ]; then python -m local.stop; else echo "nothing is running"; fi
 
-redrive: setup ## send dead letters back to the notification queue (OUTPUTS=file for an account; RESEND_UNKNOWN=1)
+redrive: setup ## bring dead letters back (OUTPUTS=file for an account; RESEND_UNKNOWN=1; EXPIRED=keep|drop)
 	@python -m operators.redrive
 
 consents-import: setup ## import consents from a CSV file (FILE=path; OUTPUTS=file for an account; docs/consent.md)
@@ -86,7 +86,8 @@ sam-env: setup .venv-sam/.filled ## prepare `sam local invoke` against the runni
 # --- for developers ---------------------------------------------------------------------------------------------------
 
 unit: .venv/.filled ## run the unit tests: no embedded AWS, no CDK, no simulated nights
-	python -m pytest -n 3 --dist worksteal -m "not slow" tests/unit
+	@# No unit test uses schemathesis, and each process would take half a second to import it.
+	python -m pytest -n 3 --dist worksteal -p no:schemathesis -m "not slow" tests/unit
 
 test: setup ## run every test except the slow ones
 	@# Tests that share a stack form a group, and a group runs in one process (tests/conftest.py). There are four

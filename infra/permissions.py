@@ -10,8 +10,8 @@ from aws_cdk import aws_lambda as lambda_
 
 SEND = ["sqs:SendMessage"]
 DRAIN = ["sqs:ReceiveMessage", "sqs:DeleteMessage"]
-CONSUME = [*DRAIN, "sqs:GetQueueAttributes"]
 LOOK = ["sqs:GetQueueAttributes"]
+CONSUME = [*DRAIN, *LOOK]
 CONSUME_AND_DEFER = [*CONSUME, "sqs:ChangeMessageVisibility"]
 # DynamoDB authorises a transaction as the puts that it consists of.
 READ_CONSENT = ["dynamodb:BatchGetItem"]

@@ -1,12 +1,14 @@
 """The campaign function: accepts the rows of a file that was dropped into the campaign bucket, however many they are.
 
 It reads the file as a stream and puts its rows on the notification queue in bundles. When time runs short it saves its
-progress in the bucket, and the same message comes again at once, to go on from there. Rows that are sent twice after a
+progress in the bucket, and the same message comes again at once, to go on from there. While the notification queue is
+deep, it waits, so that what others put there is not delayed. Rows that are sent twice after a
 crash are absorbed: a row without an id is known by a digest of the file's bytes and its line.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +32,7 @@ from .quiet_hours.redaction import redact_errors
 from .quiet_hours.settings import CAMPAIGN_UPLOADS, Settings
 from .quiet_hours.stores.campaign_files import GONE, REJECTED, REPORT, Progress, Records
 from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
+from .quiet_hours.stores.depth import DEEP, depth
 from .quiet_hours.stores.queues import send
 
 if TYPE_CHECKING:
@@ -44,7 +47,12 @@ PART_BYTES = 8 * 1024 * 1024
 SAVE_EVERY_ROWS = 100_000
 STOP_BEFORE_S = 30
 AGAIN_AT_ONCE_S, AGAIN_LATER_S = 0, 600
-"""The delay before the next run. After a failure of S3 or SQS it is longer: 150 receives then cover a day of outage."""
+"""The delay before the next run. After a failure of S3 or SQS it is longer, and where the notification queue stays deep:
+150 receives then cover a day of outage."""
+
+ROOM_LOOKS_MAX, ROOM_LOOK_S = 60, 1.0
+"""The looks at a deep notification queue before the file is left for later, and the pause before each further one. Two
+consumers need some seconds to make room: a run would rather wait for that than spend one of the message's receives."""
 
 logger = Logger()
 
@@ -103,6 +111,7 @@ class Campaign:
     etag: str
     size: int
     sequencer: str = ""
+    sleep: Callable[[float], None] = time.sleep
 
     @property
     def records(self) -> Records:
@@ -187,6 +196,8 @@ class Campaign:
         progress.columns, progress.separator = list(header.columns), header.separator
         unsaved = 0
         while True:
+            if not self._has_room(remaining_s):
+                return AGAIN_LATER_S
             try:
                 batch = _batch(found, progress.offset)
             except SERVICE_ERRORS as fault:
@@ -207,6 +218,25 @@ class Campaign:
             if full or unsaved >= SAVE_EVERY_ROWS:
                 self.records.save(progress, seen)
                 unsaved = 0
+
+    def _has_room(self, remaining_s: Callable[[], float]) -> bool:
+        """Wait while the notification queue is deep. Returns False if it stays so.
+
+        Where the depth cannot be read, the rows are sent: sending tells what is wrong.
+        """
+        for _ in range(ROOM_LOOKS_MAX):
+            try:
+                found = depth(self.sqs, self.settings.notification_queue_url)
+            except SERVICE_ERRORS as fault:
+                logger.warning("depth of the notification queue not read", extra={"code": error_code(fault)})
+                return True
+            if found <= DEEP:
+                return True
+            if remaining_s() < STOP_BEFORE_S:
+                break
+            self.sleep(ROOM_LOOK_S)
+        logger.info("campaign waits: the notification queue is deep", extra={"etag": self.etag})
+        return False
 
     def _reader(self, offset: int) -> Callable[[int], bytes]:
         if self.size == 0:

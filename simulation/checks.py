@@ -33,6 +33,17 @@ CRASH_COSTS_S = WAIT_VISIBILITY_S + 60
 """The delay that one crash may add. The messages that a scheduler had received stay hidden for so long. Then the next
 minute's run finds them."""
 
+CRITICAL_WITHIN_S = 10.0
+CALLS_END_S = 60.0
+"""After this time no call is under way that began before an outage."""
+
+PROBES, PROBES_EVERY_S = 16, 120.0
+"""More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
+a probe and each delivery that is reported late."""
+
+EARLY_TURN_S = 3.0
+"""An urgent call may begin so long before its turn."""
+
 LATE_TURN_S = 1.0
 """A call may begin so long after its turn. What is later is given up."""
 
@@ -190,7 +201,9 @@ class Checks:
 
     # --- when it is over ----------------------------------------------------------------------------------------------
 
-    def night_over(self, queues: dict[str, Queue], ledger: dict[str, dict[str, Any]], excuses: int) -> None:
+    def night_over(
+        self, queues: dict[str, Queue], ledger: dict[str, dict[str, Any]], excuses: int, called: list[set[str]]
+    ) -> None:
         """Check that everything settled, and that every accepted notification ended in exactly one way."""
         for name, queue in queues.items():
             if name != "dead-letter" and queue.messages:
@@ -206,7 +219,7 @@ class Checks:
         for body in self.plan.letters:
             if not any(msg.body == body for msg in letters):
                 self._broken("conserved", f"what could not be read is not on dead-letter: {body[:60]}")
-        self._blameless(ledger, excuses)
+        self._blameless(ledger, excuses, called)
 
     def _letters_by_id(self, letters: list[Msg]) -> defaultdict[str, list[Msg]]:
         by_id: defaultdict[str, list[Msg]] = defaultdict(list)
@@ -272,7 +285,7 @@ class Checks:
             if first is not None and first > end + within_s:
                 self._broken("released_on_time", f"the first left {first - end:.0f} s after the end of quiet hours")
 
-    def _blameless(self, ledger: dict[str, dict[str, Any]], excuses: int) -> None:
+    def _blameless(self, ledger: dict[str, dict[str, Any]], excuses: int, called: list[set[str]]) -> None:
         """Check that no notification runs out of attempts through another's fault, and that what a provider took is
         recorded as delivered."""
         poison = {each.id for each in self.plan.wanted if each.number in self.plan.poison}
@@ -282,30 +295,67 @@ class Checks:
             exhausted = reason.startswith("attempts_exhausted")
             if exhausted and id_ not in poison and excuses < FEWEST_FAULTS_TO_EXHAUST:
                 self._broken("blameless", f"{id_} ran out of attempts, though nothing was wrong with it")
+            if reason.startswith("channel_not_configured"):
+                self._broken("blameless", f"{id_} is given up because its channel has no settings")
             if reason.startswith("http_400") and id_ not in refused:
                 self._broken("blameless", f"{id_} is recorded as rejected, and its provider never did")
             state = item["state"]["S"]
             wanted = self.accepted.get(id_)
-            if wanted and not excuses and not poison and state != "delivered" and self.taken[wanted.number]:
+            silent = (
+                wanted and wanted.channel in self.plan.away and self.plan.outages.get(wanted.channel) == "hang_after"
+            )
+            if not excuses and state == "unknown" and not any(id_ in each for each in called):
+                self._broken("blameless", f"{id_} is recorded as unknown, and no provider was called for it")
+            if wanted and not (excuses or poison or silent) and state != "delivered" and self.taken[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
 
     def paced(self, provider: Provider) -> None:
         """Check a provider's calls, from all lanes together, in any second and any ten seconds: at most the rate, and
         one call. A call carries at most as many notifications as the provider takes in a second, or one.
 
-        A call may be late for its turn, by as much as it may be late and a pause after that; and two workers' clocks
-        differ by twice the skew. A probe of a rest has no turn, so each counts as one notification more.
+        An urgent call may be early for its turn, and any may be late, by a pause more than is noticed. Two workers'
+        clocks differ by twice the skew. A probe of a rest has no turn, so each counts as one notification more.
         """
         rate = provider.kind.rate_per_s
         if rate is None:
             return
-        late_s = LATE_TURN_S + self.plan.longest_pause_s + 2 * self.plan.skew_s
+        late_s = EARLY_TURN_S + LATE_TURN_S + self.plan.longest_pause_s + 2 * self.plan.skew_s
         for length_s in (1.0, 10.0):
             for window in _windows(provider.calls, length_s):
                 if window.notifications > rate * (length_s + late_s) + max(1.0, rate) + 1:
                     what = f"{window.notifications} for {provider.name} within {length_s:g} s"
                     self._broken("paced", f"{what}, at {rate:g}/s")
                     return
+
+    def critical_on_time(self) -> None:
+        """Check a night without faults: a critical notification reaches its provider within ten seconds of its
+        acceptance, and within the time that the critical ones before it take at the provider's rate."""
+        asked: defaultdict[str, list[float]] = defaultdict(list)
+        for request in sorted(self.plan.requests, key=lambda each: each.at):
+            for each in request.wanted:
+                if each.category != "critical":
+                    continue
+                asked[each.channel].append(request.at)
+                rate = self.kinds[each.channel].rate_per_s
+                ahead = sum(at > request.at - CRITICAL_WITHIN_S for at in asked[each.channel])
+                within_s = CRITICAL_WITHIN_S + (ahead / rate if rate else 0)
+                if any(taken.at > request.at + within_s for taken in self.taken[each.number][:1]):
+                    late_s = self.taken[each.number][0].at - request.at
+                    self._broken("critical_on_time", f"#{each.number} by {each.channel} waited {late_s:.0f} s")
+
+    def left_alone(self, provider: Provider) -> None:
+        """Check that a provider that is away is left alone: after its first minute away it gets some probes, each of
+        one notification."""
+        away = self.plan.away.get(provider.name)
+        if away is None:
+            return
+        during = [each for each in provider.calls if away.begin + CALLS_END_S <= each.at < away.end]
+        most = PROBES + (away.end - away.begin) / PROBES_EVERY_S
+        if sum(each.notifications for each in during) > most:
+            what = f"{sum(each.notifications for each in during)} in {len(during)} calls"
+            self._broken(
+                "left_alone", f"{provider.name} was away for {away.end - away.begin:.0f} s and was sent {what}"
+            )
 
     # --- the rule, once more ------------------------------------------------------------------------------------------
 

@@ -151,6 +151,8 @@ def set_consent(deployment: Deployment, recipient: str, consent: Consent, writte
         item["addresses"] = {"SS": sorted({address_key(each.typed) for each in consent.addresses})}
     if isfinite(consent.expires):
         item["expires"] = {"N": str(int(deployment.world.start_s + consent.expires))}
+    if consent.malformed:
+        item |= {"night_consent": {"S": "true"}, "opted_out": {"S": "false"}}
     deployment.tables["consent"].items[key] = item
     deployment.checks.consent_written(recipient, consent)
     if deployment.world.note:

@@ -17,7 +17,7 @@ from lambdas.quiet_hours.stores import ledger as ledger_module
 
 from . import topology
 from .checks import Checks
-from .faults import Faults
+from .faults import Faults, client_error
 from .functions import Function, Source, Triggers
 from .plan import Plan
 from .providers import KINDS, Kind, Provider
@@ -52,7 +52,7 @@ class Deployment:
             self.queues[name].away = away
         self.queues["wait"].asked = checks.wait_received
         self.tables = {
-            "ledger": Table(world, "ledger", "id", written=checks.ledger_written),
+            "ledger": Table(world, "ledger", "id", written=checks.ledger_written, ttl="expires"),
             "consent": Table(world, "consent", "recipient_id"),
             "held": Table(world, "held", "id"),
             "turn": Table(world, "turn", "channel"),
@@ -68,9 +68,8 @@ class Deployment:
         self.worker = self._function("worker", timings.WORKER_TIMEOUT_S, self._deliver)
         self.entry = self._source("notification", self.consumer, topology.CONSUMER_BATCH, topology.CONSUMER_CONCURRENCY)
         self.lanes = [
-            self._source("urgent", self.worker, 1, self.settings.urgent_concurrency),
-            self._source("delivery", self.worker, 1, self.settings.delivery_concurrency),
-            self._source("schedule", self.worker, 1, self.settings.release_concurrency),
+            self._source(lane, self.worker, 1, plan.concurrency.get(lane, topology.LANE_CONCURRENCY))
+            for lane in ("urgent", "delivery", "schedule")
         ]
         self.triggers = Triggers(world, faults, self.scheduler, jitter_s)
 
@@ -116,6 +115,9 @@ class Deployment:
         return ledger_module.Ledger(dynamodb, table, owner, lease, process.pause, process.remaining_s)
 
     def _channel(self, process: Process, name: str) -> Channel:
+        if self.plan.secret_away.covers(self.world.t):
+            self.faults.counts["secret_away"] += 1
+            raise client_error("GetSecretValue", "InternalServiceError")
         return self.providers[name].channel(process)
 
     # --- the functions' handlers --------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from math import ceil
 from typing import NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
-from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.notification.bundle import BUNDLE_ITEMS_MAX
 from lambdas.quiet_hours.notification.joining import JOINED_ITEMS_MAX
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
@@ -71,11 +70,13 @@ class Release(NamedTuple):
         return self.delivery_s(self.lane_bundle)
 
     def delivery_s(self, bundle: int) -> float:
-        """The time that a worker has so many notifications: that of its share of the rate, or that of its calls if they
-        take longer."""
-        paced_s = bundle * self.concurrency / (self.rate_per_s * LANE_SHARE)
-        calls_s = ceil(bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000 + self.ledger_ms / 1000
-        return max(paced_s, calls_s)
+        """The time that a worker has so many notifications: that of its calls, once it has its turn."""
+        return ceil(bundle / WebhookChannel.side_by_side) * self.provider_ms / 1000 + self.ledger_ms / 1000
+
+    @property
+    def delivered_per_s(self) -> float:
+        """The notifications a second that all workers deliver: as many as they can, and no more than the rate."""
+        return min(self.rate_per_s, self.concurrency * self.lane_bundle / self.bundle_s)
 
 
 class Forecast(NamedTuple):
@@ -95,7 +96,7 @@ def forecast(release: Release) -> Forecast:
     round_s = max(calls * release.call_ms / 1000 + round_cpu_s, DRAINERS * round_cpu_s)
     rate_per_s = DRAINERS * BATCH_MESSAGES_MAX / round_s
     works_s = SCHEDULER_TIMEOUT_S - STOP_BEFORE_S
-    lane_per_s = release.concurrency / release.bundle_s / joined  # in messages as wait has them
+    lane_per_s = release.delivered_per_s / release.bundle  # in messages as wait has them
 
     left = float(release.messages)
     starts, now = [0.0], 0.0

@@ -20,6 +20,7 @@ from .checks import Checks, Violation
 from .deployment import Deployment
 from .drawing import draw, draw_large_campaign, draw_last_seconds
 from .drawing_consents import draw_records
+from .drawing_world import draw_world
 from .faults import Faults
 from .plan import Plan
 from .providers import KINDS
@@ -77,6 +78,7 @@ class Night:
             self.plan.advertising_label = seed % 2 == 0
             draw_large_campaign(self.plan, Random(f"campaign {seed}"))
             draw_records(self.plan, Random(f"records {seed}"))
+            draw_world(self.plan, Random(f"world {seed}"))
         if pause_factor > 1:
             draw_last_seconds(self.plan, rng, PAUSE_S * pause_factor, BEFORE_THE_GUARD_S)
         self.world = World(self.plan.start, seed)
@@ -119,11 +121,15 @@ class Night:
 
     def _check_the_end(self) -> None:
         deployment, checks = self.deployment, self.checks
-        checks.night_over(deployment.queues, deployment.tables["ledger"].items, excuses=self.faults.at_worker)
+        called = [provider.called for provider in deployment.providers.values()]
+        checks.night_over(deployment.queues, deployment.tables["ledger"].items, self.faults.at_worker, called)
         if self.plan.calm:
             checks.released_on_time(self.faults.counts["crash"])
+            if not self.faults.counts["crash"]:
+                checks.critical_on_time()
         for provider in deployment.providers.values():
             checks.paced(provider)
+            checks.left_alone(provider)
 
     def _may_stop(self, over_at: float) -> bool:
         world = self.world

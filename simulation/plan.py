@@ -12,23 +12,11 @@ from random import Random
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from .world import Span
+from .world import NEVER, Span
 
-Outage = Literal[
-    "refused",
-    "dns",
-    "tls",
-    "reset",
-    "hang_before",
-    "hang_after",
-    "500",
-    "502",
-    "503",
-    "504",
-    "429",
-    "html",
-    "no_settings",
-]
+NoConnection = Literal["refused", "dns", "tls"]
+NoGoodAnswer = Literal["reset", "hang_before", "hang_after", "500", "502", "503", "504", "429", "html"]
+Outage = Literal[NoConnection, NoGoodAnswer, "no_settings"]
 """How a provider is away: no connection, no answer, an error, a proxy's page instead of its answer; or the channel has
 no settings."""
 
@@ -86,7 +74,8 @@ class Consent(NamedTuple):
     """One record of the registry. `expires` is when the night consent ends.
 
     `advertising_consent` is None if nobody has said. `addresses` are the addresses that the consents are for, each as
-    somebody types it; without any, they are for all.
+    somebody types it; without any, they are for all. `malformed`: its fields are stored with other types than the
+    registrar's.
     """
 
     night_consent: bool = False
@@ -94,6 +83,7 @@ class Consent(NamedTuple):
     expires: float = inf
     advertising_consent: bool | None = None
     addresses: tuple[Address, ...] = ()
+    malformed: bool = False
 
 
 class ConsentChange(NamedTuple):
@@ -134,8 +124,8 @@ class Plan:
     `cancelled_when_claimed` has, by id, how long after the first claim somebody cancels. `letters` are the bodies that
     have to end on dead-letter. `refused` and `poison` are numbers of notifications; `away`, `queues_away` and `blocked`
     say when a channel's provider, a queue's sends and a lane's event source do not work, and `outages` how the provider
-    does not. `advertising_consent` says
-    where that consent is kept: elsewhere, or in the registry, where it is then required.
+    does not. Nobody can read the channels' settings while the secret is away. `concurrency` is that of each lane.
+    `advertising_consent` says where that consent is kept: elsewhere, or in the registry, where it is then required.
     """
 
     zone: ZoneInfo
@@ -156,6 +146,8 @@ class Plan:
     poison: frozenset[int] = frozenset()
     away: dict[str, Span] = field(default_factory=dict)
     outages: dict[str, Outage] = field(default_factory=dict)
+    secret_away: Span = NEVER
+    concurrency: dict[str, int] = field(default_factory=dict)
     queues_away: dict[str, Span] = field(default_factory=dict)
     blocked: dict[str, Span] = field(default_factory=dict)
     slow_s: float = 0.3

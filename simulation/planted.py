@@ -6,10 +6,10 @@ failure that it stands for and the invariants that it breaks. It is put into the
 
 from __future__ import annotations
 
-from . import planted_bundles, planted_rules
+from . import planted_bundles, planted_lanes, planted_rules
 from .planting import PLANTS, SEEDS_MAX
 
-__all__ = ["CAUGHT_BY_SEED", "PLANTS", "SEEDS_MAX", "planted_bundles", "planted_rules"]
+__all__ = ["CAUGHT_BY_SEED", "PLANTS", "SEEDS_MAX", "planted_bundles", "planted_lanes", "planted_rules"]
 
 CAUGHT_BY_SEED = {
     "a_reused_id_ends_the_first": 7,

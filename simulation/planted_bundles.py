@@ -6,10 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from lambdas.quiet_hours.channels.channel import Outcome
-from lambdas.quiet_hours.delivery import pacing
 from lambdas.quiet_hours.delivery.aftermath import Aftermath
+from lambdas.quiet_hours.delivery.calls import Calls
 from lambdas.quiet_hours.delivery.delivery import Delivery
-from lambdas.quiet_hours.delivery.pacing import Pacer
 from lambdas.quiet_hours.errors import Unreadable
 from lambdas.quiet_hours.stores.ledger import Ledger
 
@@ -19,6 +18,8 @@ from .planting import (
     aftermath,
     blind,
     bundle,
+    calls,
+    claiming,
     consumer,
     delivery,
     ledger,
@@ -82,8 +83,8 @@ def lease_ends_before_the_call() -> list[Patch]:
 def drops_what_another_has_claimed() -> list[Patch]:
     claim = Ledger.claim
 
-    def forgetful(self: Ledger, *args: Any) -> Any:
-        claims = claim(self, *args)
+    def forgetful(self: Ledger, *args: Any, **options: Any) -> Any:
+        claims = claim(self, *args, **options)
         claims.busy.clear()
         return claims
 
@@ -92,26 +93,27 @@ def drops_what_another_has_claimed() -> list[Patch]:
 
 @plant("timeout after the provider accepted", "effectively_once")
 def takes_no_answer_for_not_sent() -> list[Patch]:
-    send = Delivery._send
+    send = Calls._send
 
-    def hopeful(self: Delivery, *args: Any) -> Any:
+    def hopeful(self: Calls, *args: Any) -> Any:
         return [replace(each, kind="retry") if each.kind == "unknown" else each for each in send(self, *args)]
 
-    return [(Delivery, "_send", hopeful)]
+    return [(Calls, "_send", hopeful)]
 
 
 @plant("killed after the provider accepted", "effectively_once")
 def does_not_note_that_a_call_begins() -> list[Patch]:
-    def nothing(self: Ledger, entries: Any, now: Any, *, sending: bool = True) -> Any:
-        return {entry.id: entry for entry in entries}
+    claim = Ledger.claim
 
-    return [(Ledger, "mark_sending", nothing)]
+    def unmarked(self: Ledger, *args: Any, sending: bool = False) -> Any:
+        return claim(self, *args)
+
+    return [(Ledger, "claim", unmarked)]
 
 
-@plant("a transaction conflict at the mark before a call", "conserved")
-def loses_what_it_could_not_mark() -> list[Patch]:
-    mark = Delivery._mark
-    return [(Delivery, "_mark", lambda self, batch: (mark(self, batch)[0], []))]
+@plant("a turn that is given up", "conserved", "blameless")
+def loses_what_it_gave_up() -> list[Patch]:
+    return [(Calls, "_give_up", lambda self, call, after: None)]
 
 
 @plant("a transaction conflict at an ending", "conserved")
@@ -166,12 +168,12 @@ def cancel_is_not_honest() -> list[Patch]:
 
 @plant("a call without an answer, and then a cancel or an expiry", "cancelled_is_cancelled", "conserved")
 def forgets_open_calls() -> list[Patch]:
-    released = delivery.released
+    released = calls.released
 
     def clean(*args: Any, sending: bool = False) -> Any:
         return released(*args)
 
-    return [(delivery, "released", clean), (verdicts, "released", clean)]
+    return [(module, "released", clean) for module in (calls, claiming, verdicts)]
 
 
 @plant("cancels racing with release: no answer is taken for a yes", "cancelled_is_cancelled")
@@ -246,15 +248,15 @@ def fails_the_bundle_for_one_item() -> list[Patch]:
 
 @plant("one bad item never takes its neighbours with it", "blameless")
 def rejects_the_batch_for_one_item() -> list[Patch]:
-    send = Delivery._send
+    send = Calls._send
 
-    def all_or_none(self: Delivery, *args: Any) -> Any:
+    def all_or_none(self: Calls, *args: Any) -> Any:
         outcomes = send(self, *args)
         if any(each.kind == "rejected" for each in outcomes):
             return [Outcome("rejected", "http_400: the call was refused")] * len(outcomes)
         return outcomes
 
-    return [(Delivery, "_send", all_or_none)]
+    return [(Calls, "_send", all_or_none)]
 
 
 @plant("partial success of SendMessageBatch", "conserved")
@@ -300,26 +302,6 @@ def _resumed(world: Any, function: Any, item: Any) -> None:
     Process(world, "thawed").start(lambda: function(item), lambda result: None)
 
 
-@plant("08:00 surge", "paced")
-def does_not_pace() -> list[Patch]:
-    return [(delivery, "interval_s", lambda channel, at_once: 0)]
-
-
-@plant("08:00 surge: the release takes the day's half of the rate", "paced")
-def takes_the_whole_rate_for_a_lane() -> list[Patch]:
-    return [(pacing, "LANE_SHARE", 1.0)]
-
-
-@plant("08:00 surge: an invocation that follows another", "paced")
-def ends_before_its_last_interval_is_over() -> list[Patch]:
-    return [(Pacer, "finish", lambda self: None)]
-
-
-@plant("08:00 surge: a backed-up lane of a provider that takes many a call", "paced")
-def sends_a_whole_bundle_in_one_call() -> list[Patch]:
-    return [(delivery, "batch_size", lambda channel, interval_s: channel.batch_size)]
-
-
 @plant("throttling raises the receive count", "has_reason", "conserved")
 def allows_three_receives() -> list[Patch]:
     return [(topology, "LANE_RECEIVES_MAX", 3), (topology, "ENTRY_RECEIVES_MAX", 3), (topology, "WAIT_RECEIVES_MAX", 3)]
@@ -328,4 +310,4 @@ def allows_three_receives() -> list[Patch]:
 @plant("malformed partial batch response", "conserved")
 def worker_answers_that_all_is_well() -> list[Patch]:
     deliver = Delivery.deliver
-    return [(Delivery, "deliver", lambda self, record: (True, deliver(self, record)[1]))]
+    return [(Delivery, "deliver", lambda self, record: deliver(self, record)._replace(settled=True))]

@@ -14,7 +14,7 @@ from lambdas.quiet_hours.rule.policy import Consent, Drop, Send
 from lambdas.quiet_hours.stores import consents as consent
 
 from . import functions
-from .planting import Patch, admission, blind, consumer, counting, delivery, plant, scheduler, settings
+from .planting import Patch, admission, blind, consumer, counting, delivery, judging, plant, scheduler, settings
 from .providers import FakeChannel
 
 # --- scheduler --------------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def _worker_policy(**change: Any) -> list[Patch]:
     def changed(notification: Any, consent: Any, now: Any, policy: Any) -> Any:
         return decide(notification, consent, now, replace(policy, **change))
 
-    return [(delivery, "decide", changed)]
+    return judging(changed)
 
 
 @plant("cleared at 20:59:59, sent after 21:00", "never_early")
@@ -150,21 +150,21 @@ def worker_does_not_judge() -> list[Patch]:
         decision = decide(*args)
         return decision if isinstance(decision, Drop) else Send("the consumer has judged")
 
-    return [(delivery, "decide", as_the_consumer_said)]
+    return judging(as_the_consumer_said)
 
 
 @plant("consent withdrawn overnight", "never_early", "never_after_opt_out")
 def worker_caches_consents() -> list[Patch]:
-    read_consents = delivery.read_consents
+    read_each = delivery.read_each_consent
     cache: dict[str, Consent | None] = {}
 
-    def cached(dynamodb: Any, table: str, recipients: Any, now: Any) -> dict[str, Consent]:
+    def cached(dynamodb: Any, table: str, recipients: Any, *more: Any) -> Any:
         wanted = set(recipients)
-        found = read_consents(dynamodb, table, wanted - cache.keys(), now)
-        cache.update({key: found.get(key) for key in wanted - cache.keys()})
-        return {key: known for key in wanted if (known := cache[key]) is not None}
+        read = read_each(dynamodb, table, wanted - cache.keys(), *more)
+        cache.update({key: read.found.get(key) for key in wanted - cache.keys() - read.unreadable})
+        return read._replace(found={key: known for key in wanted if (known := cache.get(key)) is not None})
 
-    return [(delivery, "read_consents", cached)]
+    return [(delivery, "read_each_consent", cached)]
 
 
 @plant("expired items are still read", "never_early")
@@ -180,7 +180,7 @@ def takes_no_record_for_consent() -> list[Patch]:
     def trusting(notification: Any, consent: Any, now: Any, policy: Any) -> Any:
         return decide(notification, consent or Consent(night_consent=True), now, policy)
 
-    return [(delivery, "decide", trusting), (consumer, "decide", trusting)]
+    return [*judging(trusting), (consumer, "decide", trusting)]
 
 
 @plant("unknown fails closed", "never_early")
@@ -195,12 +195,13 @@ def takes_no_category_for_informational() -> list[Patch]:
 
 @plant("opting out", "never_after_opt_out")
 def worker_does_not_read_opt_outs() -> list[Patch]:
-    read_consents = delivery.read_consents
+    read_each = delivery.read_each_consent
 
-    def nights_only(*args: Any) -> dict[str, Consent]:
-        return {key: found._replace(opted_out=False) for key, found in read_consents(*args).items()}
+    def nights_only(*args: Any) -> Any:
+        read = read_each(*args)
+        return read._replace(found={key: each._replace(opted_out=False) for key, each in read.found.items()})
 
-    return [(delivery, "read_consents", nights_only)]
+    return [(delivery, "read_each_consent", nights_only)]
 
 
 @plant("a recipient written differently in registry and notification", "never_after_opt_out")
@@ -289,4 +290,4 @@ def requires_a_consent_that_is_kept_elsewhere() -> list[Patch]:
 def sends_what_has_expired() -> list[Patch]:
     decide = delivery.decide
     far = {"expires_at": "2099-01-01T00:00:00+00:00"}
-    return [(delivery, "decide", lambda notification, *rest: decide({**notification, **far}, *rest))]
+    return judging(lambda notification, *rest: decide({**notification, **far}, *rest))

@@ -15,11 +15,15 @@ from lambdas.quiet_hours import timings as timings_module
 from lambdas.quiet_hours.api import status as status_module
 from lambdas.quiet_hours.consents import counting as counting_module
 from lambdas.quiet_hours.delivery import aftermath as aftermath_module
+from lambdas.quiet_hours.delivery import calls as calls_module
+from lambdas.quiet_hours.delivery import claiming as claiming_module
 from lambdas.quiet_hours.delivery import delivery as delivery_module
 from lambdas.quiet_hours.delivery import verdicts as verdicts_module
 from lambdas.quiet_hours.notification import admission as admission_module
 from lambdas.quiet_hours.notification import bundle as bundle_module
+from lambdas.quiet_hours.stores import health as health_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
+from lambdas.quiet_hours.stores import turns as turns_module
 
 # The patched names are private to their modules, so the modules are `Any` here.
 consumer: Any = consumer_module
@@ -29,7 +33,11 @@ admission: Any = admission_module
 bundle: Any = bundle_module
 counting: Any = counting_module
 aftermath: Any = aftermath_module
+calls: Any = calls_module
+claiming: Any = claiming_module
 delivery: Any = delivery_module
+health: Any = health_module
+turns: Any = turns_module
 verdicts: Any = verdicts_module
 ledger: Any = ledger_module
 settings: Any = settings_module
@@ -81,6 +89,11 @@ def plant(failure: str, *caught_by: str) -> Callable[[Callable[[], list[Patch]]]
         return patches
 
     return add
+
+
+def judging(decide: Callable[..., Any]) -> list[Patch]:
+    """Let the worker judge otherwise: when it begins with a bundle, and before each call."""
+    return [(delivery, "decide", decide), (calls, "decide", decide)]
 
 
 def blind(send: Callable[..., dict[int, str]]) -> Callable[..., dict[int, str]]:

@@ -80,7 +80,8 @@ class ProviderCall(NamedTuple):
 @dataclass
 class Provider:
     """One provider. It rejects the ids in `refuses`, and the ids in `poison` kill whoever sends them. It calls `took`
-    for each notification that it takes, at the true time. `calls` are all calls that reached it."""
+    for each notification that it takes, at the true time. `calls` are all calls that reached it, and `called` the ids
+    in them."""
 
     world: World
     faults: Faults
@@ -94,6 +95,7 @@ class Provider:
     slow_s: float = 0.3
     longest_pause_s: float = 0.0
     calls: list[ProviderCall] = field(default_factory=list)
+    called: set[str] = field(default_factory=set)
 
     def channel(self, process: Process) -> FakeChannel:
         """The channel to the provider, for one invocation."""
@@ -116,6 +118,7 @@ class FakeChannel:
         provider, world = self._provider, self._process.world
         self._pause_before_the_call()
         provider.calls.append(ProviderCall(world.t, len(notifications)))
+        provider.called.update(notification["id"] for notification in notifications)
         if any(notification["id"] in provider.poison for notification in notifications):
             provider.faults.counts["poison"] += 1
             self._process.die("a notification that kills whoever sends it")

@@ -41,7 +41,8 @@ class Msg:
 @dataclass
 class Queue:
     """One standard queue. It calls `arrived` with the time at which a message becomes visible, `seen` for each message
-    that is put on it, `asked` at each receive, and `dropped` for each message that has become too old. It refuses sends while it is `away`."""
+    that is put on it, `asked` at each receive, and `dropped` for each message that has become too old. It refuses
+    sends while it is `away`."""
 
     world: World
     faults: Faults

@@ -3,7 +3,8 @@
     python -m simulation.release 10000000 --rate 2000 --concurrency 50
 
 Every call takes the stated time here, and the drainers of a run wait for each other's CPU. Nothing fails; `make nights`
-plays the failures. The worker is a model: it has `concurrency` bundles at once, each for `Release.bundle_s`.
+plays the failures. The worker is a model: it has `concurrency` bundles at once, each for `Release.bundle_s` from its
+turn on.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Stage:
         self.in_flight: dict[str, int] = {}
         self.policy = SETTINGS.quiet_hours()
         self.workers = [0.0] * release.concurrency
+        self.next_turn_at = 0.0
         self.moved = self.lane_messages = self.runs = self.released = self.killed = self.receives = 0
         self.moving: set[int] = set()
         self.most_at_once = 0
@@ -158,7 +160,9 @@ class Sqs:
         for entry in Entries:
             notifications = entry["MessageBody"].count(NOTIFICATION)
             stage.moved += notifications
-            over = max(t, stage.workers[0]) + stage.release.bundle_s * notifications / stage.release.lane_bundle
+            turn_at = max(t, stage.workers[0], stage.next_turn_at)
+            stage.next_turn_at = turn_at + notifications / stage.release.rate_per_s
+            over = turn_at + stage.release.bundle_s * notifications / stage.release.lane_bundle
             heapreplace(stage.workers, over)
             stage.delivered_s = max(stage.delivered_s, over)
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}

@@ -86,8 +86,9 @@ class Stage:
         """The body of the next notification, and its place in the checks."""
         number = self.number
         self.number += 1
-        body = {
-            "id": f"n{number}",
+        id_ = f"n{number}"
+        body: dict[str, Any] = {
+            "id": id_,
             "channel": channel,
             "category": category,
             "address": "010-1234-5678" if channel in ("kakao", "sms") else "user@example.com",
@@ -95,9 +96,9 @@ class Stage:
             "metadata": {"n": number},
             "source": "source-1",
         }
-        wanted = Wanted(number, body["id"], category, channel, "user", None, body)
+        wanted = Wanted(number, id_, category, channel, "user", None, body)
         self.checks.by_number[number] = wanted
-        self.checks.by_id[wanted.id or ""].append(wanted)
+        self.checks.by_id[id_].append(wanted)
         self.accepted_at[number] = self.world.t
         return body
 

@@ -31,21 +31,40 @@ OPERATORS = {
 
 Item = dict[str, Any]
 
+STALE_S = 2.0
+"""For so long a read that does not ask for consistency may return what was there before."""
+
 
 @dataclass
 class Table:
-    """One table. It calls `written` after each write that took effect, with the item before, the item now and the
-    process."""
+    """One table. `ttl` names the attribute of its time to live. It calls `written` after each write that took effect,
+    with the item before, the item now and the process."""
 
     world: World
     name: str
     key: str
     written: Callable[[Item | None, Item, Process], None] | None = None
     items: dict[str, Item] = field(default_factory=dict)
+    ttl: str = ""
+    _before: dict[str, tuple[float, Item | None]] = field(default_factory=dict)
+
+    def get(self, key: str, *, consistent: bool = True) -> Item | None:
+        """The item of a key, or None. Time to live deletes at once here. A read that does not ask for consistency may
+        return what stood there until just now."""
+        item = self.items.get(key)
+        if item and self.ttl in item and int(item[self.ttl]["N"]) <= self.world.start_s + self.world.t:
+            del self.items[key]
+            item = None
+        if not consistent and key in self._before:
+            since, before = self._before[key]
+            if self.world.t - since < STALE_S:
+                return before
+        return item
 
     def put(self, item: Item, process: Process) -> None:
         key = item[self.key]["S"]
-        before = self.items.get(key)
+        before = self.get(key)
+        self._before[key] = self.world.t, before
         self.items[key] = dict(item)
         if self.written:
             self.written(before, item, process)
@@ -144,7 +163,7 @@ class DynamoDb(Client):
             busy = self._faults.half(len(puts)) if partial else ()
             reasons: list[Item] = []
             for index, (put, (table, key)) in enumerate(zip(puts, keys, strict=True)):
-                found = self._tables[table].items.get(key)
+                found = self._tables[table].get(key)
                 if index in busy:
                     reasons.append({"Code": "TransactionConflict"})
                 elif "ConditionExpression" in put and not holds(put, found):
@@ -165,7 +184,7 @@ class DynamoDb(Client):
         table = self._tables[TableName]
 
         def effect(partial: bool) -> dict[str, Any]:
-            found = table.items.get(Item[table.key]["S"])
+            found = table.get(Item[table.key]["S"])
             if "ConditionExpression" in condition and not holds(condition, found):
                 raise client_error("PutItem", "ConditionalCheckFailedException", **({"Item": found} if found else {}))
             table.put(Item, self._process)
@@ -177,7 +196,7 @@ class DynamoDb(Client):
         table = self._tables[TableName]
 
         def effect(partial: bool) -> Item:
-            found = table.items.get(Key[table.key]["S"])
+            found = table.get(Key[table.key]["S"], consistent=ConsistentRead)
             return {"Item": found} if found else {}
 
         return self._call("GetItem", effect)  # type: ignore[no-any-return]
@@ -197,7 +216,7 @@ class DynamoDb(Client):
         values = ExpressionAttributeValues or {}
 
         def effect(partial: bool) -> Item:
-            found = table.items.get(Key[table.key]["S"])
+            found = table.get(Key[table.key]["S"])
             conditions = {
                 **condition,
                 "ExpressionAttributeNames": ExpressionAttributeNames,
@@ -274,7 +293,7 @@ class DynamoDb(Client):
                 if index in left:
                     rest = answer["UnprocessedKeys"].setdefault(name, {**RequestItems[name], "Keys": []})
                     rest["Keys"].append(key)
-                elif item := table.items.get(key[table.key]["S"]):
+                elif item := table.get(key[table.key]["S"], consistent=RequestItems[name].get("ConsistentRead", False)):
                     answer["Responses"][name].append(item)
             return answer
 

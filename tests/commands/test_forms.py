@@ -31,6 +31,8 @@ from lambdas.quiet_hours.stores.consents import Change, due, history, read_conse
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.timings import LEASE_S
 from operators import redrive
+from operators.redrive import Redriven
+from tests.helpers import redriving
 from tests.helpers.aws import (
     DAY,
     NIGHT,
@@ -244,13 +246,9 @@ def test_letters_are_redriven_and_unknown_outcomes_stay(
     letters = {name: form for name, form in stored("messages").items() if form["queue"] == "dead-letter"}
     for form in letters.values():
         put_message(sqs, settings.dead_letter_queue_url, form)
-    urls = {
-        "DeadLetterQueueUrl": settings.dead_letter_queue_url,
-        "NotificationQueueUrl": settings.notification_queue_url,
-    }
     unknown = [name for name in letters if name.startswith("letter_unknown_outcome")]
     assert len(unknown) == 2
-    assert redrive.redrive(sqs, urls, None) == (len(letters) - 2, 2, 0)
+    assert redriving.redrive(sqs, night.dynamodb, settings) == Redriven(moved=len(letters) - 2, unknown=2)
     sqs.set_queue_attributes(QueueUrl=settings.notification_queue_url, Attributes={"VisibilityTimeout": "0"})
     night.pass_by()
     assert sorted(night.sent) == ["deadly-1", "tried-1", "wrong-1"]
@@ -259,6 +257,7 @@ def test_letters_are_redriven_and_unknown_outcomes_stay(
         "invalid-1": "invalid",
         "invalid-2": "invalid",
         "misfit-1": "invalid",
+        "unknown-1": "unknown_outcome",
     }
 
 
@@ -269,12 +268,7 @@ def test_an_unknown_outcome_is_sent_again_at_an_operators_word(
     assert letter["attributes"]["dead_lettered_at"] == item["ended_at"]["S"]
     dynamodb.put_item(TableName="ledger", Item=item | {"id": {"S": letter["attributes"]["notification_id"]}})
     put_message(sqs, settings.dead_letter_queue_url, letter)
-    urls = {
-        "DeadLetterQueueUrl": settings.dead_letter_queue_url,
-        "NotificationQueueUrl": settings.notification_queue_url,
-    }
-    operator = Ledger(dynamodb, "ledger", "operator", timedelta(minutes=2))
-    assert redrive.redrive(sqs, urls, operator) == (1, 0, 0)
+    assert redriving.redrive(sqs, dynamodb, settings, resend_unknown=True) == Redriven(moved=1)
     night.pass_by()
     assert night.sent == ["unknown-1"]
 

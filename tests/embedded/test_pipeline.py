@@ -12,9 +12,9 @@ from botocore.credentials import Credentials
 from urllib3 import PoolManager
 
 from local.aws import ACCESS_KEY, REGION, client
-from operators.redrive import redrive
 from tests.helpers.notifications import advertising, order
 from tests.helpers.pipeline import Pipeline
+from tests.helpers.redriving import redrive
 
 
 def sqs_record(body: str, queue_url: str, message_id: str = "5f5c0e1e-0000-4000-8000-000000000001") -> dict[str, Any]:
@@ -181,13 +181,13 @@ def test_a_poison_item_is_dead_lettered_alone_and_delivered_after_a_redrive(pipe
     pipeline.wait_until(lambda: pipeline.state(poison) == "dead_lettered")
 
     pipeline.provider.answer()
-    assert redrive(pipeline.sqs, pipeline.outputs, None).failed == 0
+    assert redrive(pipeline.sqs, pipeline.dynamodb, pipeline.settings()).failed == 0
     pipeline.wait_until(lambda: pipeline.state(poison) == "delivered")
     assert pipeline.accepted(poison) == [poison]
 
 
 def test_a_redrive_at_night_is_held_until_the_morning(pipeline: Pipeline) -> None:
-    """R22: redrive goes to the notification queue, so that the night is respected."""
+    """R22: what is redriven is judged again, so that the night is respected."""
     id = pipeline.new_id(":poison")
     pipeline.provider.answer({"id_ends": ":poison", "status": 410})
     pipeline.produce(advertising(id))
@@ -195,7 +195,7 @@ def test_a_redrive_at_night_is_held_until_the_morning(pipeline: Pipeline) -> Non
     pipeline.provider.answer()
 
     pipeline.night()
-    redrive(pipeline.sqs, pipeline.outputs, None)
+    redrive(pipeline.sqs, pipeline.dynamodb, pipeline.settings())
     pipeline.wait_until(lambda: id in pipeline.ids_on("Wait"))
     assert not pipeline.accepted(id)
 

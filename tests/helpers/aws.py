@@ -24,6 +24,9 @@ from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import DUE_INDEX
 from lambdas.quiet_hours.stores.held import OLD_SOURCE_INDEX, SOURCE_INDEX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
+from tests.helpers.cheap_moto import make_cheap
+
+make_cheap()
 
 REGION = "ap-northeast-2"
 QUEUES = ("notification", "urgent", "delivery", "wait", "schedule", "dead-letter")

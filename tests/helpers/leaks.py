@@ -50,7 +50,8 @@ def leaks(text: str) -> list[str]:
     """The lines that show a canary, whole or in part, each with the name of the canary."""
     found = []
     for line in text.splitlines():
-        shown = [name for name in CANARIES if shows(name, line)]
+        searched = _without_made(line)
+        shown = [name for name, canary in CANARIES.items() if canary.search(searched)]
         if "phone" not in shown and PART.search(_without_made("\n".join(_texts(line)))):
             shown.append("part of phone")
         found += [f"{name}: {line}" for name in shown]

@@ -39,6 +39,7 @@ from lambdas.quiet_hours.stores.ledger import Ledger
 from operators import redrive
 from operators.consent_csv import read_rows
 from operators.consents import ConsentTables, Imported, import_rows
+from tests.helpers import redriving
 from tests.helpers.aws import (
     DAY,
     NIGHT,
@@ -376,13 +377,9 @@ def _by_worker(at: Deployment) -> Forms:
 
 
 def _by_redrive(at: Deployment, letter: Forms) -> Forms:
-    urls = {
-        "DeadLetterQueueUrl": at.settings.dead_letter_queue_url,
-        "NotificationQueueUrl": at.settings.notification_queue_url,
-    }
-    put_message(at.sqs, urls["DeadLetterQueueUrl"], letter)
+    put_message(at.sqs, at.settings.dead_letter_queue_url, letter)
     with patch.object(redrive, "POLL_S", 0):
-        redrive.redrive(at.sqs, urls, None)
+        redriving.redrive(at.sqs, at.dynamodb, at.settings)
     (form,) = at.take("notification")
     return form
 

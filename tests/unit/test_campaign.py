@@ -22,6 +22,7 @@ from lambdas.campaign import AGAIN_AT_ONCE_S, AGAIN_LATER_S, Campaign
 from lambdas.quiet_hours.files.judging import ROW_SHOWN_CHARACTERS
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, Settings
+from lambdas.quiet_hours.stores.depth import DEEP
 from lambdas.quiet_hours.timings import CAMPAIGN_TIMEOUT_S
 from tests.helpers.aws import DAY, Faulty, aws, dynamodb, fail, record, refuse, settings, sqs, take_notifications
 
@@ -124,6 +125,52 @@ def test_the_rows_are_accepted_packed_and_reported(s3: Any, sqs: Any, settings: 
         "finished_at": "2020-11-11T03:00:00+00:00",
     }
     assert keys(s3) == [KEY, REPORT_KEY]
+
+
+def depths(*numbers: int) -> Any:
+    """A fault: the notification queue has so many messages, the last number for ever."""
+    left = list(numbers)
+
+    def call(real: Any, QueueUrl: str, AttributeNames: list[str]) -> Any:
+        assert AttributeNames == ["ApproximateNumberOfMessages"]
+        number = left.pop(0) if len(left) > 1 else left[0]
+        return {"Attributes": {"ApproximateNumberOfMessages": str(number)}}
+
+    return call
+
+
+def waiting(dropped: Campaign, **faults: Any) -> tuple[Campaign, list[float]]:
+    """A campaign whose calls of SQS fail, and how long it has waited."""
+    pauses: list[float] = []
+    return replace(dropped, sqs=Faulty(dropped.sqs, **faults), sleep=pauses.append), pauses
+
+
+def test_rows_wait_while_the_notification_queue_is_deep(sqs: Any, settings: Settings, drop: Any) -> None:
+    dropped, pauses = waiting(drop(table(25)), get_queue_attributes=depths(DEEP + 1, DEEP + 1, DEEP, DEEP + 1, 0))
+    assert run(dropped) is None
+    assert pauses == [1.0] * 3
+    assert len(ids(sqs, settings)) == 25
+
+
+def test_a_file_is_left_for_later_if_the_queue_stays_deep(sqs: Any, settings: Settings, drop: Any) -> None:
+    dropped, pauses = waiting(drop(table(25)), get_queue_attributes=depths(0, DEEP + 1))
+    assert run(dropped) == AGAIN_LATER_S
+    assert sum(pauses) == 60 < CAMPAIGN_TIMEOUT_S / 2
+    assert run(replace(dropped, sqs=sqs)) is None
+    assert ids(sqs, settings) == [f"n-{n:05}" for n in range(25)]
+
+
+def test_nobody_waits_for_room_when_time_is_short(drop: Any) -> None:
+    dropped, pauses = waiting(drop(table(25)), get_queue_attributes=depths(DEEP + 1))
+    assert run(dropped, lambda: campaign.STOP_BEFORE_S - 1) == AGAIN_LATER_S
+    assert pauses == []
+
+
+def test_a_depth_that_cannot_be_read_stops_nothing(sqs: Any, settings: Settings, drop: Any) -> None:
+    """A role of an earlier version may not read it."""
+    dropped, _ = waiting(drop(table(25)), get_queue_attributes=fail("AccessDeniedException"))
+    assert run(dropped) is None
+    assert len(ids(sqs, settings)) == 25
 
 
 def test_rows_travel_in_bundles(sqs: Any, settings: Settings, drop: Any) -> None:

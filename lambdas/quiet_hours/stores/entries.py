@@ -113,5 +113,15 @@ def released(
     )
 
 
+def reopened(ending: Entry, fingerprint: str) -> Entry:
+    """The released claim that an ending becomes when an operator lets its notification be sent again.
+
+    It starts with no attempts. That a provider may have it is kept, except for an unknown outcome: sending that again
+    in spite of it is what the operator decides.
+    """
+    sending = ending.sending and ending.state != "unknown"
+    return released(Entry(ending.id, "claimed", fingerprint=fingerprint), sending=sending)
+
+
 def epoch_ms(instant: datetime) -> int:
     return int(instant.timestamp() * 1000)

@@ -22,7 +22,7 @@ from ..notification.fingerprint import may_be_the_same
 from .backoff import RECORD_TRIES_MAX, TRIES_MAX, Tries, endless, no_pause
 from .clients import error_code, is_throttled, is_throttling
 from .conditions import Put, absent, owned, unchanged
-from .entries import MALFORMED, Entry, ended, epoch_ms
+from .entries import MALFORMED, Entry, ended, epoch_ms, reopened
 from .unprocessed import BATCH_ITEMS_MAX, BATCH_KEYS_MAX, put_batch, read_batch
 
 if TYPE_CHECKING:
@@ -63,6 +63,13 @@ class Written(NamedTuple):
 
     entries: dict[str, Entry]
     left: list[str]
+
+
+class Reopening(NamedTuple):
+    """An ending as it was found, and the fingerprint of the notification that may be sent again."""
+
+    found: Entry
+    fingerprint: str
 
 
 class Transacted(NamedTuple):
@@ -256,6 +263,27 @@ class Ledger:
             fingerprint=found.fingerprint,
         )
         return not self._put([unchanged(found, reopened)], now)
+
+    def reopen(self, endings: Iterable[Reopening], now: datetime) -> set[str]:
+        """Turn endings into released claims without attempts, so that their notifications may be sent again: an
+        operator's decision. Each only if its entry is still as it was found. Returns the ids that are reopened.
+
+        Raises what the client raises, and `LedgerUnavailable`: some may be reopened then.
+        """
+        return self._replace([(found, reopened(found, fingerprint)) for found, fingerprint in endings], now)
+
+    def expire(self, endings: Iterable[Entry], now: datetime) -> set[str]:
+        """Record that dead-lettered notifications have expired instead: an operator's decision. The rest is as for
+        `reopen`."""
+        reason = "an operator has dropped it, because it had expired"
+        return self._replace(
+            [(found, ended(found, "expired", now, reason, sending=found.sending)) for found in endings], now
+        )
+
+    def _replace(self, changes: Sequence[tuple[Entry, Entry]], now: datetime) -> set[str]:
+        """Put entries in place of those that were found, if these have not changed. Returns the ids that are put."""
+        in_the_way = self._put([unchanged(found, entry) for found, entry in changes], now)
+        return {entry.id for _, entry in changes} - in_the_way.keys()
 
     def _put_or_examine(
         self, puts: Mapping[str, Put], examine: Callable[[str, Entry | None], Put | None], now: datetime
