@@ -4,6 +4,7 @@
 # The Python to build on, tried in this order. The tests run on 3.11 to 3.13; a newer one is better than none. The
 # embedded AWS runs the functions on it too, whatever the template says. PYTHON=/path/to/python chooses another.
 PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3
+CHANNEL ?=
 CHANNELS ?=
 CONTEXT ?=
 PORT ?=
@@ -15,16 +16,19 @@ SINCE ?=
 FROM ?=
 DELIVERED ?=
 QUICK ?=
+SET ?=
+FILE ?=
+YES ?=
 
 # Without byte code, each of the many processes that a test starts would compile its imports again: 3 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export CHANNELS CONTEXT PORT
+export CHANNELS CONTEXT PORT SET
 export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local local-status local-stop redrive consents-import consents-export consents-due \
+.PHONY: help setup demo local local-status local-stop redrive channels-set consents-import consents-export consents-due \
   restore-consents restore-ledger bootstrap deploy nights bench night-picture sam-env unit test test-slow check evening openapi events lock clean
 
 help: ## list these commands
@@ -46,6 +50,9 @@ local-stop: ## stop what `make local` started
 
 redrive: setup ## bring dead letters back (OUTPUTS=file for an account; RESEND_UNKNOWN=1; EXPIRED=keep|drop)
 	@python -m operators.redrive
+
+channels-set: setup ## change one channel's settings (CHANNEL=sms SET="from=…" FILE=credentials; YES=1; OUTPUTS=file)
+	@python -m operators.channels set "$(CHANNEL)" $(if $(FILE),--file "$(FILE)") $(if $(YES),--yes)
 
 consents-import: setup ## import consents from a CSV file (FILE=path; OUTPUTS=file for an account; docs/consent.md)
 	@python -m operators.consents import $(FILE)
@@ -71,6 +78,9 @@ deploy: setup ## deploy to the AWS account of the environment; writes build/depl
 
 nights: setup ## simulate nights with faults (SEEDS=number), or show one of them (SEED=123 TRACE=1)
 	@python -m simulation $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
+
+situations: setup ## play large campaigns, outages and slips in virtual time; writes docs/situations.md
+	@python -m simulation.situations
 
 bench: setup ## measure everything in about ten minutes (QUICK=1: in two); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)

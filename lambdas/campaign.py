@@ -47,8 +47,8 @@ PART_BYTES = 8 * 1024 * 1024
 SAVE_EVERY_ROWS = 100_000
 STOP_BEFORE_S = 30
 AGAIN_AT_ONCE_S, AGAIN_LATER_S = 0, 600
-"""The delay before the next run. After a failure of S3 or SQS it is longer, and where the notification queue stays deep:
-150 receives then cover a day of outage."""
+"""The delay before the next run. After a failure of S3 or SQS, and where the notification queue stays deep, it is
+longer: 150 receives then cover a day of outage."""
 
 ROOM_LOOKS_MAX, ROOM_LOOK_S = 60, 1.0
 """The looks at a deep notification queue before the file is left for later, and the pause before each further one. Two

@@ -1,8 +1,9 @@
 """`make redrive`: bring dead letters back, a hundred thousand in minutes, without delaying the day.
 
-What a worker has ended is reopened in the ledger and packed into full bundles: what is critical for the urgent lane,
-all else for the schedule lane. The worker judges each of them again, so that the night is respected. Everything else
-goes to the notification queue singly, with the attribute that names its ending, as AWS's own redrive sends it.
+What a worker has ended is reopened in the ledger and packed into full bundles: what is critical for the delivery lane,
+all else for the schedule lane. Nothing goes to the urgent lane, where thousands of letters would delay the codes of
+today. The worker judges each of them again, so that the night is respected. Everything else goes to the notification
+queue singly, with the attribute that names its ending, as AWS's own redrive sends it.
 
 The order for each letter is: reopen, send, delete. If the command stops in between, the letter is still there. Running
 it again sends a duplicate at most, which the ledger absorbs.
@@ -203,12 +204,10 @@ class Redrive:
         """Returns the letters whose bundles SQS took."""
         taken: list[Letter] = []
         by_id = {_id(letter): letter for letter in letters}
-        # A deployment of an earlier version has no urgent lane.
-        urgent = self.outputs.get("UrgentQueueUrl") or self.outputs["DeliveryQueueUrl"]
-        for is_critical, url in ((True, urgent), (False, self.outputs["ScheduleQueueUrl"])):
+        for is_critical, output in ((True, "DeliveryQueueUrl"), (False, "ScheduleQueueUrl")):
             contents = [letter.content for letter in letters if letter.content is not None]
             messages = pack(content.item() for content in contents if content.is_critical == is_critical)
-            not_taken = send(self.sqs, url, messages)
+            not_taken = send(self.sqs, self.outputs[output], messages)
             for index, message in enumerate(messages):
                 if index not in not_taken:
                     taken += [by_id[item.id] for item in message.items]

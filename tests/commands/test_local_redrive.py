@@ -110,7 +110,7 @@ class Desk:
 
     def work(self) -> None:
         """Let the worker have everything that stands on a lane or on the notification queue."""
-        for queue in ("urgent", "schedule", "notification"):
+        for queue in ("urgent", "delivery", "schedule", "notification"):
             self.on(queue)
         for lane in ("urgent", "schedule", "delivery"):
             self.world.run(lane)
@@ -150,7 +150,8 @@ def test_what_a_worker_has_ended_is_reopened_and_goes_back_in_bundles(desk: Desk
     entry = desk.world.entry("id-7")
     assert entry
     assert (entry.state, entry.owner, entry.attempts, entry.ended_at) == ("claimed", "", 0, "")
-    assert desk.on("urgent") == [["code"]]
+    assert desk.on("urgent") == [], "the codes of today do not wait behind those of yesterday"
+    assert desk.on("delivery") == [["code"]]
     (bundle,) = desk.on("schedule")
     assert sorted(bundle) == sorted(f"id-{n}" for n in range(20))
     assert desk.on("notification") == []
@@ -164,17 +165,6 @@ def test_each_channel_has_bundles_of_its_own(desk: Desk) -> None:
     desk.redrive()
     found = sorted(sorted(bundle) for bundle in desk.on("schedule"))
     assert found == [[f"{channel}-{n}" for n in range(3)] for channel in ("log", "webhook")]
-
-
-def test_a_deployment_without_an_urgent_lane_gets_what_is_critical_on_its_delivery_lane(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    older = outputs(desk.settings) | {"DeliveryQueueUrl": desk.settings.delivery_queue_url}
-    del older["UrgentQueueUrl"]
-    monkeypatch.setitem(globals(), "outputs", lambda _: older)
-    desk.refused(accepted("code", category="critical"))
-    assert desk.redrive() == Redriven(moved=1)
-    assert desk.on("delivery") == [["code"]]
 
 
 def test_a_bundle_takes_ten_calls_to_receive_ten_to_delete_and_three_more(desk: Desk, dynamodb: Any) -> None:
@@ -201,8 +191,7 @@ def test_a_redrive_has_an_end(desk: Desk) -> None:
 def test_more_than_fits_in_memory_goes_in_rounds(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redrive, "ROUND_BYTES_MAX", 1)
     desk.refused(*many(35))
-    asked: list[int] = []
-    assert desk.redrive(drops=asked.append).moved == 35
+    assert desk.redrive().moved == 35
     assert sum(map(len, desk.on("schedule"))) == 35
 
 
@@ -331,7 +320,12 @@ def test_expired_ones_are_counted_before_and_kept_if_nobody_says_else(desk: Desk
     desk.refused(accepted("late", expires_at=soon), accepted("fresh"))
     desk.world.clock.sleep(7200)
     asked: list[int] = []
-    assert desk.redrive(drops=lambda number: bool(asked.append(number))) == Redriven(moved=2)
+
+    def keep(number: int) -> bool:
+        asked.append(number)
+        return False
+
+    assert desk.redrive(drops=keep) == Redriven(moved=2)
     assert asked == [1]
     desk.work()
     assert desk.world.states() == {"late": "expired", "fresh": "delivered"}
@@ -445,7 +439,7 @@ def test_forged_attributes_crash_nothing_and_undo_nothing_that_they_do_not_name(
     )
     done = desk.redrive(resend_unknown=resend_unknown)
     assert done.moved + done.unknown == 1
-    assert desk.on("schedule") == desk.on("urgent") == []
+    assert desk.on("schedule") == desk.on("delivery") == []
     desk.work()
     if attributes.get(REDRIVEN) == INSTANT and done.moved:  # it names this ending of the notification in its body
         before["a"] = "delivered"
@@ -615,7 +609,12 @@ def test_whoever_is_at_the_terminal_is_asked(monkeypatch: pytest.MonkeyPatch, an
     asked: list[str] = []
     monkeypatch.delenv("EXPIRED", raising=False)
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda self: True})())
-    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or answer)
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return answer
+
+    monkeypatch.setattr("builtins.input", ask)
     assert redrive._drops(Progress(console=Console(quiet=True)))(3) is dropped
     assert asked == ["Drop the 3 expired ones? Otherwise the worker ends them as expired. [y/N] "]
 

@@ -8,10 +8,12 @@ from types import ModuleType
 
 import pytest
 
-from operators import consents, redrive, restore
+from operators import channels, consents, redrive, restore
 
 COMMANDS: dict[str, tuple[ModuleType, list[str], list[str]]] = {
-    "redrive": (redrive, [], ["dead-letter", "RESEND_UNKNOWN=1", "OUTPUTS="]),
+    "redrive": (redrive, [], ["dead-letter", "RESEND_UNKNOWN=1", "EXPIRED=drop", "OUTPUTS="]),
+    "channels": (channels, [], ["set", "OUTPUTS="]),
+    "channels set": (channels, ["set"], ["channel", "NAME=VALUE", "--file PATH", "--yes"]),
     "consents": (consents, [], ["import", "export", "due", "OUTPUTS="]),
     "consents import": (consents, ["import"], ["file", "--check", "--from-line LINE"]),
     "consents export": (consents, ["export"], ["file"]),

@@ -220,9 +220,14 @@ class Paths:
         with self.instead(worker, _channel=lambda *_: Shouting()):
             take("worker: a channel's bug", worker.handler, event())
             take("worker: final", worker.handler, event())
-            for table in ("ledger", "consent"):
+            tables = (
+                ("ledger", "transact_write_items", lambda fault: fault),
+                ("consent", "batch_get_item", lambda fault: of_table(self.settings.consent_table, fault)),
+                ("turn", "get_item", lambda fault: fault),
+            )
+            for table, operation, met in tables:
                 for what, fault in (("is away", fail()), ("'s client raises", raises)):
-                    down = Faulty(self.dynamodb, batch_get_item=of_table(table, fault))
+                    down = Faulty(self.dynamodb, **{operation: met(fault)})
                     with self.instead(worker, _clients=lambda down=down: (self.sqs, down, None)):
                         take(f"worker: {table} {what}", worker.handler, event("advertising"))
             self.environment(night=True)
@@ -233,8 +238,9 @@ class Paths:
 
     def end_rests(self) -> None:
         """Let each channel have rested, as if the time were over."""
-        for item in self.dynamodb.scan(TableName="turn")["Items"]:
-            self.dynamodb.delete_item(TableName="turn", Key={"channel": item["channel"]})
+        table = self.settings.turn_table
+        for item in self.dynamodb.scan(TableName=table)["Items"]:
+            self.dynamodb.delete_item(TableName=table, Key={"channel": item["channel"]})
         worker._memory = Memory()
 
     def accepted(self, id: str, category: str, **fields: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def outputs(settings: Settings) -> dict[str, str]:
     return {
         "DeadLetterQueueUrl": settings.dead_letter_queue_url,
         "NotificationQueueUrl": settings.notification_queue_url,
-        "UrgentQueueUrl": settings.urgent_queue_url,
+        "DeliveryQueueUrl": settings.delivery_queue_url,
         "ScheduleQueueUrl": settings.schedule_queue_url,
     }
 

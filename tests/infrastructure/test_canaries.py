@@ -56,6 +56,7 @@ FAILS = {
     "scheduler: stopped, nobody told": "HandlerFailed: ValueError",
     "worker: ledger 's client raises": "HandlerFailed: ValueError",
     "worker: consent 's client raises": "HandlerFailed: ValueError",
+    "worker: turn 's client raises": "HandlerFailed: ValueError",
     "worker: a bug": "HandlerFailed: ValueError",
     "campaign: s3 raises": "HandlerFailed: ValueError",
     "campaign: a bug": "HandlerFailed: ValueError",

@@ -45,7 +45,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {"settings"},
     "local": {"settings", "commands"},
     "fakes": {"local"},
-    "operators": {"errors", "side_by_side", "notification", "files", "consents", "stores", "commands", "local"},
+    "operators": {
+        *("errors", "settings", "side_by_side", "notification", "files", "consents", "stores", "channels"),
+        *("commands", "local"),
+    },
     "demo": {"commands", "local", "fakes"},
 }
 """Each room, and the rooms that it may import. A room may always import itself.
