@@ -88,9 +88,9 @@ def test_the_paths_ended_where_they_were_meant_to(ran: Ran) -> None:
     for field in (
         "secret_unavailable",
         "unavailable: webhook http_429",
+        "misconfigured: webhook channel_not_configured",
         "unknown: webhook no_answer",
         "retry: webhook http_500",
-        "misconfigured: webhook channel_not_configured",
     ):
         assert f'"{field}":1' in ran.printed, field
 
@@ -113,11 +113,19 @@ def test_every_metric_that_is_made_from_log_lines_finds_its_line_in_what_the_fun
     filters = stack.all("AWS::Logs::MetricFilter").values()
     assert filters
     for each in filters:
-        pattern = re.fullmatch(r'\{ \$\.message = "(.+)" && \$\.(\w+) > 0 \}', each["FilterPattern"])
-        assert pattern is not None
-        message, field = pattern.groups()
-        found = [line[field] for line in lines if line["message"] == message and line.get(field, 0) > 0]
-        assert found and all(isinstance(value, int) for value in found), each["FilterPattern"]
+        pattern = re.fullmatch(
+            r'\{ \$\.message = "(.+?)"(?: && \$\.(\w+) = "(\w+)")? && \$\.(\w+) (>=?) 0 \}', each["FilterPattern"]
+        )
+        assert pattern is not None, each["FilterPattern"]
+        message, name, value, field, compared = pattern.groups()
+        found = [
+            line[field]
+            for line in lines
+            if line["message"] == message and field in line and (name is None or line[name] == value)
+        ]
+        counted = [number for number in found if number > 0 or compared == ">="]
+        assert counted, each["FilterPattern"]
+        assert all(isinstance(number, int | float) for number in found), each["FilterPattern"]
 
 
 @pytest.mark.parametrize("canary", CANARIES)
