@@ -186,7 +186,8 @@ class Paths:
 
         def event(category: str = "informational", **fields: Any) -> dict[str, Any]:
             body = to_text([self.accepted(f"canary-{next(number)}", category, **fields)])
-            queue = self.settings.delivery_queue_url.rpartition("/")[2]
+            lane = self.settings.urgent_queue_url if category == "critical" else self.settings.delivery_queue_url
+            queue = lane.rpartition("/")[2]
             return {"Records": [record(body, queue=queue, sent_at=datetime.now(UTC))]}
 
         def webhook(path: str, answer: bytes, talk: Any = answering, **fields: Any) -> None:
@@ -197,6 +198,7 @@ class Paths:
 
         self.environment(night=False)
         webhook("delivered", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        webhook("critical", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", category="critical")
         said = f"no {PHONE} {EMAIL} canary-text".encode()
         for status in (400, 429, 500):
             answer = b"HTTP/1.1 %d No\r\ncontent-length: %d\r\n\r\n%s" % (status, len(said), said)
@@ -222,7 +224,9 @@ class Paths:
             for table, operation in tables:
                 self.end_rests()
                 for what, fault in (("is away", fail()), ("'s client raises", raises)):
-                    down = Faulty(self.dynamodb, **{operation: fault})
+                    down = Faulty(
+                        self.dynamodb, **{operation: of_table(getattr(self.settings, f"{table}_table"), fault)}
+                    )
                     with self.instead(worker, _clients=lambda down=down: (self.sqs, down, None)):
                         self.take(f"worker: {table} {what}", worker.handler, event("advertising"))
             self.environment(night=True)
@@ -321,6 +325,13 @@ TIMES = {"accepted_at": -1, "expires_at": 1}
 def raises(*args: Any, **kwargs: Any) -> Any:
     """Raise an error whose text shows every argument: a bug in the code."""
     raise ValueError(f"cannot handle {PHONE} {EMAIL} {TEXT} {args} {kwargs}")
+
+
+def of_table(table: str, fault: Any) -> Any:
+    """A fault for the calls that name one table."""
+    return lambda real, **parameters: (
+        fault(real, **parameters) if f"'{table}'" in repr(parameters) else real(**parameters)
+    )
 
 
 class Shouting:

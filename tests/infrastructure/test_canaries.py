@@ -105,6 +105,9 @@ def test_no_canary_is_in_an_error_a_dead_letters_attribute_or_an_alert(ran: Ran,
     assert leaks(json.dumps(ran.found[place], ensure_ascii=False)) == []
 
 
+FILTER = re.compile(r'\{ \$\.message = "([^"]+)" && (?:\$\.(\w+) = "([^"]+)" && )?\$\.(\w+) (> 0|>= 0) \}')
+
+
 def test_every_metric_that_is_made_from_log_lines_finds_its_line_in_what_the_functions_print(
     ran: Ran, stack: Deployed
 ) -> None:
@@ -113,11 +116,21 @@ def test_every_metric_that_is_made_from_log_lines_finds_its_line_in_what_the_fun
     filters = stack.all("AWS::Logs::MetricFilter").values()
     assert filters
     for each in filters:
-        pattern = re.fullmatch(r'\{ \$\.message = "(.+)" && \$\.(\w+) > 0 \}', each["FilterPattern"])
-        assert pattern is not None
-        message, field = pattern.groups()
-        found = [line[field] for line in lines if line["message"] == message and line.get(field, 0) > 0]
-        assert found and all(isinstance(value, int) for value in found), each["FilterPattern"]
+        pattern = re.fullmatch(
+            r'\{ \$\.message = "([^"]+)" && (?:\$\.(\w+) = "([^"]+)" && )?\$\.(\w+) (> 0|>= 0) \}',
+            each["FilterPattern"],
+        )
+        assert pattern is not None, each["FilterPattern"]
+        message, condition, value, field, counts = pattern.groups()
+        least = 0 if counts == ">= 0" else 1e-9
+        found = [
+            line[field]
+            for line in lines
+            if line["message"] == message
+            and (condition is None or line.get(condition) == value)
+            and line.get(field, -1) >= least
+        ]
+        assert found and all(isinstance(each, int | float) for each in found), each["FilterPattern"]
 
 
 @pytest.mark.parametrize("canary", CANARIES)
