@@ -5,8 +5,8 @@
 Prints its port. Every notification in a POST becomes one JSON line in FILE: `provider`, `id`, `at` (UTC, when it
 arrived), `status` (200 if the provider has taken it), `body`. `PUT /rules` sets the rules of the answers as in
 `fakes.receiver`, with one more key: `"refuse": true` refuses the notification for good, in the provider's own way. A
-rule `{"hangs": "solapi", "from": …, "until": …}` lets a provider hang between two instants (ISO 8601): it takes nothing,
-and no answer comes.
+rule `{"hangs": "solapi", "from": …, "until": …}` lets a provider hang between two instants (ISO 8601): it takes
+nothing, and no answer comes.
 """
 
 from __future__ import annotations
