@@ -29,14 +29,14 @@ export MAKE_STARTED_S := $(shell date +%s)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo local local-status local-stop redrive channels-set consents-import consents-export consents-due \
-  restore-consents restore-ledger bootstrap deploy nights bench night-picture sam-env unit test test-slow check evening openapi events lock clean
+  restore-consents restore-ledger bootstrap deploy nights situations bench night-picture sam-env unit test test-slow check evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- for users --------------------------------------------------------------------------------------------------------
 
-demo: setup ## play an evening with quiet hours on the embedded AWS and count at the receiver (CHANNELS=all)
+demo: setup ## play an evening with quiet hours on the embedded AWS and count at the receiver (CHANNELS=all, HANGS=solapi)
 	@python -m demo.run
 
 local: setup ## start the embedded AWS, deploy the stack and leave it running (PORT=4566 by default)
@@ -78,6 +78,9 @@ deploy: setup ## deploy to the AWS account of the environment; writes build/depl
 
 nights: setup ## simulate nights with faults (SEEDS=number), or show one of them (SEED=123 TRACE=1)
 	@python -m simulation $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
+
+situations: setup ## play large campaigns, outages and slips in virtual time; writes docs/situations.md
+	@python -m simulation.situations
 
 bench: setup ## measure everything in about ten minutes (QUICK=1: in two); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)

@@ -98,8 +98,8 @@ def travel(world: World, way: str, lane: str, notifications: int, provider_url: 
             held = sum(call.items for call in calls if call.queue == settings.wait_queue_url.rpartition("/")[2])
             with tally.hop("scheduler"):  # ended when all has been moved: empty receives are not counted
                 scheduler(here, lambda: SCHEDULER_TIMEOUT_S if _deleted(tally.since_hop()) < held else 0)
-        lane_url = settings.schedule_queue_url if lane == "night" else settings.delivery_queue_url
-        _feed(tally, sqs, lane_url, 1, now, "worker", call_provider, notifications)
+        # Advertising has one lane, by day and in the morning.
+        _feed(tally, sqs, settings.schedule_queue_url, 1, now, "worker", call_provider, notifications)
     here.drop_queues()
     return _figures(tally, notifications)
 

@@ -114,9 +114,8 @@ def deliver(
         remaining_s=lambda: 60 - (time.monotonic() - began),
         sleep=time.sleep,
         side_by_side=side_by_side,
-        resting={},
     )
-    settled, counts = delivery.deliver(record(bundle.body, world.settings.schedule_queue_url))
+    settled, counts, _ = delivery.deliver(record(bundle.body, world.settings.schedule_queue_url))
     if not settled or set(counts) != {"delivered"}:
         raise RuntimeError(f"not everything was delivered: {counts}")
 

@@ -22,9 +22,9 @@ from local.aws import client
 
 NOTIFICATION_BYTES = 400
 SENTENCE = "(광고) 가을 세일이 오늘 밤 시작됩니다. 전 품목 30% 할인 쿠폰을 받아 보세요. 무료 수신거부 080-000-0000 "
-QUEUES = ("notification", "delivery", "wait", "schedule", "dead_letter")
-TABLES = {"ledger": "id", "consent": "recipient_id"}
-VISIBILITY_S = {"wait": WAIT_VISIBILITY_S, "delivery": LANE_VISIBILITY_S, "schedule": LANE_VISIBILITY_S}
+QUEUES = ("notification", "urgent", "delivery", "wait", "schedule", "dead_letter")
+TABLES = {"ledger": "id", "consent": "recipient_id", "turn": "channel"}
+VISIBILITY_S = {"wait": WAIT_VISIBILITY_S} | dict.fromkeys(("urgent", "delivery", "schedule"), LANE_VISIBILITY_S)
 
 EVENING = datetime.now(UTC).replace(hour=12, minute=3, second=0, microsecond=0) - timedelta(days=2)
 """21:03 in Seoul: quiet hours. Before any message's SentTimestamp, so that `accepted_at` is believed."""
@@ -79,7 +79,7 @@ def _queues(sqs: Any) -> Settings:
     for name in QUEUES:
         attributes = {"VisibilityTimeout": str(VISIBILITY_S.get(name, 60))}
         urls[f"{name}_queue_url"] = sqs.create_queue(QueueName=f"{name}-{uuid4()}", Attributes=attributes)["QueueUrl"]
-    return Settings(**urls, ledger_table="ledger", consent_table="consent", channel_secret="none")
+    return Settings(**urls, ledger_table="ledger", consent_table="consent", turn_table="turn", channel_secret="none")
 
 
 def candidates(

@@ -16,6 +16,8 @@ from fakes.process import Arrival
 from .play import Sent
 
 ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered")
+CRITICAL_WITHIN_S = 10
+"""The longest that a critical notification may wait for its provider's call."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,16 @@ def by_provider(seen: Evidence) -> dict[str, dict[str, int]]:
             "duplicates": sum(times - 1 for times in taken.values()),
         }
     return found
+
+
+def critical_waits_s(seen: Evidence, but: str) -> list[float]:
+    """Return the seconds from acceptance to arrival of each critical notification, but for those of one channel."""
+    waits = []
+    for arrival in seen.arrivals:
+        notification = seen.sent.notifications.get(arrival.id, {})
+        if arrival.accepted and notification.get("category") == "critical" and notification["channel"] != but:
+            waits.append((arrival.at - seen.sent.accepted_at[arrival.id]).total_seconds())
+    return waits
 
 
 def endings(seen: Evidence) -> dict[str, set[str]]:

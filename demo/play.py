@@ -22,12 +22,14 @@ EVENTS_A_CALL = 10
 
 @dataclass
 class Sent:
-    """The senders' knowledge. `accepted`: how often each id was. `bodies`: the id of each body that is not JSON."""
+    """The senders' knowledge. `accepted`: how often each id was, and `accepted_at` when it first was. `bodies`: the id
+    of each body that is not JSON."""
 
     notifications: dict[str, dict[str, Any]] = field(default_factory=dict)
     accepted: Counter[str] = field(default_factory=Counter)
     rejected: set[str] = field(default_factory=set)
     bodies: dict[str, str] = field(default_factory=dict)
+    accepted_at: dict[str, datetime] = field(default_factory=dict)
     lines: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -35,6 +37,7 @@ class Sent:
         with self._lock:
             self.lines += 1
             self.accepted[notification_id] += 1
+            self.accepted_at.setdefault(notification_id, datetime.now(UTC))
             self.notifications[notification_id] = notification
 
     def note_rejected(self, notification_id: str) -> None:

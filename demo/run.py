@@ -1,8 +1,9 @@
 """`make demo`: plays an evening through quiet hours on the embedded AWS, and counts what arrives at the receiver.
 
 The stack is the real one. With CHANNELS=all the evening goes to every channel, and is counted at a fake of each
-provider. Ends with status 0 only if nothing was early, lost or delivered twice, and every accepted notification is
-accounted for.
+provider. HANGS=solapi (or another one of them) lets that provider hang from a minute before quiet hours to a minute
+after them. Ends with status 0 only if nothing was early, lost or delivered twice, every accepted notification is
+accounted for, and every critical one of another provider was on time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from local import BUILD, CommandError, deploy, server, shown
 from local.aws import client
 from local.start import requested_port
 
-from .count import Evidence, by_provider, count, endings, problems, release_times_s
+from .count import CRITICAL_WITHIN_S, Evidence, by_provider, count, critical_waits_s, endings, problems, release_times_s
 from .evening import CONSENTS, EVENING, NIGHT_S, read
 from .every_channel import by_every_channel
 from .observe import Observer, dead_letter_ids
@@ -48,17 +49,26 @@ SETTLE_S = 3
 """The time to wait, at the end, for a second delivery that must not come."""
 LOOK_EVERY_S = 0.5
 
+GONE = {"id_ends": ":gone", "refuse": True, "status": 410}
+"""The rule of the fakes for recipients who are gone."""
+HANGS_BESIDE = timedelta(minutes=1)
+"""How long before quiet hours a provider begins to hang, and how long after them it ends."""
+RESTS_FOR_S = 480
+"""The longest time after a provider hangs until its channel has been probed and everything has come back."""
+
 QuietHours = tuple[datetime, datetime]
 """Their start and their end."""
 
 
 @dataclass(frozen=True)
 class Evening:
-    """The input: the lines that are sent, the consents of the recipients, and whether all channels are used."""
+    """The input: the lines that are sent, the consents of the recipients, whether all channels are used, and the
+    provider that hangs; empty if none does."""
 
     lines: list[dict[str, Any]]
     consents: list[dict[str, Any]]
     every_channel: bool
+    hangs: str = ""
 
 
 class Clock:
@@ -92,19 +102,21 @@ def main() -> None:
         clock, view = Clock(), View()
         if started := os.environ.get("MAKE_STARTED_S"):
             clock.spent_s["setup"] = max(0.0, time.time() - int(started))
-        evening = _evening(os.environ.get("CHANNELS", ""))
+        evening = _evening(os.environ.get("CHANNELS", ""), os.environ.get("HANGS", ""))
         seen = _run(evening, view, clock)
         if not _report(seen, evening, view, clock):
             sys.exit(1)
 
 
-def _evening(channels: str) -> Evening:
-    """Read the input. `channels`: the environment's CHANNELS."""
+def _evening(channels: str, hangs: str) -> Evening:
+    """Read the input. `channels` and `hangs`: the environment's CHANNELS and HANGS."""
     if channels not in ("", "all"):
         raise CommandError("CHANNELS must be all, or not be given: then everything goes by webhook.")
+    if hangs and (channels != "all" or hangs not in PROVIDERS):
+        raise CommandError(f"HANGS must be one of {', '.join(PROVIDERS)}, and goes with CHANNELS=all.")
     lines, consents = read(EVENING), read(CONSENTS)
     if channels == "all":
-        return Evening(by_every_channel(lines), consents, every_channel=True)
+        return Evening(by_every_channel(lines), consents, every_channel=True, hangs=hangs)
     return Evening(lines, consents, every_channel=False)
 
 
@@ -119,11 +131,12 @@ def _run(evening: Evening, view: View, clock: Clock) -> Evidence:
         with clock.of("start"):
             embedded = server.start(requested_port() or server.free_port(), FOLDER)
             provider.start()
-            provider.answer({"id_ends": ":gone", "refuse": True, "status": 410})
+            provider.answer(GONE)
         with clock.of("deployment"):
             outputs, quiet = _deploy(embedded.endpoint, view)
             configured = secret(provider.host_url) if evening.every_channel else {"webhook": {"url": provider.url}}
             _configure(embedded.endpoint, outputs, configured, evening.consents)
+            provider.answer(GONE, *_hanging(evening.hangs, quiet))
         player = Player(evening.lines, quiet[0], embedded.endpoint, outputs)
         watch = Watch(Observer(embedded.endpoint, outputs), provider, player.sent, evening, quiet, view)
         return _play(player, watch, clock)
@@ -135,6 +148,15 @@ def _run(evening: Evening, view: View, clock: Clock) -> Evidence:
         if embedded:
             embedded.stop()
         provider.stop()
+
+
+def _hanging(provider: str, quiet: QuietHours) -> list[dict[str, str]]:
+    """The rule that lets a provider hang over quiet hours."""
+    if not provider:
+        return []
+    start, end = quiet
+    begin, end = start - HANGS_BESIDE, end + HANGS_BESIDE
+    return [{"hangs": provider, "from": begin.isoformat(), "until": end.isoformat()}]
 
 
 def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
@@ -256,7 +278,8 @@ def _play(player: Player, watch: Watch, clock: Clock) -> Evidence:
                     watch.look()
                     time.sleep(LOOK_EVERY_S)
             with clock.of("release and the rest"):
-                while datetime.now(UTC) < night_ends + timedelta(seconds=ENDED_WITHIN_S):
+                within_s = ENDED_WITHIN_S + (RESTS_FOR_S if watch.evening.hangs else 0)
+                while datetime.now(UTC) < night_ends + timedelta(seconds=within_s):
                     watch.look()
                     if failures:
                         raise CommandError(f"The evening could not be played: {failures[0]}")
@@ -285,6 +308,11 @@ def _report(seen: Evidence, evening: Evening, view: View, clock: Clock) -> bool:
         f"{clock}.\nWritten: {shown(RESULT)}; what the receiver got: {shown(BUILD / 'demo' / 'received.jsonl')}."
     )
     found = problems(figures, seen)
+    waits_s = critical_waits_s(seen, PROVIDERS.get(evening.hangs, ""))
+    if waits_s:
+        view.console.print(f"{len(waits_s)} critical notifications arrived within {max(waits_s):.1f} s of acceptance.")
+        if max(waits_s) > CRITICAL_WITHIN_S:
+            found.append(f"a critical notification waited {max(waits_s):.1f} s, more than {CRITICAL_WITHIN_S} s")
     if evening.every_channel and channels.keys() != PROVIDERS.keys():
         found.append(f"nothing reached {', '.join(sorted(PROVIDERS.keys() - channels.keys()))}")
     for problem in found:

@@ -41,9 +41,6 @@ PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
 a probe and each delivery that is reported late."""
 
-EARLY_TURN_S = 3.0
-"""An urgent call may begin so long before its turn."""
-
 LATE_TURN_S = 1.0
 """A call may begin so long after its turn. What is later is given up."""
 
@@ -313,16 +310,16 @@ class Checks:
         """Check a provider's calls, from all lanes together, in any second and any ten seconds: at most the rate, and
         one call. A call carries at most as many notifications as the provider takes in a second, or one.
 
-        An urgent call may be early for its turn, and any may be late, by a pause more than is noticed. Two workers'
-        clocks differ by twice the skew. A probe of a rest has no turn, so each counts as one notification more.
+        A call may be late for its turn, by a pause more than is noticed, and two workers' clocks differ by twice the
+        skew. Critical ones may be early: so each counts as one more. So does a probe of a rest, which has no turn.
         """
         rate = provider.kind.rate_per_s
         if rate is None:
             return
-        late_s = EARLY_TURN_S + LATE_TURN_S + self.plan.longest_pause_s + 2 * self.plan.skew_s
+        late_s = LATE_TURN_S + self.plan.longest_pause_s + 2 * self.plan.skew_s
         for length_s in (1.0, 10.0):
             for window in _windows(provider.calls, length_s):
-                if window.notifications > rate * (length_s + late_s) + max(1.0, rate) + 1:
+                if window.notifications > rate * (length_s + late_s) + max(1.0, rate) + 1 + window.critical:
                     what = f"{window.notifications} for {provider.name} within {length_s:g} s"
                     self._broken("paced", f"{what}, at {rate:g}/s")
                     return
@@ -397,22 +394,25 @@ class Checks:
 
 
 class _Window(NamedTuple):
-    """The notifications that a provider was asked to take in this time."""
+    """The notifications that a provider was asked to take in this time, and how many of them are critical."""
 
     during: Span
     notifications: int
+    critical: int
 
 
 def _windows(calls: list[ProviderCall], length_s: float) -> Iterator[_Window]:
     """For each call, the window of this length that ends with it."""
-    first = total = 0
+    first = total = critical = 0
     for call in calls:
         total += call.notifications
+        critical += call.critical
         begin = call.at - length_s
         while calls[first].at < begin:
             total -= calls[first].notifications
+            critical -= calls[first].critical
             first += 1
-        yield _Window(Span(begin, call.at), total)
+        yield _Window(Span(begin, call.at), total, critical)
 
 
 def _within(times: list[float], begins: float, ends: float) -> int:

@@ -18,7 +18,7 @@ from lambdas.quiet_hours.stores import ledger as ledger_module
 from . import topology
 from .checks import Checks
 from .faults import Faults, client_error
-from .functions import Function, Source, Triggers
+from .functions import Function, Limit, Source, Triggers
 from .plan import Plan
 from .providers import KINDS, Kind, Provider
 from .queues import Sqs
@@ -98,6 +98,12 @@ class Deployment:
             slow_s=plan.slow_s,
             longest_pause_s=plan.longest_pause_s,
         )
+
+    def limit_executions(self, most: int) -> None:
+        """Let all functions share so many executions at once, as those of an account do."""
+        limit = Limit(most)
+        for function in (self.producer, self.consumer, self.scheduler, self.worker):
+            function.limit = limit
 
     # --- what a process uses ------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from .faults import Faults
+from .faults import Faults, client_error
 from .queues import Msg, Queue
 from .world import NEVER, Process, Span, World
 
@@ -21,9 +21,26 @@ class Environment:
 
 
 @dataclass
+class Limit:
+    """The executions of an account: how many may run at once, and how many do."""
+
+    most: int
+    running: int = 0
+    throttled: int = 0
+
+    def take(self) -> bool:
+        """Take one of them, if one is free."""
+        if self.running >= self.most:
+            self.throttled += 1
+            return False
+        self.running += 1
+        return True
+
+
+@dataclass
 class Function:
     """A function. `handler(event, process, memory)` is its handler; `broken` is told of each exception that ends it.
-    `busy_s` is the time of all invocations together."""
+    `busy_s` is the time of all invocations together. `limit` is that of the account, if it has one."""
 
     world: World
     faults: Faults
@@ -34,11 +51,16 @@ class Function:
     broken: Callable[[str, BaseException], None]
     invocations: int = 0
     busy_s: float = 0.0
+    limit: Limit | None = None
     _idle: list[Environment] = field(default_factory=list)
 
     def invoke(self, event: Any, done: Callable[[Any], None] | None = None) -> None:
         """Invoke it once. `done` gets the value that it returned, or the exception that ended it."""
         world = self.world
+        if self.limit and not self.limit.take():
+            if done:
+                world.at(world.t, done, client_error("Invoke", "TooManyRequestsException"))
+            return
         self.invocations += 1
         environment = self._idle.pop() if self._idle else Environment(world.rng.uniform(-self.skew_s, self.skew_s))
         process = Process(world, self.name, environment.skew_s, self.timeout_s)
@@ -52,6 +74,8 @@ class Function:
         self, environment: Environment, done: Callable[[Any], None] | None, begun_at: float, result: Any
     ) -> None:
         self.busy_s += self.world.t - begun_at
+        if self.limit:
+            self.limit.running -= 1
         if not isinstance(result, BaseException):
             self._idle.append(environment)
         elif isinstance(result, Exception):

@@ -71,10 +71,11 @@ def outage_outcome(outage: Outage, rule: Rule) -> Outcome:
 
 
 class ProviderCall(NamedTuple):
-    """A call that reached a provider, and the number of notifications in it."""
+    """A call that reached a provider, the number of notifications in it, and how many of them are critical."""
 
     at: float
     notifications: int
+    critical: int = 0
 
 
 @dataclass
@@ -117,7 +118,8 @@ class FakeChannel:
     def send(self, notifications: Sequence[Any]) -> list[Outcome]:
         provider, world = self._provider, self._process.world
         self._pause_before_the_call()
-        provider.calls.append(ProviderCall(world.t, len(notifications)))
+        critical = sum(notification["category"] == "critical" for notification in notifications)
+        provider.calls.append(ProviderCall(world.t, len(notifications), critical))
         provider.called.update(notification["id"] for notification in notifications)
         if any(notification["id"] in provider.poison for notification in notifications):
             provider.faults.counts["poison"] += 1

@@ -24,6 +24,7 @@ from tests.helpers.agreement import (
     redrives_agree,
     refusals_agree,
     refused_transactions_agree,
+    turns_agree,
 )
 
 
@@ -66,6 +67,11 @@ def test_an_entry_above_the_queue_s_limit_is_refused_and_its_neighbour_taken(emb
 @pytest.mark.parametrize("seed", range(SEQUENCES))
 def test_the_ledger_is_the_same_on_the_embedded_aws(embedded: Real, seed: int) -> None:
     ledgers_agree(embedded, seed)
+
+
+@pytest.mark.parametrize("seed", range(SEQUENCES))
+def test_turns_rests_and_probes_are_the_same_on_the_embedded_aws(embedded: Real, seed: int) -> None:
+    turns_agree(embedded, seed)
 
 
 @pytest.mark.parametrize("write", [*WRITES, *MORE_WRITES])

@@ -27,15 +27,17 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lambdas.quiet_hours.stores.entries import ENDINGS, Ending, Entry, ended
+from lambdas.quiet_hours.stores.health import Failure, Health
 from lambdas.quiet_hours.stores.held import Held, held_of, read_held, record_held
 from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.stores.turns import Probe, Turns
 from simulation.faults import Faults
 from simulation.queues import Queue, Sqs
 from simulation.tables import DynamoDb, Table
 from simulation.world import World
 from tests.helpers.aws import TABLES, create_table
 
-MODELLED_TABLES = ("ledger", "consent", "held")
+MODELLED_TABLES = ("ledger", "consent", "held", "turn")
 START = datetime(2020, 11, 11, 12, 0, tzinfo=UTC)
 SEQUENCES = 5
 STEPS = 40
@@ -53,7 +55,7 @@ class Model:
         hidden = Queue(world, faults, "hidden", 600.0, 86_400, bytes_max=64 * 1024)
         self.urls = {queue.name: queue.url for queue in (dead_letter, lane, hidden)}
         self.sqs: Any = Sqs(process, faults, {queue.url: queue for queue in (dead_letter, lane, hidden)})
-        keys = {"ledger": "id", "consent": "recipient_id", "held": "id"}
+        keys = {"ledger": "id", "consent": "recipient_id", "held": "id", "turn": "channel"}
         tables = {name: Table(world, name, key) for name, key in keys.items()}
         self.dynamodb: Any = DynamoDb(process, faults, tables)
 
@@ -253,7 +255,7 @@ class Step(NamedTuple):
 
 
 def _draw_step(rng: Random) -> Step:
-    kind = rng.choice(("claim", "claim", "mark", "release", "end", "delivered", "cancel", "reopen"))
+    kind = rng.choice(("claim", "claim", "mark", "unmark", "read", "release", "end", "delivered", "cancel", "reopen"))
     return Step(kind, rng.choice(("a", "b")), rng.sample(IDS, rng.randint(1, 4)), rng.choice(ENDINGS))
 
 
@@ -261,12 +263,14 @@ def _take(ledger: Ledger, held: dict[str, Entry], step: Step, now: datetime) -> 
     """Make one call to the ledger. Returns an answer that can be compared."""
     kind, ids = step.kind, step.ids
     mine = [held[id_] for id_ in ids if id_ in held]
-    if kind == "claim":
-        claims = ledger.claim(dict.fromkeys(ids), now)
+    if kind in ("claim", "mark"):
+        claims = ledger.claim(dict.fromkeys(ids), now, sending=kind == "mark")
         held |= claims.held | claims.interrupted
         return claims
-    if kind == "mark":
-        return ledger.mark_sending(mine, now)
+    if kind == "unmark":
+        return ledger.unmark(mine, now)
+    if kind == "read":
+        return ledger.read_all(ids)
     if kind == "release":
         return ledger.release(mine, now)
     if kind == "end":
@@ -306,6 +310,40 @@ def ledgers_agree(real: Real, seed: int) -> None:
             for side in (model, real)
         )
         assert modelled == stored
+
+
+def _take_turn(turns: Turns, rng: Random, now: datetime, leases: list[Health]) -> Any:
+    """Make one call to a channel's turns. Returns an answer that can be compared."""
+    kind = rng.choice(("book", "book", "book", "urgent", "space", "served", "failed"))
+    number, rate = rng.randint(1, 20), rng.choice((5, 20, 20, None))
+    probe = rng.choice(leases) if leases and rng.random() < 0.5 else None
+    if kind in ("book", "urgent"):
+        return turns.book("sms", number, rate, rng.choice((0.5, 2, 5)), is_urgent=kind == "urgent")
+    if kind == "space":
+        return turns.space("sms", rng.choice(("schedule", "delivery")), number, rate or 20)
+    if kind == "served":
+        return turns.has_served("sms", probe, now)
+    now_ms = int(now.timestamp() * 1000)
+    certain = rng.random() < 0.5
+    return turns.has_failed(
+        "sms", Failure(rng.choice(IDS), now_ms - 500, now_ms, certain, rng.choice((0, 30)), probe=probe)
+    )
+
+
+def turns_agree(real: Real, seed: int) -> None:
+    """Compare every answer and the item of one channel whose turns two processes book, whose returns they space, and
+    whose rests and probes they note."""
+    now = START
+    sides = [[Turns(side.dynamodb, "turn", lambda: now) for _ in range(2)] for side in (Model(), real)]
+    draws, leases = Random(seed), list[Health]()
+    for _ in range(STEPS):
+        now += timedelta(seconds=draws.choice((0, 0.05, 0.3, 6, 40)))
+        process, step_seed = draws.randrange(2), draws.getrandbits(32)
+        modelled, answered = (_take_turn(side[process], Random(step_seed), now, leases) for side in sides)
+        assert modelled == answered, step_seed
+        if isinstance(answered, Probe):
+            leases.append(answered.health)
+        assert sides[0][0].health("sms") == sides[1][0].health("sms")
 
 
 def _put(id_: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from moto import mock_aws
 from lambdas import alerter, campaign, consumer, producer, registrar, scheduler, worker
 from lambdas.quiet_hours import channels
 from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.notification import admission
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
@@ -185,17 +186,22 @@ class Paths:
 
         def event(category: str = "informational", **fields: Any) -> dict[str, Any]:
             body = to_text([self.accepted(f"canary-{next(number)}", category, **fields)])
-            queue = self.settings.delivery_queue_url.rpartition("/")[2]
+            lane_url = self.settings.urgent_queue_url if category == "critical" else self.settings.delivery_queue_url
+            queue = lane_url.rpartition("/")[2]
             return {"Records": [record(body, queue=queue, sent_at=datetime.now(UTC))]}
 
+        def take(path: str, handler: Any, event: Any) -> None:
+            self.end_rests()
+            self.take(path, handler, event)
+
         def webhook(path: str, answer: bytes, talk: Any = answering, **fields: Any) -> None:
-            worker._resting.clear()
             with listening(talk(answer)) as peer:
                 self.configure({"webhook": {"url": peer.url}})
-                self.take(f"worker: {path}", worker.handler, event(**fields))
+                take(f"worker: {path}", worker.handler, event(**fields))
 
         self.environment(night=False)
         webhook("delivered", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        webhook("critical", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", category="critical")
         said = f"no {PHONE} {EMAIL} canary-text".encode()
         for status in (400, 429, 500):
             answer = b"HTTP/1.1 %d No\r\ncontent-length: %d\r\n\r\n%s" % (status, len(said), said)
@@ -203,28 +209,39 @@ class Paths:
         webhook("hung up", b"", once)
         webhook("garbage", b"HTTP/9 " + said + b"\r\n\r\n", once)
         number = iter([0, *range(100, 10**6)])  # the first id once more, with other content
-        self.take("worker: an id used again", worker.handler, event(content={"title": TEXT, "body": TEXT + PHONE}))
+        take("worker: an id used again", worker.handler, event(content={"title": TEXT, "body": TEXT + PHONE}))
         self.configure({"webhook": {"url": f"http://{EMAIL}/"}})
-        worker._resting.clear()
-        self.take("worker: not configured", worker.handler, event())
-        self.take("worker: no such channel", worker.handler, event(channel="sms", address=E164))
+        take("worker: not configured", worker.handler, event())
+        take("worker: no such channel", worker.handler, event(channel="sms", address=E164))
         self.configure(None)
-        self.take("worker: secret unavailable", worker.handler, event())
+        take("worker: secret unavailable", worker.handler, event())
         self.configure({})
-        self.take("worker: unreadable", worker.handler, {"Records": [record(TEXT + PHONE)]})
+        take("worker: unreadable", worker.handler, {"Records": [record(TEXT + PHONE)]})
         with self.instead(worker, _channel=lambda *_: Shouting()):
-            self.take("worker: a channel's bug", worker.handler, event())
-            self.take("worker: final", worker.handler, event())
-            for table, operation in (("ledger", "transact_write_items"), ("consent", "batch_get_item")):
+            take("worker: a channel's bug", worker.handler, event())
+            take("worker: final", worker.handler, event())
+            tables = (
+                ("ledger", "transact_write_items", lambda fault: fault),
+                ("consent", "batch_get_item", lambda fault: of_table(self.settings.consent_table, fault)),
+                ("turn", "get_item", lambda fault: fault),
+            )
+            for table, operation, met in tables:
                 for what, fault in (("is away", fail()), ("'s client raises", raises)):
-                    down = Faulty(self.dynamodb, **{operation: fault})
+                    down = Faulty(self.dynamodb, **{operation: met(fault)})
                     with self.instead(worker, _clients=lambda down=down: (self.sqs, down, None)):
-                        self.take(f"worker: {table} {what}", worker.handler, event("advertising"))
+                        take(f"worker: {table} {what}", worker.handler, event("advertising"))
             self.environment(night=True)
-            self.take("worker: stopped by the guard", worker.handler, event("advertising", recipient_id="no-consent"))
+            take("worker: stopped by the guard", worker.handler, event("advertising", recipient_id="no-consent"))
             self.environment(night=False)
         with mock.patch("lambdas.quiet_hours.delivery.delivery.decide", raises):
-            self.take("worker: a bug", worker.handler, event())
+            take("worker: a bug", worker.handler, event())
+
+    def end_rests(self) -> None:
+        """Let each channel have rested, as if the time were over."""
+        table = self.settings.turn_table
+        for item in self.dynamodb.scan(TableName=table)["Items"]:
+            self.dynamodb.delete_item(TableName=table, Key={"channel": item["channel"]})
+        worker._memory = Memory()
 
     def accepted(self, id: str, category: str, **fields: Any) -> dict[str, Any]:
         times = {name: (datetime.now(UTC) + timedelta(hours=h)).isoformat() for name, h in TIMES.items()}
@@ -309,6 +326,15 @@ TIMES = {"accepted_at": -1, "expires_at": 1}
 def raises(*args: Any, **kwargs: Any) -> Any:
     """Raise an error whose text shows every argument: a bug in the code."""
     raise ValueError(f"cannot handle {PHONE} {EMAIL} {TEXT} {args} {kwargs}")
+
+
+def of_table(table: str, fault: Any) -> Any:
+    """Return a fault that only reads of one table meet."""
+
+    def read(real: Any, **call: Any) -> Any:
+        return fault(real, **call) if table in call["RequestItems"] else real(**call)
+
+    return read
 
 
 class Shouting:

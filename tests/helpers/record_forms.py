@@ -35,6 +35,7 @@ from lambdas.quiet_hours.alerts import release_stopped
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.health import FIRST_REST_S
 from lambdas.quiet_hours.stores.ledger import Ledger
 from operators import redrive
 from operators.consent_csv import read_rows
@@ -63,6 +64,8 @@ from tests.helpers.delivery_world import (
     Queues,
     Sent,
     World,
+    deliver_others,
+    works,
 )
 from tests.helpers.web import http
 
@@ -317,10 +320,14 @@ def _by_scheduler(at: Deployment, held: Sequence[Forms]) -> Forms:
 
 
 def worker(at: Deployment, answer: Any = lambda _: DELIVERED, can_resend: bool = True, now: datetime = DAY) -> World:
-    """A worker with queues and a provider of its own, on the deployment's tables."""
+    """A worker with queues and a provider of its own, on the deployment's tables. The channel has delivered a moment
+    ago: so a failure counts against its notification, and the rest that an earlier worker began is over."""
     clock = Clock(now)
     provider = Provider(clock, answer, can_resend=can_resend)
-    return World(at.dynamodb, clock, Queues(clock), provider, SETTINGS.quiet_hours())
+    at.dynamodb.delete_item(TableName=SETTINGS.turn_table, Key={"channel": {"S": "webhook"}})
+    world = World(at.dynamodb, clock, Queues(clock), provider, SETTINGS.quiet_hours())
+    works(world)
+    return world
 
 
 def accepted(id: str, **fields: Any) -> dict[str, Any]:
@@ -360,6 +367,7 @@ def _by_worker(at: Deployment) -> Forms:
     forms |= named(["wait_from_worker"], on(world, "wait"))
 
     world = worker(at, lambda _: RETRY)
+    deliver_others(world)
     run(world, accepted("tried-1"))
     forms |= named(["letter_attempts_exhausted"], on(world, "dead-letter"))
 
@@ -372,6 +380,7 @@ def _by_worker(at: Deployment) -> Forms:
     letter = on(world, "dead-letter")[0]
     forms["letter_unknown_outcome"] = letter
     world.sqs.messages["dead-letter"].clear()
+    world.clock.sleep(FIRST_REST_S)
     world.receive(body_of(letter), attributes=letter["attributes"])
     return forms | named(["letter_unknown_outcome_again"], on(world, "dead-letter"))
 

@@ -56,6 +56,7 @@ FAILS = {
     "scheduler: stopped, nobody told": "HandlerFailed: ValueError",
     "worker: ledger 's client raises": "HandlerFailed: ValueError",
     "worker: consent 's client raises": "HandlerFailed: ValueError",
+    "worker: turn 's client raises": "HandlerFailed: ValueError",
     "worker: a bug": "HandlerFailed: ValueError",
     "campaign: s3 raises": "HandlerFailed: ValueError",
     "campaign: a bug": "HandlerFailed: ValueError",
@@ -75,7 +76,7 @@ def test_every_handler_was_driven_through_its_success_and_its_failures(ran: Ran)
 def test_the_paths_ended_where_they_were_meant_to(ran: Ran) -> None:
     """Without this, a path that is never reached would pass the tests below."""
     reasons = {letter["reason"].partition(":")[0] for letter in ran.found["letters"]}
-    assert reasons == {"unreadable", "invalid", "http_400", "channel_not_configured", "unknown_outcome", "id_reused"}
+    assert reasons == {"unreadable", "invalid", "http_400", "unknown_outcome", "id_reused"}
     assert [json.loads(alert)["alert"] for alert in ran.found["alerts"]] == ["ReleaseStopped"]
     assert [json.loads(post)["text"] for post in ran.found["slack"]] == [
         "Quiet Hours: ReleaseCrashed",
@@ -87,6 +88,7 @@ def test_the_paths_ended_where_they_were_meant_to(ran: Ran) -> None:
     for field in (
         "secret_unavailable",
         "unavailable: webhook http_429",
+        "misconfigured: webhook channel_not_configured",
         "unknown: webhook no_answer",
         "retry: webhook http_500",
     ):
@@ -111,11 +113,19 @@ def test_every_metric_that_is_made_from_log_lines_finds_its_line_in_what_the_fun
     filters = stack.all("AWS::Logs::MetricFilter").values()
     assert filters
     for each in filters:
-        pattern = re.fullmatch(r'\{ \$\.message = "(.+)" && \$\.(\w+) > 0 \}', each["FilterPattern"])
-        assert pattern is not None
-        message, field = pattern.groups()
-        found = [line[field] for line in lines if line["message"] == message and line.get(field, 0) > 0]
-        assert found and all(isinstance(value, int) for value in found), each["FilterPattern"]
+        pattern = re.fullmatch(
+            r'\{ \$\.message = "(.+?)"(?: && \$\.(\w+) = "(\w+)")? && \$\.(\w+) (>=?) 0 \}', each["FilterPattern"]
+        )
+        assert pattern is not None, each["FilterPattern"]
+        message, name, value, field, compared = pattern.groups()
+        found = [
+            line[field]
+            for line in lines
+            if line["message"] == message and field in line and (name is None or line[name] == value)
+        ]
+        counted = [number for number in found if number > 0 or compared == ">="]
+        assert counted, each["FilterPattern"]
+        assert all(isinstance(number, int | float) for number in found), each["FilterPattern"]
 
 
 @pytest.mark.parametrize("canary", CANARIES)

@@ -151,15 +151,15 @@ def test_the_worker_delivers_what_was_released_and_absorbs_it_when_it_comes_agai
     assert embedded.state(COUPON["id"]) == "delivered"
 
 
-def test_the_worker_dead_letters_what_goes_to_a_channel_that_is_not_configured(
+def test_the_worker_gives_back_what_goes_to_a_channel_that_is_not_configured(
     runtime: Runtime, embedded: Embedded
 ) -> None:
     embedded.secrets.create_secret(Name="empty", SecretString="{}")
     with runtime("worker", replace(embedded.day(), channel_secret="empty")) as worker:
         assert worker.invoke(event("worker-schedule")) == NO_FAILURES
-    (letter,) = embedded.take("dead_letter")
-    assert text_attributes(letter)["reason"].startswith("channel_not_configured: ")
-    assert embedded.state(COUPON["id"]) == "dead_lettered"
+        assert '"misconfigured: webhook channel_not_configured":1' in worker.log()
+    assert embedded.take("dead_letter") == []
+    assert embedded.state(COUPON["id"]) == "claimed"
 
 
 def test_the_worker_hands_back_what_its_remaining_time_does_not_allow(

@@ -200,7 +200,7 @@ def _sam(command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def _reached_from_a_container(settings: Settings) -> Settings:
-    queues = ("notification", "delivery", "wait", "schedule", "dead_letter", "campaign")
+    queues = ("notification", "urgent", "delivery", "wait", "schedule", "dead_letter", "campaign")
     there = {
         name: getattr(settings, name).replace("http://localhost:4566", ENDPOINT)
         for name in (f"{queue}_queue_url" for queue in queues)

@@ -20,6 +20,7 @@ from tests.helpers.agreement import (
     redrives_agree,
     refusals_agree,
     refused_transactions_agree,
+    turns_agree,
 )
 
 
@@ -51,6 +52,11 @@ def test_batches_are_refused_as_moto_refuses_them(moto: Real, batch: str) -> Non
 @pytest.mark.parametrize("seed", range(SEQUENCES))
 def test_the_ledger_is_the_same_on_moto(moto: Real, seed: int) -> None:
     ledgers_agree(moto, seed)
+
+
+@pytest.mark.parametrize("seed", range(SEQUENCES))
+def test_turns_rests_and_probes_are_the_same_on_moto(moto: Real, seed: int) -> None:
+    turns_agree(moto, seed)
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from lambdas.quiet_hours.notification.addresses import canonical_address
+from lambdas.quiet_hours.notification.addresses import canonical_address, recipient_fault, usual_address
 from lambdas.quiet_hours.notification.fields import is_id
 from lambdas.quiet_hours.notification.notification import CHANNELS, recipient_of
 from tests.helpers.accepting import PHONE_FAULT, accepted, errors
@@ -117,6 +117,41 @@ def test_an_address_in_its_canonical_form_stays_as_it_is(typed: tuple[str, str])
     except ValueError:
         return
     assert canonical_address(channel, canonical) == canonical
+
+
+USUAL = [
+    ("sms", "010-1234-5678", "+821012345678"),
+    ("kakao", "01012345678", "+821012345678"),
+    ("sms", "+14155550100", "+14155550100"),
+    ("email", "kim.min+shop@mail.example.com", "kim.min+shop@mail.example.com"),
+    ("webhook", "user-42", "user-42"),
+    ("push", "_token_1", "_token_1"),
+    ("log", "a" * 501, "a" * 501),
+]
+
+
+@pytest.mark.parametrize(("channel", "address", "canonical"), USUAL)
+def test_an_address_that_is_written_as_usual_is_known_at_once(channel: str, address: str, canonical: str) -> None:
+    assert usual_address(channel, address) == canonical
+
+
+nearly_usual = st.tuples(
+    st.sampled_from(CHANNELS),
+    st.sampled_from([address for _, address, _ in USUAL] + ["a@b", "a@b.c", "1.5E+3", "8.21012E+11", "a" * 509])
+    | st.from_regex(r"\A[a-z0-9'._+-]{1,70}@([a-z0-9-]{1,65}\.){1,3}[a-z0-9]{1,5}\Z")
+    | st.from_regex(r"\A_?[A-Za-z0-9:/._ -]{1,30}\n?\Z"),
+    st.text("a@.-_+'\"=0:\n ", max_size=2),
+)
+
+
+@examples(deadline=None, max_examples=200)
+@given(nearly_usual)
+def test_what_is_known_at_once_is_canonical_and_may_be_a_recipient(given_: tuple[str, str, str]) -> None:
+    channel, address, more = given_
+    for each in (address, address + more, more + address):
+        if (usual := usual_address(channel, each)) is not None:
+            assert canonical_address(channel, each) == usual
+            assert recipient_fault(usual) is None
 
 
 def test_a_capital_that_lower_case_cannot_say_in_one_letter_does_not_break_the_canonical_form() -> None:

@@ -248,7 +248,7 @@ def test_what_aws_s_troubles_mean(provider: Running, make: Any, given: Any, stat
 )
 def test_what_the_account_lacks_is_not_the_notification_s_fault(provider: Running, channel: Any, given: Any) -> None:
     (outcome,) = send(channel(provider.url), given)
-    assert outcome.kind == "unavailable"
+    assert outcome.kind == "misconfigured"
 
 
 @each

@@ -134,7 +134,7 @@ def test_without_a_connection_nothing_was_sent() -> None:
         (b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"ok":true}', "delivered"),
         (b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{"ok":1}', "unknown"),
         (b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n{"ok":', "unknown"),
-        (b"HTTP/1.1 302 Found\r\nLocation: https://example.com/\r\nContent-Length: 0\r\n\r\n", "rejected"),
+        (b"HTTP/1.1 302 Found\r\nLocation: https://example.com/\r\nContent-Length: 0\r\n\r\n", "forbidden"),
         (b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>", "unknown"),
         (b"HTTP/1.1 500 X\r\nContent-Length: 12\r\n\r\nrollup_error", "unknown"),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 17\r\n\r\nchannel_not_found", "rejected"),

@@ -117,13 +117,14 @@ def test_the_prefix_of_a_secret_may_be_left_out() -> None:
         (202, "delivered"),
         (204, "delivered"),
         (299, "delivered"),
-        (301, "rejected"),
-        (302, "rejected"),
-        (307, "rejected"),
+        (301, "forbidden"),
+        (302, "forbidden"),
+        (307, "forbidden"),
         (400, "rejected"),
         (401, "unauthorized"),
         (403, "forbidden"),
-        (404, "rejected"),
+        (404, "forbidden"),
+        (405, "forbidden"),
         (408, "retry"),
         (409, "rejected"),
         (410, "rejected"),
@@ -143,6 +144,8 @@ def test_what_each_status_means(status: int, kind: str) -> None:
     assert outcome.kind == kind
     if status in (401, 403):
         assert outcome.reason.endswith("; check its credentials in the channel secret")
+    if status in (302, 404):
+        assert outcome.reason.endswith("; check webhook.url in the channel secret")
     if kind != "delivered":
         assert outcome.reason.startswith(f"http_{status}: the webhook answered {status}")
 

@@ -257,6 +257,14 @@ def test_where_it_is_kept_elsewhere_the_decision_says_so(consent: Consent | None
     assert decide(AD, consent, DAY, ELSEWHERE) == Send(f"{OUTSIDE}; advertising consent is kept elsewhere")
 
 
+def test_only_advertising_says_where_its_consent_is_kept() -> None:
+    strict = named_policy("strict", advertising_consent="elsewhere")
+    informational = AD | {"category": "informational"}
+    assert decide(informational, None, DAY, strict) == Send(OUTSIDE)
+    asleep = Send("quiet hours, but the recipient has consented to the night")
+    assert decide(informational, Consent(night_consent=True), NIGHT, strict) == asleep
+
+
 def test_another_word_for_where_it_is_kept_is_an_error() -> None:
     with pytest.raises(ValueError, match="advertising consent must be elsewhere or required, not 'here'"):
         named_policy("korea", advertising_consent="here")

@@ -235,21 +235,21 @@ def ses_answered(message: str, code: str = "MessageRejected", sender: str = OURS
 @pytest.mark.parametrize(
     ("message", "kind", "code"),
     [
-        (f"{LISTED}US-EAST-1: {OURS}", "unavailable", "ses_sender_not_verified"),
-        (f"{LISTED}US-EAST-1: {OURS.upper()}", "unavailable", "ses_sender_not_verified"),
-        (f"{LISTED}US-EAST-1: Shop <{OURS}>, {OURS}", "unavailable", "ses_sender_not_verified"),
-        (f'{LISTED}US-EAST-1: "Kim, Shop" <{OURS}>', "unavailable", "ses_sender_not_verified"),
-        (f"{LISTED}US-EAST-1: {THEIRS}, {OURS}", "unavailable", "ses_sender_not_verified"),
-        (f"{LISTED}US-EAST-1: shop.example.com", "unavailable", "ses_sender_not_verified"),
-        (f"{LISTED}AP-NORTHEAST-2: {OURS}...", "unavailable", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: {OURS}", "misconfigured", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: {OURS.upper()}", "misconfigured", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: Shop <{OURS}>, {OURS}", "misconfigured", "ses_sender_not_verified"),
+        (f'{LISTED}US-EAST-1: "Kim, Shop" <{OURS}>', "misconfigured", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: {THEIRS}, {OURS}", "misconfigured", "ses_sender_not_verified"),
+        (f"{LISTED}US-EAST-1: shop.example.com", "misconfigured", "ses_sender_not_verified"),
+        (f"{LISTED}AP-NORTHEAST-2: {OURS}...", "misconfigured", "ses_sender_not_verified"),
         (f"{LISTED}US-EAST-1: {THEIRS}", "rejected", "ses_recipient_not_verified"),
         (f"{LISTED}US-EAST-1: other@shop.example.com", "rejected", "ses_recipient_not_verified"),
         (f"{LISTED}US-EAST-1: not{OURS}", "rejected", "ses_recipient_not_verified"),
         (f"{LISTED}US-EAST-1: {THEIRS}, lee@example.net...", "forbidden", "ses_not_verified"),
         (f"{LISTED}US-EAST-1:", "forbidden", "ses_not_verified"),
         ("Email address is not verified.", "forbidden", "ses_not_verified"),
-        ("Sending paused for this account. For more information, …", "unavailable", "ses_account_stopped"),
-        ("Sending suspended for this account. For more information, …", "unavailable", "ses_account_stopped"),
+        ("Sending paused for this account. For more information, …", "misconfigured", "ses_account_stopped"),
+        ("Sending suspended for this account. For more information, …", "misconfigured", "ses_account_stopped"),
         ("Illegal address", "rejected", "aws_MessageRejected"),
         ("", "rejected", "aws_MessageRejected"),
     ],
@@ -280,7 +280,7 @@ def test_another_error_with_the_same_words_is_read_by_its_code() -> None:
 
 @pytest.mark.parametrize(
     ("sender", "address", "kind"),
-    [("shop@other.example.com", THEIRS, "unavailable"), (OURS, "kim@sandbox.example.com", "rejected")],
+    [("shop@other.example.com", THEIRS, "misconfigured"), (OURS, "kim@sandbox.example.com", "rejected")],
 )
 def test_the_fake_ses_names_whom_it_has_not_verified(sender: str, address: str, kind: str) -> None:
     with fakes() as running:
@@ -293,12 +293,12 @@ def test_the_fake_ses_names_whom_it_has_not_verified(sender: str, address: str, 
 # --- the siblings: one recipient's error never rests a channel, an account's never dead-letters a message
 
 SES = [
-    ("AccountSuspendedException", "unavailable"),
-    ("SendingPausedException", "unavailable"),
+    ("AccountSuspendedException", "misconfigured"),
+    ("SendingPausedException", "misconfigured"),
     ("LimitExceededException", "unavailable"),
     ("TooManyRequestsException", "unavailable"),
-    ("MailFromDomainNotVerifiedException", "unavailable"),
-    ("NotFoundException", "unavailable"),
+    ("MailFromDomainNotVerifiedException", "misconfigured"),
+    ("NotFoundException", "misconfigured"),
     ("AccessDeniedException", "forbidden"),
     ("BadRequestException", "rejected"),
 ]
@@ -317,8 +317,8 @@ SMS = [
     ("ConflictException", "MESSAGE_TYPE_MISMATCH", "forbidden"),
     ("ConflictException", "NO_ORIGINATION_IDENTITIES_FOUND", "forbidden"),
     ("ConflictException", "REGISTRATION_NOT_COMPLETE", "forbidden"),
-    ("ConflictException", "RESOURCE_NOT_ACTIVE", "unavailable"),
-    ("ConflictException", "NUMBER_CAPABILITIES_MISMATCH", "unavailable"),
+    ("ConflictException", "RESOURCE_NOT_ACTIVE", "misconfigured"),
+    ("ConflictException", "NUMBER_CAPABILITIES_MISMATCH", "misconfigured"),
     ("ValidationException", "FIELD_VALIDATION_FAILED", "rejected"),
     ("ValidationException", "COUNTRY_NOT_ENABLED", "rejected"),
     ("ValidationException", "DESTINATION_COUNTRY_BLOCKED", "rejected"),
@@ -328,13 +328,13 @@ SMS = [
     ("ValidationException", "SENDER_ID_NOT_REGISTERED", "forbidden"),
     ("ValidationException", "SENDER_ID_NOT_SUPPORTED", "forbidden"),
     ("ValidationException", "SENDER_ID_REQUIRES_REGISTRATION", "forbidden"),
-    ("ValidationException", "CHANNEL_NOT_ENABLED", "unavailable"),
-    ("ValidationException", "INVALID_ARN", "unavailable"),
-    ("ValidationException", "RESOURCE_NOT_ACCESSIBLE", "unavailable"),
-    ("AccessDeniedException", "ACCOUNT_DISABLED", "unavailable"),
-    ("AccessDeniedException", "INSUFFICIENT_ACCOUNT_REPUTATION", "unavailable"),
+    ("ValidationException", "CHANNEL_NOT_ENABLED", "misconfigured"),
+    ("ValidationException", "INVALID_ARN", "misconfigured"),
+    ("ValidationException", "RESOURCE_NOT_ACCESSIBLE", "misconfigured"),
+    ("AccessDeniedException", "ACCOUNT_DISABLED", "misconfigured"),
+    ("AccessDeniedException", "INSUFFICIENT_ACCOUNT_REPUTATION", "misconfigured"),
     ("AccessDeniedException", "", "forbidden"),
-    ("ResourceNotFoundException", "", "unavailable"),
+    ("ResourceNotFoundException", "", "misconfigured"),
     ("ServiceQuotaExceededException", "MONTHLY_SPEND_LIMIT_REACHED_FOR_TEXT", "unavailable"),
     ("ConflictException", "a canary, not a word", "rejected"),
 ]
@@ -379,11 +379,11 @@ SOLAPI = [
     ("1061", "rejected"),
     ("1022", "rejected"),
     ("3104", "rejected"),
-    ("1020", "unavailable"),
+    ("1020", "misconfigured"),
     ("1024", "unavailable"),
-    ("1030", "unavailable"),
-    ("1041", "unavailable"),
-    ("1062", "unavailable"),
+    ("1030", "misconfigured"),
+    ("1041", "misconfigured"),
+    ("1062", "misconfigured"),
 ]
 
 

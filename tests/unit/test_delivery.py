@@ -299,7 +299,7 @@ def test_an_unavailable_channel_costs_no_attempt_and_the_rest_goes_back_unclaime
     settled, counts = world.invoke(*many(4))
     assert (settled, counts) == (
         True,
-        {"delivered": 1, "given_back": 3, "unavailable: webhook http_503": 1, "rested": 1},
+        {"delivered": 1, "given_back": 3, "unavailable: webhook http_503": 1, "rested": 1, "rest_s": 5},
     )
     assert world.provider.ids == ["id-0", "id-1"]
     (back,) = world.sqs.messages["delivery"]

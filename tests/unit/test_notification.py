@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import assume, given
@@ -12,8 +13,9 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from lambdas.quiet_hours.errors import Invalid
+from lambdas.quiet_hours.notification import notification as module
 from lambdas.quiet_hours.notification.addresses import recipient_fault
-from lambdas.quiet_hours.notification.json_text import to_text, unpack
+from lambdas.quiet_hours.notification.json_text import RepeatedKeys, to_text, unpack
 from lambdas.quiet_hours.notification.notification import ADDED_BYTES_MAX, LIFE, NOTIFICATION_BYTES_MAX, accept
 from tests.helpers.accepting import NOW, PHONE_FAULT, accepted, errors
 from tests.helpers.aws import notification
@@ -471,6 +473,102 @@ def test_what_was_accepted_once_comes_back_as_the_very_same_object(
     assert second is sent
     assert second == first
     assert datetime.fromisoformat(first["expires_at"]) <= datetime.fromisoformat(first["accepted_at"]) + LIFE
+
+
+CHANNEL_VALUES = ["webhook", "push", "log", "sms", "kakao", "email", "slack", "fax", None, ["sms"]]
+RIGHT_ADDRESSES = [
+    "user-42",
+    "010-1234-5678",
+    "+821012345678",
+    "kim@example.com",
+    "Kim@example.com",
+    "#orders",
+    " user-42",
+]
+WRONG_ADDRESSES = [" user-42", "user 42", "a://b", "가", "12345678", "", "x" * 600, "010-1234-567", None, ["user-42"]]
+RIGHT_CONTENTS = [
+    *({"body": "가"}, {"title": "a", "body": "b"}, {"title": "a\nb", "body": "b"}, {"template": "t"}),
+    *({"body": "a\r\nb"}, {"body": "\u1100\u1161"}, {"body": "b", "variables": {"a": [1, "\u1100\u1161"]}}),
+]
+WRONG_CONTENTS = [
+    *(
+        {"title": "", "body": "b"},
+        {"body": "\x00"},
+        {"body": "x" * 10_001},
+        {"body": 1},
+        {"body": None},
+        {"title": "t"},
+    ),
+    *({"body": "b", "variables": 1}, {"text": "b"}, {}, None, "body", [{"body": "b"}], RepeatedKeys({"body": "b"})),
+]
+EXPIRIES = ["2020-11-12T12:00:00+09:00", "2020-12-24T12:00:00Z", "2020-11-12", "", None, 7, ["a"]]
+ACCEPTANCES = ["2020-11-11T12:03:00.123+00:00", "2020-11-11T21:00:00.5+09:00", "2030-01-01T00:00Z", "now", None, 7]
+one_field = st.one_of(
+    st.tuples(st.just(name), st.sampled_from(values))
+    for name, values in {
+        "id": ["order-1", "campaign:1", "", "a b", "x" * 129, None, 7, ["a"]],
+        "category": ["advertising", "critical", "urgent", "", None, ["critical"]],
+        "channel": CHANNEL_VALUES,
+        "address": RIGHT_ADDRESSES + WRONG_ADDRESSES,
+        "recipient_id": ["user-42", "010-1234-5678", "010-1234-567", "\ufffd", " ", "", None, {"a": 1}],
+        "content": RIGHT_CONTENTS + WRONG_CONTENTS,
+        "expires_at": EXPIRIES,
+        "accepted_at": ACCEPTANCES,
+        "source": ["shop", "", "a\rb", "x" * 129, None, 7, ["a"]],
+        "metadata": [{"a": 1}, {"a": float("nan")}, {"a": "x" * 2048}, {}, None, "a", ["a"]],
+        "unknown": [1],
+    }.items()
+)
+nearly_right = st.builds(
+    lambda channel, address, content, others: {"channel": channel, "address": address, "content": content, **others},
+    st.sampled_from(CHANNEL_VALUES[:7]),
+    st.sampled_from(RIGHT_ADDRESSES),
+    st.sampled_from(RIGHT_CONTENTS),
+    st.lists(one_field, max_size=3).map(dict),
+)
+
+
+@examples(deadline=None, max_examples=300)
+@given(nearly_right, st.booleans(), st.sampled_from([dict, dict, RepeatedKeys]))
+def test_what_is_found_right_at_once_becomes_the_same_as_after_every_check(
+    fields: dict[str, Any], keep_accepted_at: bool, kind: type[dict[str, Any]]
+) -> None:
+    candidate = kind(fields)
+
+    def outcome() -> Any:
+        try:
+            return accept(candidate, default_id="made-1", now=NOW, keep_accepted_at=keep_accepted_at)
+        except Invalid as invalid:
+            return invalid.errors
+
+    at_once = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_is_right", lambda candidate: False)
+        assert outcome() == at_once
+
+
+def test_a_content_that_resembles_or_was_the_last_one_is_checked_again() -> None:
+    candidate = notification(content={"body": "b", "variables": {"a": 1}})
+    accept(candidate, default_id="made-1", now=NOW)
+    candidate["content"]["variables"]["a"] = float("nan")
+    assert errors(candidate) == ["content: variables has a number that JSON cannot carry (NaN or Infinity)"]
+    candidate["content"] = {"body": "b"}
+    accept(candidate, default_id="made-1", now=NOW)
+    twice = candidate | {"content": from_json('{"body": "a", "body": "b"}')}
+    assert errors(twice) == ["content: names a field twice"]
+    candidate["content"]["body"] = ""
+    assert errors(candidate) == ["content: body must have 1 to 10000 characters"]
+
+
+def test_a_life_has_the_same_length_when_the_clocks_change_in_it() -> None:
+    now = datetime(2020, 10, 31, 12, tzinfo=ZoneInfo("America/New_York"))
+    first = accepted(now=now)
+    assert datetime.fromisoformat(first["expires_at"]) - now.astimezone(UTC) == LIFE
+
+
+def test_a_number_that_json_does_not_have_is_never_written() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_text({"a": [float("nan")]})
 
 
 def test_an_expiry_between_two_milliseconds_is_clamped_once_and_for_all() -> None:

@@ -1,112 +1,57 @@
-"""Keeping to a rate with one pacer for each invocation, and calls side by side."""
+"""How large a turn and a call may be, waiting for a turn, and calls side by side."""
 
 from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from lambdas.quiet_hours.delivery.pacing import Pacer
+from lambdas.quiet_hours.delivery.pacing import in_a_call, in_a_turn, sleep_until
 from lambdas.quiet_hours.side_by_side import in_threads
 from tests.helpers.aws import DAY
-from tests.helpers.delivery_world import Clock
+from tests.helpers.delivery_world import Clock, Provider
+
+# --- turns and calls
 
 
-def test_the_first_call_starts_at_once_and_each_next_one_an_interval_later() -> None:
-    clock = Clock()
-    pacer = Pacer(0.5, clock, clock.sleep)
-    starts = []
-    for _ in range(3):
-        pacer.wait(1)
-        starts.append((clock() - DAY).total_seconds())
-    assert starts == [0, 0.5, 1]
-
-
-def test_a_call_with_many_notifications_takes_the_time_of_many() -> None:
-    clock = Clock()
-    pacer = Pacer(0.5, clock, clock.sleep)
-    pacer.wait(10)
-    pacer.wait(1)
-    assert clock() - DAY == timedelta(seconds=5)
-
-
-def test_time_that_went_by_anyway_is_not_waited_for_again() -> None:
-    clock = Clock()
-    pacer = Pacer(1, clock, clock.sleep)
-    pacer.wait(1)
-    clock.sleep(0.7)
-    pacer.wait(1)
-    assert clock() - DAY == timedelta(seconds=1)
-
-
-def test_time_that_was_not_used_is_not_saved_up() -> None:
-    clock = Clock()
-    pacer = Pacer(1, clock, clock.sleep)
-    clock.sleep(10)
-    starts = []
-    for _ in range(3):
-        pacer.wait(1)
-        starts.append((clock() - DAY).total_seconds())
-    assert starts == [10, 11, 12]
-
-
-def test_to_finish_is_to_wait_for_the_last_call_s_interval() -> None:
-    clock = Clock()
-    pacer = Pacer(1, clock, clock.sleep)
-    pacer.wait(3)
-    pacer.finish()
-    assert clock() - DAY == timedelta(seconds=3)
-
-
-def test_without_an_interval_nobody_waits() -> None:
-    clock = Clock()
-    pacer = Pacer(0, clock, clock.sleep)
-    pacer.wait(100)
-    pacer.finish()
-    assert clock() == DAY
-
-
-@given(
-    interval_ms=st.integers(1, 500),
-    invocations=st.lists(
-        st.lists(st.tuples(st.integers(1, 5), st.integers(0, 800)), min_size=1, max_size=6), min_size=1, max_size=4
-    ),
-    window_ms=st.integers(1, 3000),
+@pytest.mark.parametrize("can_resend", [True, False])
+@pytest.mark.parametrize(
+    ("rate_per_s", "batch_size", "turn", "call"),
+    [
+        (None, 1, 100, 1),
+        (None, 50, 100, 50),
+        (None, 1000, 100, 100),
+        (1000, 50, 100, 50),
+        (200, 1, 100, 1),
+        (100, 100, 100, 100),
+        (50, 100, 50, 50),
+        (14, 1, 14, 1),
+        (14.9, 50, 14, 14),
+        (1, 50, 1, 1),
+        (0.1, 50, 1, 1),
+    ],
 )
-def test_one_invocation_after_another_keeps_the_rate_in_any_window(
-    interval_ms: int, invocations: list[list[tuple[int, int]]], window_ms: int
+def test_a_turn_is_for_at_most_a_second_of_the_rate_and_a_call_for_no_more_than_a_turn(
+    rate_per_s: float | None, batch_size: int, turn: int, call: int, can_resend: bool
 ) -> None:
-    """In any T seconds: T times the rate, and one call more."""
+    channel = Provider(Clock(), rate_per_s=rate_per_s, batch_size=batch_size, can_resend=can_resend)
+    assert (in_a_turn(channel), in_a_call(channel)) == (turn, call)
+
+
+def test_a_rate_that_is_a_whole_number_but_for_rounding_is_one() -> None:
+    assert in_a_turn(Provider(Clock(), rate_per_s=0.1 * 3 * 10)) == 3
+
+
+@pytest.mark.parametrize(("ahead_s", "slept_s"), [(2.5, 2.5), (0.001, 0.001), (0, 0), (-3, 0)])
+def test_one_sleeps_until_a_turn_and_not_at_all_when_it_has_come(ahead_s: float, slept_s: float) -> None:
     clock = Clock()
-    calls = []
-    for invocation in invocations:
-        pacer = Pacer(interval_ms / 1000, clock, clock.sleep)
-        for notifications, takes_ms in invocation:
-            pacer.wait(notifications)
-            calls.append((clock(), notifications))
-            clock.sleep(takes_ms / 1000)
-        pacer.finish()
-    largest = max(notifications for _, notifications in calls)
-    for begin, _ in calls:
-        inside = sum(n for at, n in calls if begin <= at < begin + timedelta(milliseconds=window_ms))
-        assert inside <= window_ms / interval_ms + largest
-
-
-def test_threads_share_one_pace() -> None:
-    """In real time: ten calls at a hundred a second are not over before nine intervals."""
-
-    def now() -> datetime:
-        time.sleep(0.002)  # every thread gets its turn between looking at the clock and taking a place
-        return datetime.now(UTC)
-
-    pacer = Pacer(0.01, now, time.sleep)
-    started = time.monotonic()
-    in_threads(lambda _: pacer.wait(1), range(10), 10)
-    assert time.monotonic() - started >= 0.089
+    slept: list[float] = []
+    sleep_until(DAY + timedelta(seconds=ahead_s), clock, slept.append)
+    assert sum(slept) == slept_s
+    assert len(slept) == (slept_s > 0)
 
 
 # --- side by side
@@ -177,3 +122,74 @@ def test_nothing_runs_on_afterwards() -> None:
         in_threads(work, range(6), 3)
     assert set(threading.enumerate()) <= before
     assert in_threads(work, [], 3) == []
+
+
+# --- items that are made as they are asked for
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_a_generator_is_asked_for_each_item_once_and_the_results_keep_its_order(at_once: int) -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for n in range(20):
+            made.append(n)
+            yield n
+
+    assert in_threads(lambda n: n * n, items(), at_once) == [n * n for n in range(20)]
+    assert made == list(range(20))
+
+
+def test_a_generator_is_asked_by_one_at_a_time() -> None:
+    """So what it books and claims needs no lock of its own."""
+    asking = most = 0
+
+    def items() -> Iterator[int]:
+        nonlocal asking, most
+        for n in range(20):
+            asking += 1
+            most = max(most, asking)
+            time.sleep(0.002)
+            asking -= 1
+            yield n
+
+    in_threads(lambda n: time.sleep(0.005), items(), 8)
+    assert most == 1
+
+
+def test_a_generator_is_asked_no_sooner_than_somebody_can_take_the_item() -> None:
+    """A turn is booked shortly before its call, and not for the whole bundle at once."""
+    busy = ahead = 0
+    changed = threading.Condition()
+
+    def items() -> Iterator[int]:
+        nonlocal ahead
+        for n in range(12):
+            with changed:
+                ahead = max(ahead, busy)
+            yield n
+
+    def work(_: int) -> None:
+        nonlocal busy
+        with changed:
+            busy += 1
+        time.sleep(0.01)
+        with changed:
+            busy -= 1
+
+    in_threads(work, items(), 3)
+    assert ahead < 3
+
+
+def test_slow_calls_of_a_generator_get_threads_too() -> None:
+    all_there = threading.Barrier(5)
+    in_threads(lambda _: all_there.wait(10), (n for n in range(5)), 5)  # it would break if one were missing
+
+
+def test_a_generator_that_raises_ends_the_work_and_is_told_of() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("the second")
+
+    with pytest.raises(ValueError, match="the second"):
+        in_threads(lambda n: n, items(), 4)

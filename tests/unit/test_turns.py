@@ -14,10 +14,20 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from lambdas.quiet_hours.delivery.pacing import AHEAD_S, LATE_TURN_S
+from lambdas.quiet_hours.delivery.pacing import AHEAD_S, LATE_TURN_S, TURN_S
 from lambdas.quiet_hours.errors import TurnsUnavailable
 from lambdas.quiet_hours.stores.health import FIRST_REST_S, PROBE_LEASE_S, REST_S_MAX, Failure, Health
-from lambdas.quiet_hours.stores.turns import RETURN_FACTOR, ROUNDS_MAX, NoTurn, Probe, Resting, Turn, Turns
+from lambdas.quiet_hours.stores.turns import (
+    EARLY_S,
+    RETURN_FACTOR,
+    ROUNDS_MAX,
+    NoTurn,
+    Probe,
+    Resting,
+    Seen,
+    Turn,
+    Turns,
+)
 from lambdas.quiet_hours.timings import CLOCK_SKEW
 from tests.helpers.aws import DAY, Faulty, dynamodb, make_table, sqs
 from tests.helpers.delivery_world import Clock, down
@@ -109,17 +119,56 @@ def test_a_turn_is_found_only_as_far_ahead_as_the_caller_may_book(
     assert finds or stored(dynamodb) == before
 
 
-def test_the_bulk_leaves_turns_for_the_day_and_the_day_for_what_is_urgent(worker: Worker) -> None:
-    """Each lane books as much as it may. What is urgent then waits for no more than the second that a turn takes beyond
-    what the day's lane may book."""
-    turns, rate = worker(), 10
-    booked: dict[str, list[float]] = {lane: [] for lane in AHEAD_S}
-    for lane in ("schedule", "delivery", "urgent"):
-        while isinstance(booking := turns.book("sms", 1, rate, AHEAD_S[lane]), Turn):
-            booked[lane].append(at_s(booking))
-        assert max(booked[lane]) <= AHEAD_S[lane]
-    assert len(booked["schedule"]) == 6
-    assert (len(booked["delivery"]), len(booked["urgent"])) == (15, 30)
+def book_all(turns: Turns, lane: str, rate: float = 10, most: int = 100) -> list[float]:
+    """Book as much as a lane may."""
+    booked: list[float] = []
+    while len(booked) < most:
+        booking = turns.book("sms", 1, rate, AHEAD_S[lane], is_urgent=lane == "urgent")
+        if not isinstance(booking, Turn):
+            break
+        booked.append(at_s(booking))
+    return booked
+
+
+def test_the_bulk_leaves_turns_for_the_day_and_neither_books_beyond_what_it_may(worker: Worker) -> None:
+    turns = worker()
+    bulk, day = book_all(turns, "schedule"), book_all(turns, "delivery")
+    assert bulk == pytest.approx([n / 10 for n in range(len(bulk))])
+    assert bulk + day == pytest.approx([n / 10 for n in range(len(bulk + day))])
+    assert AHEAD_S["schedule"] - 0.11 < bulk[-1] <= AHEAD_S["schedule"] + 1e-6
+    assert AHEAD_S["delivery"] - 0.11 < day[-1] <= AHEAD_S["delivery"] + 1e-6
+
+
+def test_what_is_urgent_waits_for_nothing_that_another_lane_has_booked(worker: Worker) -> None:
+    turns = worker()
+    book_all(turns, "schedule")
+    book_all(turns, "delivery")
+    assert book_all(turns, "urgent", most=10) == pytest.approx([n / 10 for n in range(10)])
+
+
+def test_what_goes_early_is_paid_for_by_the_others(worker: Worker) -> None:
+    """The schedule moves on by every turn, so that the rate holds again soon."""
+    turns = worker()
+    book_all(turns, "delivery", most=10)
+    book_all(turns, "urgent", most=8)
+    assert at_s(turns.book("sms", 1, 10, 5)) == pytest.approx(1.8)
+
+
+def test_urgent_turns_among_themselves_keep_to_the_rate(worker: Worker) -> None:
+    turns = [worker(), worker()]
+    booked = [at_s(turns[n % 2].book("sms", 1, 10, 5, is_urgent=True)) for n in range(30)]
+    assert booked == pytest.approx([n / 10 for n in range(30)])
+
+
+def test_no_urgent_turn_is_earlier_than_it_may_be(worker: Worker) -> None:
+    turns = worker()
+    turns.book("sms", 45, 10, 0)
+    assert at_s(turns.book("sms", 1, 10, 5, is_urgent=True)) == pytest.approx(4.5 - EARLY_S)
+
+
+def test_the_other_lanes_book_no_further_ahead_than_an_urgent_turn_may_be_early() -> None:
+    """And one turn of theirs reaches a second beyond what they may book."""
+    assert max(AHEAD_S["schedule"], AHEAD_S["delivery"]) + TURN_S <= EARLY_S
 
 
 def test_a_lane_s_share_that_it_does_not_use_is_used_by_the_others(worker: Worker, clock: Clock) -> None:
@@ -170,7 +219,7 @@ def test_known_turns_need_no_call(worker: Worker, clock: Clock) -> None:
 
 
 def test_what_was_seen_of_a_schedule_outlives_an_invocation(dynamodb: Any, worker: Worker, clock: Clock) -> None:
-    memory: dict[str, int] = {}
+    memory: dict[str, Seen] = {}
     Turns(dynamodb, "turn", clock, memory).book("sms", 20, 10, 0)
     assert Turns(dynamodb, "turn", clock, memory).are_taken("sms", 1)
 
@@ -280,7 +329,7 @@ class Booked:
         for who, lane, number, wait_ms in steps:
             self.clock.sleep(wait_ms / 1000)
             number = min(number, max(1, int(rate)))
-            booking = self.workers[who].book("sms", number, rate, AHEAD_S[lane])
+            booking = self.workers[who].book("sms", number, rate, AHEAD_S[lane], is_urgent=lane == "urgent")
             if isinstance(booking, Turn):
                 real_s = (booking.at - DAY).total_seconds() - self.skews_s[who]
                 self.calls.append((max(real_s, (self.clock() - DAY).total_seconds()) + late_s * (who == 0), number))
@@ -300,30 +349,55 @@ on_one_table = hypothesis_settings(
 )
 
 
+RATES = st.sampled_from([0.5, 7, 14, 20, 100])
+WINDOWS_S = st.sampled_from([0.3, 1, 2.5, 10])
+BURST: list[Any] = [(n % 3, "schedule" if n < 12 else "delivery", 20, 0) for n in range(25)]
+URGENT_BURST: list[Any] = [(n % 3, "delivery" if n < 12 else "urgent", 20, 0) for n in range(25)]
+
+
 @on_one_table
-@given(STEPS, st.sampled_from([0.5, 7, 14, 20, 100]), st.sampled_from([0.3, 1, 2.5, 10]))
-@example([(n % 3, "urgent", 20, 0) for n in range(25)], 20, 1)
+@given(STEPS, RATES, WINDOWS_S)
+@example(BURST, 20, 1)
 def test_in_any_time_no_more_than_the_rate_and_one_call(
     worker: Worker, dynamodb: Any, steps: Any, rate: float, window_s: float
 ) -> None:
-    """In any T seconds: T times the rate, and one call."""
-    booked = Booked(dynamodb, (0, 0, 0))
-    booked.play(steps, rate)
-    assert booked.most_in(window_s) <= window_s * rate + largest(booked) + 1e-3
+    """In any T seconds: T times the rate, and one call. Where nothing is urgent, or nothing else."""
+    for only in ({"schedule", "delivery"}, {"urgent"}):
+        if those := [step for step in steps if step[1] in only]:
+            booked = Booked(dynamodb, (0, 0, 0))
+            booked.play(those, rate)
+            assert not booked.calls or booked.most_in(window_s) <= window_s * rate + largest(booked) + 1e-3
 
 
 @on_one_table
-@given(STEPS, st.sampled_from([7, 20, 100]), st.sampled_from([0.3, 1, 2.5, 10]))
-@example([(n % 3, "urgent", 20, 0) for n in range(25)], 20, 1)
+@given(STEPS, RATES, WINDOWS_S)
+@example(URGENT_BURST, 20, 1)
+def test_what_is_urgent_adds_what_it_may_be_early_and_no_more_than_the_rate_again(
+    worker: Worker, dynamodb: Any, steps: Any, rate: float, window_s: float
+) -> None:
+    """In any T seconds: (T + EARLY_S) times the rate, and one call; and twice what one lane alone may send."""
+    booked = Booked(dynamodb, (0, 0, 0))
+    booked.play(steps, rate)
+    if booked.calls:
+        most = booked.most_in(window_s)
+        assert most <= (window_s + EARLY_S) * rate + largest(booked) + 1e-3
+        assert most <= 2 * (window_s * rate + largest(booked)) + 1e-3
+
+
+@on_one_table
+@given(STEPS, st.sampled_from([7, 20, 100]), WINDOWS_S)
+@example(BURST, 20, 1)
 def test_with_late_turns_and_skewed_clocks_no_more_than_the_bound(
     worker: Worker, dynamodb: Any, steps: Any, rate: float, window_s: float
 ) -> None:
-    """(T + late turns + twice the skew) times the rate, and one call."""
+    """(T + late turns + twice the skew) times the rate, and one call; with urgent ones EARLY_S more."""
     skew_s = CLOCK_SKEW.total_seconds()
+    early_s = EARLY_S if any(step[1] == "urgent" for step in steps) else 0
     booked = Booked(dynamodb, (skew_s, -skew_s, 0))
     booked.play(steps, rate, late_s=LATE_TURN_S)
-    bound = (window_s + LATE_TURN_S + 2 * skew_s) * rate + largest(booked)
-    assert booked.most_in(window_s) <= bound + 1e-3
+    if booked.calls:
+        bound = (window_s + LATE_TURN_S + 2 * skew_s + early_s) * rate + largest(booked)
+        assert booked.most_in(window_s) <= bound + 1e-3
 
 
 def test_a_clock_that_is_ahead_is_not_overtaken_by_one_that_is_behind(worker: Worker, clock: Clock) -> None:
@@ -339,22 +413,25 @@ def test_a_clock_that_is_ahead_is_not_overtaken_by_one_that_is_behind(worker: Wo
 
 def test_returns_are_spaced_so_that_they_come_faster_than_they_can_go(worker: Worker) -> None:
     turns = worker()
-    delays = [turns.space("sms", "schedule", 100, 50) for _ in range(5)]
-    assert delays == pytest.approx([n * 100 / 50 / RETURN_FACTOR for n in range(1, 6)])
+    delays = [turns.space("sms", "schedule", 100, 25) for _ in range(5)]
+    assert delays == pytest.approx([n * 100 / 25 / RETURN_FACTOR for n in range(1, 6)])
+    assert RETURN_FACTOR > 1
 
 
 def test_lanes_are_spaced_each_by_itself(worker: Worker) -> None:
     turns = worker()
     for _ in range(50):
         turns.space("sms", "schedule", 100, 50)
-    assert turns.space("sms", "delivery", 4, 1) == 2
+    assert turns.space("sms", "delivery", 4, 1) == pytest.approx(4 / RETURN_FACTOR)
 
 
-@pytest.mark.parametrize(("number", "rate", "delay_s"), [(1, 100, 1.0), (1, 0.001, 500.0), (100, 0.01, 900.0)])
+@pytest.mark.parametrize(
+    ("number", "rate", "delay_s"), [(1, 100, 1.0), (1, 0.002, 500 / RETURN_FACTOR), (100, 0.01, 900.0)]
+)
 def test_a_return_is_after_a_second_at_least_and_a_quarter_of_an_hour_at_most(
     worker: Worker, number: int, rate: float, delay_s: float
 ) -> None:
-    assert worker().space("sms", "schedule", number, rate) == delay_s
+    assert worker().space("sms", "schedule", number, rate) == pytest.approx(delay_s)
 
 
 @on_one_table
@@ -372,15 +449,15 @@ def test_returns_that_are_long_past_do_not_delay_the_next(worker: Worker, clock:
     for _ in range(10):
         turns.space("sms", "schedule", 100, 50)
     clock.sleep(3600)
-    assert turns.space("sms", "schedule", 100, 50) == 1
+    assert turns.space("sms", "schedule", 3, 3) == 1
 
 
 def test_returns_that_are_spaced_as_far_as_a_message_can_be_delayed_begin_again(worker: Worker) -> None:
     turns = worker()
-    delays = [turns.space("sms", "schedule", 100, 1) for _ in range(40)]
+    delays = [turns.space("sms", "schedule", 150, 1) for _ in range(40)]
     assert max(delays) <= 900
-    assert delays[:3] == [50, 100, 150]
-    assert delays[-1] < delays[17]
+    assert delays[:3] == pytest.approx([n * 150 / RETURN_FACTOR for n in (1, 2, 3)])
+    assert sum(later < earlier for earlier, later in pairwise(delays)) >= 1
 
 
 # --- rests and probes

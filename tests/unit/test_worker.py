@@ -498,12 +498,14 @@ def test_the_log_says_what_came_of_a_bundle_and_why(
         invoke(message(notification("away"), queue="schedule"))
     line = next(json.loads(line) for line in everything_logged().splitlines() if line.startswith('{"level"'))
     assert {name: line[name] for name in line if name not in LOGGED_ALWAYS} == {
+        "rest_s": 5,
         "lane": "schedule",
         "settled": True,
         "given_back": 1,
         "unavailable": 1,
         "misconfigured": 0,
         "rested": 1,
+        "rest_s": 5,
         "unavailable: webhook http_503": 1,
     }
 
@@ -544,7 +546,9 @@ def test_without_a_critical_call_no_wait_is_logged(env: Settings, secrets: Any, 
     with listening(answering(OK)) as peer:
         configure(secrets, env, {"url": peer.url})
         invoke(message(notification("order")))
-    assert "urgent_wait_s" not in bundle_line(everything_logged())
+    line = bundle_line(everything_logged())
+    assert "urgent_wait_s" not in line
+    assert "rest_s" not in line
 
 
 def test_the_worker_hands_over_what_the_environment_says(

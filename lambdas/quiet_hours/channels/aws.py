@@ -34,7 +34,7 @@ ROLE = "the worker's role, and what the address names"
 class Meaning(NamedTuple):
     """The outcome that an error means for one channel. `check`: what an operator should look at, if that is known."""
 
-    kind: Literal["unavailable", "forbidden", "rejected"]
+    kind: Literal["unavailable", "misconfigured", "forbidden", "rejected"]
     check: str = ""
 
 

@@ -40,14 +40,14 @@ _ORIGIN = "that sms.from may send to this country and this kind of message"
 _MEANINGS = {
     # The account, or what the channel secret names. They concern every message.
     "ServiceQuotaExceededException": Meaning("unavailable"),
-    "ResourceNotFoundException": Meaning("unavailable", "sms.from and sms.configuration_set in the channel secret"),
-    "ACCOUNT_DISABLED": Meaning("unavailable", "the account with AWS"),
-    "INSUFFICIENT_ACCOUNT_REPUTATION": Meaning("unavailable", "the account with AWS"),
-    "RESOURCE_NOT_ACTIVE": Meaning("unavailable", "that sms.from is active"),
-    "RESOURCE_NOT_ACCESSIBLE": Meaning("unavailable", "that sms.from belongs to this account and region"),
-    "INVALID_ARN": Meaning("unavailable", "sms.from and sms.configuration_set in the channel secret"),
-    "NUMBER_CAPABILITIES_MISMATCH": Meaning("unavailable", "that sms.from can send SMS"),
-    "CHANNEL_NOT_ENABLED": Meaning("unavailable", "that sms.from can send SMS"),
+    "ResourceNotFoundException": Meaning("misconfigured", "sms.from and sms.configuration_set in the channel secret"),
+    "ACCOUNT_DISABLED": Meaning("misconfigured", "the account with AWS"),
+    "INSUFFICIENT_ACCOUNT_REPUTATION": Meaning("misconfigured", "the account with AWS"),
+    "RESOURCE_NOT_ACTIVE": Meaning("misconfigured", "that sms.from is active"),
+    "RESOURCE_NOT_ACCESSIBLE": Meaning("misconfigured", "that sms.from belongs to this account and region"),
+    "INVALID_ARN": Meaning("misconfigured", "sms.from and sms.configuration_set in the channel secret"),
+    "NUMBER_CAPABILITIES_MISMATCH": Meaning("misconfigured", "that sms.from can send SMS"),
+    "CHANNEL_NOT_ENABLED": Meaning("misconfigured", "that sms.from can send SMS"),
     # What is sent from does not fit the country or the kind of message: perhaps others go.
     "NO_ORIGINATION_IDENTITIES_FOUND": Meaning("forbidden", _ORIGIN),
     "MESSAGE_TYPE_MISMATCH": Meaning("forbidden", _ORIGIN),

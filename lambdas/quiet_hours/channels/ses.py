@@ -29,10 +29,10 @@ ID_HEADER = "X-Quiet-Hours-Id"
 
 _MEANINGS = {
     "LimitExceededException": Meaning("unavailable"),
-    "AccountSuspendedException": Meaning("unavailable", "the account with AWS"),
-    "SendingPausedException": Meaning("unavailable", "the account with AWS"),
-    "MailFromDomainNotVerifiedException": Meaning("unavailable", "the MAIL FROM domain of email.from"),
-    "NotFoundException": Meaning("unavailable", "email.configuration_set in the channel secret"),
+    "AccountSuspendedException": Meaning("misconfigured", "the account with AWS"),
+    "SendingPausedException": Meaning("misconfigured", "the account with AWS"),
+    "MailFromDomainNotVerifiedException": Meaning("misconfigured", "the MAIL FROM domain of email.from"),
+    "NotFoundException": Meaning("misconfigured", "email.configuration_set in the channel secret"),
 }
 
 _ACCOUNT_STOPPED = ("Sending paused for this account", "Sending suspended for this account", "Account is paused")
@@ -90,7 +90,9 @@ class SesChannel:
         if refusal.code != "MessageRejected":
             return None
         if refusal.message.startswith(_ACCOUNT_STOPPED):
-            return Outcome("unavailable", "ses_account_stopped: SES sends nothing for this account; check it with AWS")
+            return Outcome(
+                "misconfigured", "ses_account_stopped: SES sends nothing for this account; check it with AWS"
+            )
         if not refusal.message.startswith(_NOT_VERIFIED):
             return None
         return _not_verified(refusal.message, parseaddr(self._common["FromEmailAddress"])[1])
@@ -121,7 +123,7 @@ def _not_verified(message: str, sender: str) -> Outcome:
     identities = {each.rstrip(".…") for each in re.findall(r"[^\s<>,;\"]+", listed)}
     if identities & {sender.lower(), sender.lower().rpartition("@")[2]}:
         reason = f"ses_sender_not_verified: SES has not verified {sender} in region {region}; verify it there"
-        return Outcome("unavailable", reason)
+        return Outcome("misconfigured", reason)
     if found is None or listed.rstrip().endswith(("...", "…")) or not any("@" in each for each in identities):
         reason = "ses_not_verified: SES has not verified an address that it does not name"
         return Outcome("forbidden", f"{reason}; verify {sender} in region {region}")

@@ -161,8 +161,8 @@ def _outcome(answer: Answer, by_token: bool, now: datetime) -> Outcome:
         return forbidden(reason, _CONVERSATION) if said in _FORBIDDEN or not by_token else unauthorized(reason)
     if status >= 500 or said in ("fatal_error", "internal_error") or (status == 200 and not said):
         return Outcome("unknown", reason)  # in Slack's words, some aspect of the operation may have succeeded
-    if 300 <= status < 400:
-        return Outcome("rejected", reason + "; redirects are not followed")
+    if 300 <= status < 400 or (status == 404 and not said):
+        return forbidden(reason + "; redirects are not followed", "the URL in the channel secret")
     return Outcome("rejected", reason)
 
 

@@ -21,7 +21,7 @@ from ..notification.notification import Notification
 from . import configuration
 from .channel import DELIVERED, Outcome
 from .http import Answer
-from .outcomes import answered, call_failed, retry_after_s, unauthorized, unfit
+from .outcomes import answered, call_failed, forbidden, retry_after_s, unauthorized, unfit
 from .solapi_messages import PLACE, Sender, kakao_message, sms_message
 
 DEADLINE_S = 10.0
@@ -34,10 +34,10 @@ BATCH_SIZE = 100
 SEND_URL = "https://api.solapi.com/messages/v4/send-many/detail"
 ALONE_FOR = timedelta(minutes=10)
 
-# Faults of the account, which concern every message: https://docs.solapi.com/api-reference/message-status-codes
+# Faults of the account or the settings, which concern every message:
+# https://docs.solapi.com/api-reference/message-status-codes
 _ACCOUNT = {
     "1020": "the account or its key is not known",
-    "1024": "a fault on Solapi's side",
     "1030": "the balance is too low",
     "1062": "the sender's number is not registered",
     "1041": "the KakaoTalk channel is not valid",
@@ -120,7 +120,11 @@ class SolapiChannel:
         reason = answered("solapi", "Solapi", status, code)
         if status in (401, 403):
             return unauthorized(reason)
-        if status in (402, 429, 503) or code in ("NotEnoughBalance", "TooManyRequests"):
+        if status == 402 or code == "NotEnoughBalance":
+            return Outcome("misconfigured", f"{reason}; the balance is too low")
+        if 300 <= status < 400 or status in (404, 405):
+            return forbidden(f"{reason}; redirects are not followed", "that nothing stands between here and Solapi")
+        if status in (429, 503) or code == "TooManyRequests":
             return Outcome("unavailable", reason, retry_after_s(answer.headers.get("retry-after", ""), self._now()))
         if status >= 500 or 200 < status < 300:
             return Outcome("unknown", reason)
@@ -161,7 +165,9 @@ def _places(failure: Mapping[str, Any], by_place: Mapping[int, Mapping[str, Any]
 
 def _refused(code: str) -> Outcome:
     if code in _ACCOUNT:
-        return Outcome("unavailable", f"solapi_{code}: Solapi's status {code}, {_ACCOUNT[code]}")
+        return Outcome("misconfigured", f"solapi_{code}: Solapi's status {code}, {_ACCOUNT[code]}")
+    if code == "1024":
+        return Outcome("unavailable", f"solapi_{code}: Solapi's status {code}, a fault on Solapi's side")
     shown = code if re.fullmatch("[0-9]{4}", code) else "unreadable"
     return Outcome("rejected", f"solapi_{shown}: Solapi's status {shown}")
 

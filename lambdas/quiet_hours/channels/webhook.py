@@ -69,12 +69,14 @@ def _outcome(status: int, retry_after: str, now: datetime) -> Outcome:
         return unauthorized(reason)
     if status == 403:  # the receiver refuses us, or its firewall refuses this one text
         return forbidden(reason)
+    if status in (404, 405):  # the URL has moved, or the receiver knows nobody of this address
+        return forbidden(reason, "webhook.url in the channel secret")
+    if 300 <= status < 400:
+        return forbidden(reason + "; redirects are not followed", "webhook.url in the channel secret")
     if status in (429, 503):  # this notification is not at fault
         return Outcome("unavailable", reason, retry_after_s(retry_after, now))
     if status in (408, 425) or status >= 500:
         return Outcome("retry", reason)
-    if 300 <= status < 400:
-        return Outcome("rejected", reason + "; redirects are not followed")
     return Outcome("rejected", reason)
 
 

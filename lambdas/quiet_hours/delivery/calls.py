@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import ceil
 from typing import NamedTuple
 
 from ..channels.channel import Channel, Outcome
@@ -64,6 +65,10 @@ class Memory:
         """For how long a channel rests as far as is known; 0 if it does not."""
         until, believed_until = self.rests_until.get(channel, (now, now))
         return (until - now).total_seconds() if now < believed_until else 0
+
+    def longest_rest_s(self, now: datetime) -> float:
+        """For how long a channel rests as far as is known, of several the longest; 0 if none does."""
+        return max((self.rest_s(channel, now) for channel in list(self.rests_until)), default=0)
 
 
 class Judged(NamedTuple):
@@ -257,6 +262,8 @@ class Calls:
                 judgement = self.turns.has_failed(self.name, failure)
                 if judgement.begins_rest:
                     after.counts["rested"] += 1
+                if judgement.begins_rest or (probe and judgement.health.rests):  # once a rest, over all workers
+                    after.counts["rest_s"] += ceil(judgement.health.rest_s)
                 if judgement.health.rests:
                     self.memory.rest(self.name, judgement.wait_s, now)
                 return judgement.blames, judgement.wait_s

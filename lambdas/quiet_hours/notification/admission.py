@@ -39,7 +39,7 @@ def admit(candidate: object, *, default_id: str, now: datetime, settings: Settin
         raise Invalid(["expires_at: has passed already"])
     if faults := content_faults(notification, settings):
         raise Invalid(faults)
-    return Item(notification, text, place=place)
+    return Item(notification, text, None, "", place)
 
 
 def _has_expired(notification: Notification, now: datetime) -> bool:

@@ -15,4 +15,6 @@ def checks_content(settings: Settings) -> bool:
 
 def content_faults(notification: Notification, settings: Settings) -> list[str]:
     """Find what keeps this deployment from accepting the content: one `field: fault` each."""
+    if notification["channel"] != "sms" and not asks_for_label(settings):
+        return []
     return label_faults(notification, settings) + sms_faults(notification, settings)

@@ -20,6 +20,7 @@ Check = Callable[[object], str | None]
 UNSENDABLE_FAULT = "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
 ID_FAULT = "must have 1 to 128 characters of A-Z a-z 0-9 . _ : @ + = / -"
 _ID = re.compile(r"[A-Za-z0-9._:@+=/-]{1,128}")
+matches_id = _ID.fullmatch
 # Each part within its bounds: Python's versions differ on T24:00 and on an offset of +09:60.
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
@@ -34,7 +35,7 @@ def is_id(value: object) -> bool:
 
 
 def id_fault(value: object) -> str | None:
-    return None if isinstance(value, str) and _ID.fullmatch(value) else ID_FAULT
+    return None if isinstance(value, str) and matches_id(value) else ID_FAULT
 
 
 def text_check(characters_max: int) -> Check:

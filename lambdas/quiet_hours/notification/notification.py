@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypedDict
 
 from ..errors import Invalid
 from ..rule.policy import CATEGORIES
-from .addresses import canonical_address, canonical_recipient, recipient_fault
+from .addresses import canonical_address, canonical_recipient, recipient_fault, usual_address
 from .cleaning import clean_json
 from .fields import (
     DEPTH_MAX,
@@ -21,6 +22,7 @@ from .fields import (
     is_longer,
     json_fault,
     long_text,
+    matches_id,
     one_of,
     shown_name,
     text_check,
@@ -65,6 +67,10 @@ class Canonical(NamedTuple):
     text: str
 
 
+# The constructor of a NamedTuple is a Python function. This one takes a pair, and half of the time.
+_canonical: Callable[[tuple[Any, str]], Canonical] = partial(tuple.__new__, Canonical)
+
+
 def accept(
     candidate: object, *, default_id: str, now: datetime, keep_accepted_at: bool = False, text: str | None = None
 ) -> Canonical:
@@ -76,10 +82,44 @@ def accept(
     """
     if not isinstance(candidate, dict):
         raise Invalid(["notification: must be a JSON object"])
-    if (content := clean_json(candidate.get("content"))) is not candidate.get("content"):
-        candidate, text = type(candidate)({**candidate, "content": content}), None
+    address = usual_address(candidate["channel"], candidate["address"]) if _is_right(candidate) else None
+    if address is None:
+        given, candidate = candidate, _cleaned(candidate)
+        text = text if candidate is given else None
+        address = _checked_address(candidate)
+
+    added: dict[str, str] = {}
+    if "id" not in candidate:
+        added["id"] = default_id
+    if "category" not in candidate:
+        added["category"] = "advertising"
+    if address != candidate["address"]:
+        added["address"] = address
+    believed = candidate.get("accepted_at") if keep_accepted_at else None
+    times = _times(believed, candidate.get("expires_at"), now)
+    is_unchanged = not added and not times
+    if is_unchanged and text is not None and not is_longer(text, NOTIFICATION_BYTES_MAX):
+        return _canonical((candidate, text))
+    result: Notification = candidate if is_unchanged else {**candidate, **added, **times}  # type: ignore[assignment,typeddict-item]
+    text = to_text(result)  # anew if it was too long: it may be written with much white space
+    if is_longer(text, NOTIFICATION_BYTES_MAX) and is_longer(
+        to_text(candidate), _bytes_max(candidate, first=not keep_accepted_at)
+    ):
+        raise Invalid([f"notification: must be at most {NOTIFICATION_BYTES_MAX} bytes as compact JSON in UTF-8"])
+    return _canonical((result, text))
+
+
+def _cleaned(candidate: dict[str, Any]) -> dict[str, Any]:
+    """A candidate with its content cleaned; the same object where nothing had to change."""
+    content = candidate.get("content")
+    cleaned = clean_json(content)
+    return candidate if cleaned is content else type(candidate)({**candidate, "content": cleaned})
+
+
+def _checked_address(candidate: dict[str, Any]) -> str:
+    """The canonical address of a candidate without faults. Raises `Invalid` with every fault found."""
     errors = _faults(candidate)
-    if candidate.get("channel") == "email" and _is_of_several_lines(candidate):
+    if candidate.get("channel") == "email" and _has_title_of_several_lines(candidate.get("content")):
         errors.append("content: title must be one line: it is an e-mail's subject")
     address = ""
     if not errors or _has_address(candidate):
@@ -92,33 +132,7 @@ def accept(
                 errors.append(f"address: {unknown}; give a recipient_id")
     if errors:
         raise Invalid(errors)
-
-    changes: dict[str, str] = {}
-    if "id" not in candidate:
-        changes["id"] = default_id
-    if "category" not in candidate:
-        changes["category"] = "advertising"
-    if address != candidate["address"]:
-        changes["address"] = address
-    accepted_at, accepted_text = _as_precise_as_written(now)
-    believed = instant(candidate["accepted_at"]) if keep_accepted_at and "accepted_at" in candidate else None
-    # A time that is right stays as it was written, so that a canonical notification comes back unchanged.
-    if believed is None or believed > now:
-        changes["accepted_at"] = accepted_text
-    else:
-        accepted_at = believed
-    latest = accepted_at + LIFE
-    expires_at = instant(candidate["expires_at"]) if "expires_at" in candidate else None
-    if expires_at is None or expires_at > latest:
-        changes["expires_at"] = _as_precise_as_written(latest)[1]
-    result: Notification = {**candidate, **changes} if changes else candidate  # type: ignore[assignment,typeddict-item]
-    if changes or text is None or is_longer(text, NOTIFICATION_BYTES_MAX):  # or written with much white space
-        text = to_text(result)
-        if is_longer(text, NOTIFICATION_BYTES_MAX) and is_longer(
-            to_text(candidate), _bytes_max(candidate, first=not keep_accepted_at)
-        ):
-            raise Invalid([f"notification: must be at most {NOTIFICATION_BYTES_MAX} bytes as compact JSON in UTF-8"])
-    return Canonical(result, text)
+    return address
 
 
 def _bytes_max(candidate: dict[str, Any], *, first: bool) -> int:
@@ -126,14 +140,28 @@ def _bytes_max(candidate: dict[str, Any], *, first: bool) -> int:
     return NOTIFICATION_BYTES_MAX + (0 if first or not candidate.keys() >= _ADDED else ADDED_BYTES_MAX)
 
 
-@lru_cache(maxsize=8)
-def _as_precise_as_written(instant: datetime) -> tuple[datetime, str]:
-    """The instant in whole milliseconds and in UTC, and its text. Everything in one request has the same.
+@lru_cache(maxsize=256)
+def _times(accepted_at: str | None, expires_at: str | None, now: datetime) -> dict[str, str]:
+    """The times that acceptance gives or replaces. The notifications of a campaign have all their times in common.
 
-    In UTC, because the cache cannot tell one instant from the same one in another zone.
+    `accepted_at` is the one to be believed, if any. A time that is right stays as it was written, so that a canonical
+    notification comes back unchanged. The times are in UTC: the cache cannot tell `now` from the same instant in
+    another zone.
     """
-    instant = instant.astimezone(UTC).replace(microsecond=instant.microsecond // 1000 * 1000)
-    return instant, instant.isoformat(timespec="milliseconds")
+    times: dict[str, str] = {}
+    start = instant(accepted_at) if accepted_at is not None else None
+    if start is None or start > now:
+        start = now.astimezone(UTC).replace(microsecond=now.microsecond // 1000 * 1000)
+        times["accepted_at"] = _written(start)
+    latest = start + LIFE
+    end = instant(expires_at) if expires_at is not None else None
+    if end is None or end > latest:
+        times["expires_at"] = _written(latest)
+    return times
+
+
+def _written(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def recipient_of(notification: Notification) -> str:
@@ -145,19 +173,16 @@ def recipient_of(notification: Notification) -> str:
 def consent_keys(notification: Notification) -> tuple[str, ...]:
     """The keys of the consent table that count for a notification: its recipient, and its address where that is
     another one."""
-    recipient = recipient_of(notification)
-    if "recipient_id" not in notification:
-        return (recipient,)
     address = canonical_recipient(notification["address"])
+    if "recipient_id" not in notification:
+        return (address,)
     # DynamoDB refuses a whole batch of keys for one that is empty.
-    return tuple(key for key in dict.fromkeys((recipient, address)) if key)
+    return tuple(key for key in dict.fromkeys((recipient_of(notification), address)) if key)
 
 
 def _faults(candidate: dict[str, Any]) -> list[str]:
     """Every fault of a candidate, apart from the form of its address. Values are never shown: they may be somebody's
     data."""
-    if _is_right(candidate):
-        return []
     unknown = [name for name in candidate if name not in _FIELDS]
     found = {name: fault for name, check in _FIELDS.items() if name in candidate and (fault := check(candidate[name]))}
     allowed = ", ".join(_FIELDS)
@@ -170,20 +195,23 @@ def _faults(candidate: dict[str, Any]) -> list[str]:
 
 
 def _is_right(candidate: dict[str, Any]) -> bool:
-    """True if there is no fault at all. This is nearly always so: it is asked first and stops at the first fault."""
+    """True if a candidate has no fault and its content is clean, apart from the form of its address.
+
+    It saves time: this is nearly always so. False says nothing, the other checks then decide.
+    """
+    if type(candidate) is not dict:
+        return False
     try:
         for name, value in candidate.items():
-            if _FIELDS[name](value):
+            if not _PASSES[name](value):
                 return False
-    except KeyError:
+    except (KeyError, TypeError):
         return False
-    is_complete = "channel" in candidate and "address" in candidate and "content" in candidate
-    return is_complete and not isinstance(candidate, RepeatedKeys)
+    return "channel" in candidate and "address" in candidate and "content" in candidate
 
 
-def _is_of_several_lines(candidate: dict[str, Any]) -> bool:
-    """True if the title, cleaned, has a line break. The content may be anything."""
-    content = candidate.get("content")
+def _has_title_of_several_lines(content: object) -> bool:
+    """True if the title of a cleaned content has a line break. The content may be anything."""
     title = content.get("title") if isinstance(content, dict) else None
     return isinstance(title, str) and "\n" in title
 
@@ -211,6 +239,23 @@ def _content(value: object) -> str | None:
     if isinstance(value, RepeatedKeys):
         return "names a field twice"
     return None if "body" in value or "template" in value else "needs a body or a template"
+
+
+_right_before: list[dict[str, str] | None] = [None]
+"""The content that was found right last, as a copy. The notifications of a campaign often have one and the same."""
+
+
+def _content_passes(content: object) -> bool:
+    """True if a content has no fault on any channel and nothing to clean."""
+    if type(content) is dict and content == _right_before[0]:
+        return True
+    if type(content) is not dict or clean_json(content) is not content or _content(content):
+        return False
+    if _has_title_of_several_lines(content):
+        return False
+    if "variables" not in content:  # the other parts are texts, which nobody can change afterwards
+        _right_before[0] = dict(content)
+    return True
 
 
 def _variables(value: object) -> str | None:
@@ -248,3 +293,17 @@ _FIELDS: dict[str, Check] = {
     "source": _source,
     "metadata": _metadata,
 }
+
+_PASSES: dict[str, Callable[[Any], object]] = {
+    "id": matches_id,
+    "category": frozenset(CATEGORIES).__contains__,
+    "channel": frozenset(CHANNELS).__contains__,
+    "address": str.isascii,  # all that `usual_address` needs
+    "recipient_id": lambda value: recipient_fault(value) is None,
+    "content": _content_passes,
+    "expires_at": instant,
+    "accepted_at": instant,
+    "source": lru_cache(maxsize=64)(lambda value: _source(value) is None),
+    "metadata": lambda value: _metadata(value) is None,
+}
+"""Checks for nearly every value: true if it has no fault. They are fast, and raise `TypeError` for some other types."""

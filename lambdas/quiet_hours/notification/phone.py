@@ -80,10 +80,16 @@ def is_e164(text: str) -> bool:
     return _E164.fullmatch(text) is not None
 
 
+def usual_e164(written: str) -> str | None:
+    """The one form of a mobile number that is written as usual, None where it is written otherwise or is none."""
+    usual = _USUAL.fullmatch(written)
+    return "+82" + "".join(usual.groups()) if usual else None
+
+
 def e164(written: str) -> str | None:
     """The one form of a cleaned number, None where it is none."""
-    if usual := _USUAL.fullmatch(written):
-        return "+82" + "".join(usual.groups())
+    if usual := usual_e164(written):
+        return usual
     written = _in_ascii(written).rstrip(".")
     if re.fullmatch(r"\+?[0-9]+\.0", written):  # a column of numbers, as some programs save it
         written = written[:-2]

@@ -109,26 +109,22 @@ def decide(notification: Mapping[str, Any], consent: Consent | None, now: dateti
             return Drop("opted_out", "the recipient has not consented to advertising, which is required here")
         if consent is not None and consent.advertising_consent is False:
             return Drop("opted_out", "the recipient has refused advertising")
-    decision = _by_time(notification, consent, now, policy)
-    if category == "advertising" and policy.advertising_consent and isinstance(decision, Send):
-        return _saying_where(decision, policy.advertising_consent)
-    return decision
+    if not may_be_held(notification, policy):
+        return _never_held(category, notification["channel"], policy.name, policy.advertising_consent)
+    span = _span_at(now, policy)
+    if consent is not None and consent.night_consent and isinstance(span.judgement, Hold):
+        return _send("quiet hours, but the recipient has consented to the night", category, policy.advertising_consent)
+    return span.of_advertising if category == "advertising" else span.judgement
 
 
 @lru_cache(maxsize=64)  # a campaign has the same few reasons for all its notifications
-def _saying_where(decision: Send, advertising_consent: AdvertisingConsent) -> Send:
-    return Send(decision.why + _CONSENT_SAID[advertising_consent])
+def _never_held(category: str, channel: str, policy_name: str, advertising_consent: AdvertisingConsent) -> Send:
+    return _send(f"{category} by {channel} is never held under policy {policy_name}", category, advertising_consent)
 
 
-def _by_time(notification: Mapping[str, Any], consent: Consent | None, now: datetime, policy: Policy) -> Send | Hold:
-    """Judge by the quiet hours alone."""
-    category = notification["category"]
-    if not may_be_held(notification, policy):
-        return Send(f"{category} by {notification['channel']} is never held under policy {policy.name}")
-    span = _span_at(now, policy)
-    if isinstance(span.judgement, Hold) and consent is not None and consent.night_consent:
-        return Send("quiet hours, but the recipient has consented to the night")
-    return span.judgement
+def _send(why: str, category: str, advertising_consent: AdvertisingConsent) -> Send:
+    """Send, and say of advertising where its consent is."""
+    return Send(why + _CONSENT_SAID[advertising_consent] if category == "advertising" else why)
 
 
 def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
@@ -143,11 +139,13 @@ def quiet_until(now: datetime, policy: Policy) -> datetime | None:
 
 
 class _Span(NamedTuple):
-    """A span of time, `[begins, ends)`, with one judgement for everybody who has not consented."""
+    """A span of time, `[begins, ends)`, with one judgement for everybody who has not consented to the night. That of
+    advertising also says where its own consent is."""
 
     begins: datetime
     ends: datetime
     judgement: Send | Hold
+    of_advertising: Send | Hold
 
 
 def _span_at(now: datetime, policy: Policy) -> _Span:
@@ -167,14 +165,17 @@ def _find_span(now: datetime, policy: Policy) -> _Span:
     windows = [_window(today + timedelta(days=days), policy) for days in (2, 1, 0, -1, -2)]
     quiet = [(start - policy.guard, end + policy.skew, end) for start, end in windows]
     edges = [edge for begins, ends, _ in quiet for edge in (begins, ends)]
-    judgement: Send | Hold = Send(f"outside quiet hours ({policy.start:%H:%M} to {policy.end:%H:%M} {policy.zone.key})")
+    why = f"outside quiet hours ({policy.start:%H:%M} to {policy.end:%H:%M} {policy.zone.key})"
+    judgement: Send | Hold = Send(why)
+    of_advertising: Send | Hold = _send(why, "advertising", policy.advertising_consent)
     for begins, ends, end in quiet:
         if begins <= now < ends:
             until = end.astimezone(policy.zone)
             why = f"quiet hours until {until:%Y-%m-%d %H:%M} {policy.zone.key}, and no night consent"
-            judgement = Hold(until, why)
+            judgement = of_advertising = Hold(until, why)
             break
-    return _Span(max(edge for edge in edges if edge <= now), min(edge for edge in edges if edge > now), judgement)
+    begins, ends = max(edge for edge in edges if edge <= now), min(edge for edge in edges if edge > now)
+    return _Span(begins, ends, judgement, of_advertising)
 
 
 def quiet_ended(now: datetime, policy: Policy) -> datetime:
