@@ -498,7 +498,6 @@ def test_the_log_says_what_came_of_a_bundle_and_why(
         invoke(message(notification("away"), queue="schedule"))
     line = next(json.loads(line) for line in everything_logged().splitlines() if line.startswith('{"level"'))
     assert {name: line[name] for name in line if name not in LOGGED_ALWAYS} == {
-        "rest_s": 5,
         "lane": "schedule",
         "settled": True,
         "given_back": 1,

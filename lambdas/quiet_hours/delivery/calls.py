@@ -22,7 +22,7 @@ from ..stores.ledger import Ledger
 from ..stores.turns import Booking, Probe, Resting, Seen, Turn, Turns
 from .aftermath import Aftermath
 from .claiming import Claimed, Claimer
-from .pacing import AHEAD_S, LATE_TURN_S, WRAP_UP_S, in_a_call, in_a_turn, sleep_until
+from .pacing import LATE_TURN_S, WRAP_UP_S, ahead_s, in_a_call, in_a_turn, sleep_until
 from .recording import Recorder
 from .verdicts import Verdict, settlement
 
@@ -65,10 +65,6 @@ class Memory:
         """For how long a channel rests as far as is known; 0 if it does not."""
         until, believed_until = self.rests_until.get(channel, (now, now))
         return (until - now).total_seconds() if now < believed_until else 0
-
-    def longest_rest_s(self, now: datetime) -> float:
-        """For how long a channel rests as far as is known, of several the longest; 0 if none does."""
-        return max((self.rest_s(channel, now) for channel in list(self.rests_until)), default=0)
 
 
 class Judged(NamedTuple):
@@ -175,7 +171,7 @@ class Calls:
                 self.name,
                 notifications,
                 self.channel.rate_per_s,
-                AHEAD_S[self.lane],
+                ahead_s(self.channel, self.lane),
                 is_urgent=self.lane == "urgent",
             )
         except STORE_ERRORS:

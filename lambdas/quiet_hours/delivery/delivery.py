@@ -31,7 +31,7 @@ from ..stores.turns import Probe, Resting, Turns
 from .aftermath import Aftermath, Letter
 from .calls import STORE_ERRORS, STORE_REST_S, Calls, Memory
 from .claiming import Claimer
-from .pacing import AHEAD_S
+from .pacing import ahead_s
 from .recording import Recorder
 from .verdicts import dead_lettered, settlement
 
@@ -185,7 +185,7 @@ class Delivery:
             sleep=self.sleep,
             recorder=Recorder(self.ledger, self.now),
         )
-        if turns.are_taken(name, AHEAD_S[lane.name]) and not self._is_quiet():
+        if turns.are_taken(name, ahead_s(channel, lane.name)) and not self._is_quiet():
             calls.left += items  # a schedule only moves on: no need to ask
             calls.lacks_turns = True
         else:

@@ -20,11 +20,22 @@ AHEAD_S: Mapping[str, float] = MappingProxyType({"urgent": 5.0, "delivery": 2.0,
 """How far ahead each lane may book turns. So the bulk never owns the near future, and what is urgent always finds a
 turn; a share that one lane does not use is used by the others."""
 
+ONE_BY_ONE_AHEAD_S = 0.5
+"""The same for the schedule lane where one turn holds several calls: it keeps its worker busy for as long as it lasts, so
+a second worker that waited all the time would cost as much as the first."""
+
 LATE_TURN_S = 0.5
 """A turn that is later than this is given up. It is never made up for in a burst."""
 
 TURN_S = 1.0
 """One booking is for at most so many notifications as the provider takes in this time, or for one."""
+
+
+def ahead_s(channel: Channel, lane: str) -> float:
+    """Return how far ahead a lane may book turns of a channel."""
+    if lane == "schedule" and in_a_call(channel) < in_a_turn(channel):
+        return ONE_BY_ONE_AHEAD_S
+    return AHEAD_S[lane]
 
 
 def in_a_turn(channel: Channel) -> int:
