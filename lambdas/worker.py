@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
@@ -103,8 +102,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         shown = {"unavailable": slips + _sum(counts, "unavailable: "), "misconfigured": slips, **counts}
         if urgent_wait_s is not None:
             shown["urgent_wait_s"] = round(urgent_wait_s, 3)
-        if (rest_s := _memory.longest_rest_s(_utc_now())) > 0:
-            shown["rest_s"] = ceil(rest_s)
         logger.info("bundle", extra={"lane": delivery.lane(record).name, "settled": settled, **shown})
         if slips:
             # The credentials may have been changed: the next bundle reads them again.

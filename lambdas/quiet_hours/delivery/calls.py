@@ -66,10 +66,6 @@ class Memory:
         until, believed_until = self.rests_until.get(channel, (now, now))
         return (until - now).total_seconds() if now < believed_until else 0
 
-    def longest_rest_s(self, now: datetime) -> float:
-        """For how long a channel rests as far as is known, of several the longest; 0 if none does."""
-        return max((self.rest_s(channel, now) for channel in list(self.rests_until)), default=0)
-
 
 class Judged(NamedTuple):
     """A claimed item after its turn."""
