@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -303,6 +303,6 @@ def fail(code: str = "ServiceUnavailable") -> Any:
     return fault
 
 
-def one_after_another(function: Callable[[Any], Any], items: Sequence[Any], at_once: int) -> list[Any]:
+def one_after_another(function: Callable[[Any], Any], items: Iterable[Any], at_once: int) -> list[Any]:
     """`SideBySide` without threads."""
     return [function(item) for item in items]

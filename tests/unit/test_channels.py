@@ -152,7 +152,7 @@ def test_what_each_status_means(status: int, kind: str) -> None:
 
 def test_a_redirect_s_reason_says_why_it_was_not_followed() -> None:
     assert outcome_of(answer(308, "Location: https://elsewhere.example.com/\r\n")).reason == (
-        "http_308: the webhook answered 308; redirects are not followed"
+        "http_308: the webhook answered 308; redirects are not followed; check webhook.url in the channel secret"
     )
 
 

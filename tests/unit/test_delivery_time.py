@@ -353,7 +353,7 @@ def test_a_late_turn_is_given_up_and_leaves_neither_claim_nor_mark(world: World,
     settled, counts = world.invoke(accepted())
     assert (settled, counts, world.provider.ids) == (True, {"given_back": 1}, [])
     assert (world.state("a"), world.entries()["a"].sending, world.entries()["a"].attempts) == ("released", False, 0)
-    del world.clock.sleep  # type: ignore[misc]
+    del world.clock.sleep
     world.run()
     assert world.state("a") == "delivered"
 

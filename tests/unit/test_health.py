@@ -34,7 +34,8 @@ LEASED = Health(rest_s=20, rest_until_ms=NOW + 25_000)
 
 def failure(id: str = "a", **fields: Any) -> Failure:
     """A call of one second that failed."""
-    return Failure(**{"id": id, "began_ms": NOW - 1000, "ended_ms": NOW, "is_certain": False} | fields)
+    given: dict[str, Any] = {"id": id, "began_ms": NOW - 1000, "ended_ms": NOW, "is_certain": False}
+    return Failure(**(given | fields))
 
 
 # --- whom a failure blames

@@ -67,7 +67,7 @@ def at_s(booking: Any) -> float:
 def failed(turns: Turns, clock: Clock, **fields: Any) -> Any:
     """A call that says that the channel is at fault."""
     now_ms = int(clock().timestamp() * 1000)
-    given = {"id": "a", "began_ms": now_ms, "ended_ms": now_ms, "is_certain": True}
+    given: dict[str, Any] = {"id": "a", "began_ms": now_ms, "ended_ms": now_ms, "is_certain": True}
     return turns.has_failed("sms", Failure(**(given | fields)))
 
 
