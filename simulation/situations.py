@@ -174,9 +174,9 @@ def _use(channel: str, **options: Any) -> str:
     return f"{use.of_the_rate:.0%} of the rate used; the worker's time is {use.time_ratio:.2f} of before"
 
 
-def several_channels() -> str:
+def several_channels(workers: int) -> str:
     """Release backlogs of three channels at once, and compare with the slowest one's rate."""
-    stage = Stage(EVENING)
+    stage = Stage(EVENING, release_concurrency=workers)
     for channel, number in (("kakao", 20_000), ("sms", 20_000), ("webhook", 40_000)):
         stage.at(stage.begin + 60, stage.put, "wait", number, channel)
     stage.run(stage.end + HOUR)
@@ -231,7 +231,13 @@ CASES = [
     Case("rate", "Kakao at 100 a second", "", lambda: _use("kakao")),
     Case("rate", "Kakao at 100 a second, with clocks up to 2 s off", "", lambda: _use("kakao", skew_s=2.0)),
     Case("rate", "e-mail at 14 a second", "", lambda: _use("email", number=5_000)),
-    Case("rate", "a release over Kakao, SMS and webhook at once, 80,000", "", several_channels),
+    Case(
+        "rate",
+        "a release over Kakao, SMS and webhook at once, 80,000, two workers",
+        "",
+        lambda: several_channels(2),
+    ),
+    Case("rate", "the same, four workers", "", lambda: several_channels(4)),
     Case("rate", "a million that came singly, to the provider", "30.6 h", trickled),
 ]
 
