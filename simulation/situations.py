@@ -82,6 +82,15 @@ def _held_again(stage: Stage) -> None:
     stage.at(stage.begin - 40, stage.put, "schedule", 7_750, "kakao")
 
 
+def by_plain_sqs() -> Waits:
+    """Send a code by plain SQS: it stands behind what the notification queue holds."""
+    stage = Stage(NOON)
+    stage.at(1.0, stage.put, "notification", 500, "sms", "informational", 1)
+    stage.at(1.1, stage.put, "notification", 1, "sms", "critical", 1)
+    stage.run(120.0, is_night=False)
+    return stage.waits("sms")
+
+
 SITUATIONS_OF_CODES: dict[str, Callable[[], Waits]] = {
     "idle": codes,
     "campaign of 100,000 e-mails by day": lambda: codes(bulk(100_000, "email")),
@@ -97,6 +106,7 @@ SITUATIONS_OF_CODES: dict[str, Callable[[], Waits]] = {
     "release of 100,000 SMS": lambda: codes(_release, EVENING, at=20 * 60 + 11 * HOUR),
     "redrive of 10,000 letters": lambda: codes(bulk(10_000, "sms")),
     "another channel hangs": lambda: codes(_hanging),
+    "a code by plain SQS, behind 500 singles": by_plain_sqs,
     "7,750 Kakao are held again at 21:00": lambda: codes(_held_again, EVENING, at=20 * 60 - 30.0),
     "ten concurrent executions, 100,000 SMS and 20,000 singles": lambda: codes(
         lambda stage: [bulk(100_000, "sms")(stage), bulk(20_000, "kakao", "notification", "informational", 1)(stage)],
