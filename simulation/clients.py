@@ -39,7 +39,8 @@ def send(deployment: Deployment, request: Request) -> None:
         text = json.dumps(body.content, separators=(",", ":"))
         if request.invalid:
             text = f"{text[:-1]},{request.invalid}]"
-        msg = deployment.queues["notification"].put(text, {}, by=request.route)
+        queue = "urgent" if request.route == "urgent" else "notification"
+        msg = deployment.queues[queue].put(text, {}, by=request.route)
         for index, each in enumerate(body.wanted):
             if request.route == "event":
                 default = f"event:{body.content['id']}"
@@ -56,7 +57,7 @@ class Body(NamedTuple):
 
 
 def _bodies(request: Request) -> list[Body]:
-    if request.route == "bundle":
+    if request.route in ("bundle", "urgent"):
         return [Body([each.body for each in request.wanted], request.wanted)]
     if request.route == "sqs":
         return [Body(each.body, [each]) for each in request.wanted]

@@ -180,7 +180,7 @@ def rests_for_ever() -> list[Patch]:
     right = health.after_success
 
     def rests_on(before: Any, probe: Any, at_ms: int) -> Any:
-        return before if before.rests else right(before, probe, at_ms)
+        return replace(before, rest_until_ms=at_ms + 900_000) if before.rests else right(before, probe, at_ms)
 
     return [(turns, "after_success", rests_on)]
 
