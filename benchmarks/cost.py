@@ -270,7 +270,7 @@ def night_table() -> list[str]:
     return [
         *rows,
         "",
-        f"The last column is what the webhook's default rate allows ({RATE_PER_S:g} a second, half for the release),",
+        f"The last column is what the webhook's default rate allows ({RATE_PER_S:g} a second, for all lanes together),",
         "if no night came in between.",
     ]
 

@@ -136,7 +136,7 @@ class Journey:
         clock = Clock(MORNING if self.held else DAY)
         provider = Provider(clock, side_by_side=WebhookChannel.side_by_side)
         with self.counted("worker", *items, invocations=1, poller_units=poller_units([records[:1]])):
-            settled, _ = self.worker(provider, clock).deliver(records[0])
+            settled = self.worker(provider, clock).deliver(records[0]).settled
         assert settled
         assert {len(set(provider.ids)), len(provider.ids)} == items
 
@@ -152,7 +152,6 @@ class Journey:
             remaining_s=lambda: 60.0,
             sleep=clock.sleep,
             side_by_side=one_after_another,
-            resting={},
         )
 
     @contextmanager
