@@ -10,6 +10,7 @@ from tests.helpers.aws import Call
 
 CHUNK_BYTES = 64 * 1024
 WRITE_UNIT_BYTES = 1024
+READ_UNITS = {"ledger": "ledger_read_units", "consent": "read_units"}
 
 
 class Tally(NamedTuple):
@@ -36,11 +37,7 @@ def tally(calls: Iterable[Call]) -> Tally:
         elif call.operation == "BatchGetItem":
             ((table, asked),) = call.parameters["RequestItems"].items()
             assert asked["ConsistentRead"] is True, "half the price, and not what is counted here"
-            calls_of, units_of = {
-                "ledger": ("ledger_calls", "ledger_read_units"),
-                "consent": ("consent_calls", "read_units"),
-            }[table]
-            found.update({calls_of: 1, units_of: len(asked["Keys"])})
+            found.update({f"{table}_calls": 1, READ_UNITS[table]: len(asked["Keys"])})
         elif call.operation == "UpdateItem" and call.parameters["TableName"] == "turn":
             found.update(turns=1)
         else:
