@@ -161,16 +161,17 @@ def _figures(tally: Tally, notifications: int) -> dict[str, dict[str, float]]:
             "sqs_calls": len(queues) * per_1000,
             "sqs_units": sum(call.units for call in queues) * per_1000,
             "table_calls": len(tables) * per_1000,
-            "read_units": _units(tables, "consent", "BatchGetItem") * per_1000,
-            "ledger_read_units": _units(tables, "ledger", "BatchGetItem") * per_1000,
-            "write_units": _units(tables, "ledger", "TransactWriteItems", "BatchWriteItem") * per_1000,
-            "turns": _units(tables, "turn", "UpdateItem") * per_1000,
+            "read_units": units(tables, "consent", "BatchGetItem") * per_1000,
+            "ledger_read_units": units(tables, "ledger", "BatchGetItem") * per_1000,
+            "write_units": units(tables, "ledger", "TransactWriteItems", "BatchWriteItem") * per_1000,
+            "turns": units(tables, "turn", "UpdateItem") * per_1000,
         }
     names = next(iter(figures.values())).keys()
     return figures | {"total": {name: sum(hop[name] for hop in figures.values()) for name in names}}
 
 
-def _units(calls: Sequence[Call], table: str, *operations: str) -> int:
+def units(calls: Sequence[Call], table: str, *operations: str) -> int:
+    """The units that these operations on a table are billed."""
     return sum(call.units for call in calls if call.table == table and call.operation in operations)
 
 
