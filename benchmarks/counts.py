@@ -36,16 +36,16 @@ class Hop(NamedTuple):
     for up to ten of them.
     """
 
-    invocations: int = 0
-    sqs_calls: int = 0
-    sqs_units: int = 0
-    ledger_calls: int = 0
-    write_units: int = 0
-    ledger_read_units: int = 0
-    consent_calls: int = 0
-    read_units: int = 0
-    turns: int = 0
-    poller_units: int = 0
+    invocations: float = 0
+    sqs_calls: float = 0
+    sqs_units: float = 0
+    ledger_calls: float = 0
+    write_units: float = 0
+    ledger_read_units: float = 0
+    consent_calls: float = 0
+    read_units: float = 0
+    turns: float = 0
+    poller_units: float = 0
 
 
 _PRODUCER_BULK = Hop(invocations=1, sqs_calls=1, sqs_units=7)

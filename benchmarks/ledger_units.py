@@ -44,12 +44,11 @@ class Taking:
 
 
 def measure(world: World) -> dict[str, Any]:
-    """The ledger's write units a notification, and the turns that are booked for a bundle of a hundred."""
-    written, turns = {}, {}
+    """The ledger's write units for a notification."""
+    written = {}
     for rule, can_resend in CAN_RESEND.items():
         (bundle,) = pack(items(BUNDLE))
         with counted(world.dynamodb) as calls:
             deliver(world, bundle, Taking(can_resend), memory=Memory(), now=lambda: DAY)
         written[rule] = units(calls, "ledger", "TransactWriteItems", "BatchWriteItem") / BUNDLE
-        turns[rule] = units(calls, "turn", "UpdateItem")
-    return {"write_units_per_notification": written, "turn_writes_per_bundle": turns}
+    return {"write_units_per_notification": written}
