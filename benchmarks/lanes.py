@@ -54,7 +54,9 @@ def measure_urgent(situations: Sequence[str], say: Callable[[str], None]) -> dic
         for name, waits in pool.imap_unordered(_play, [IDLE, *situations]):
             say(f"urgent: {name}")
             found[name] = waits
-    return {"urgent": {name: urgent_figures(found[name], found[IDLE]) for name in situations}}
+    figures = {name: urgent_figures(found[name], found[IDLE]) for name in situations}
+    worst = {key: max(each[key] for each in figures.values()) for key in ("p95_ratio", "p99_ratio", "p99_s")}
+    return {"urgent": figures, "urgent_worst": worst}
 
 
 def _play(name: str) -> tuple[str, Waits]:
@@ -90,8 +92,8 @@ def measure_paced(seconds: float, say: Callable[[str], None]) -> dict[str, Any]:
 
 
 def paced(channel: str, kinds: dict[str, Kind], seconds: float) -> dict[str, float]:
-    """The figures of a channel for 1,000 notifications. `hand_backs` are bundles that found no turn. `looked_at` are the
-    notifications of which the ledger and the consents were read, some of them more than once."""
+    """The figures of a channel for 1,000 notifications. `hand_backs` are bundles that found no turn. `looked_at` are
+    the notifications of which the ledger and the consents were read, some of them more than once."""
     rate_per_s = kinds[channel].rate_per_s
     assert rate_per_s is not None
     stage = Stage(NOON, kinds=dict(kinds))
