@@ -17,7 +17,7 @@ import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.consents.counting import consent_for
-from .quiet_hours.errors import KeysRefused, Unreadable
+from .quiet_hours.errors import ConsentUnavailable, Unreadable
 from .quiet_hours.notification.admission import check_campaign_ids, check_content
 from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from .quiet_hours.notification.notification import consent_keys
@@ -25,7 +25,7 @@ from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.settings import Settings
 from .quiet_hours.stores.clients import client_config
-from .quiet_hours.stores.consents import read_consents
+from .quiet_hours.stores.consents import read_each_consent
 from .quiet_hours.stores.held import held_record, record_held
 from .quiet_hours.stores.queues import send
 
@@ -87,14 +87,14 @@ def consume(
     sleep: Callable[[float], None] = time.sleep,
     owed: MutableMapping[str, datetime] | None = None,
 ) -> Consumed:
-    """Judge the notifications in the records and pass them on. `sleep` and `owed` are used to record what is held
-    (stores/held.py).
+    """Judge the notifications in the records and pass them on. `sleep` is used between the tries of reads and writes,
+    `owed` to record what is held (stores/held.py).
 
     A record must come again if a queue did not take everything that it holds. Raises what reading consents raises:
     then nothing has been sent, and all records come again.
     """
     items, letters = _read(records, settings)
-    may_go, held = _judge(items, now, dynamodb, settings, policy)
+    may_go, held = _judge(items, now, dynamodb, settings, policy, sleep)
     failed: set[str] = set()
     for queue_url, lane_items in _lanes(may_go, settings).items():
         failed |= _send(lane_items, queue_url, sqs)
@@ -128,22 +128,33 @@ def _read(records: Sequence[Mapping[str, Any]], settings: Settings) -> tuple[lis
 
 
 def _judge(
-    items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
+    items: Sequence[Item],
+    now: datetime,
+    dynamodb: DynamoDBClient,
+    settings: Settings,
+    policy: Policy,
+    sleep: Callable[[float], None],
 ) -> tuple[list[Item], list[Held]]:
     """The items that may go out now, and those that are held.
 
-    Outside quiet hours the consumer needs no consent. The worker itself asks whether someone has opted out.
+    Outside quiet hours the consumer needs no consent. The worker itself asks whether someone has opted out. Raises
+    `ConsentUnavailable` if no consent can be read, or what the client raises.
     """
     asks = [item for item in items if may_be_held(item.notification, policy)] if quiet_until(now, policy) else []
     keys = {key for item in asks for key in consent_keys(item.notification)}
-    try:
-        consents = read_consents(dynamodb, settings.consent_table, keys, now)
-    except KeysRefused as refused:  # held without a consent; the worker, which asks again, dead-letters those
-        consents = read_consents(dynamodb, settings.consent_table, keys - refused.keys, now)
+    consents = read_each_consent(dynamodb, settings.consent_table, keys, now, sleep)
+    unreadable = consents.unreadable
+    if unreadable and unreadable >= keys - consents.refused:
+        raise ConsentUnavailable("no consent could be read", unreadable)
+    unread = {item.id for item in asks if not unreadable.isdisjoint(consent_keys(item.notification))}
     may_go: list[Item] = []
     held: list[Held] = []
     for item in items:
-        consent = consent_for(item.notification, consents) if consents else None
+        if item.id in unread:
+            may_go.append(item)  # the worker asks again, until it gets an answer: so nobody else waits for it
+            continue
+        # Where DynamoDB refuses a key there is no consent. The worker, which asks again, dead-letters such an item.
+        consent = consent_for(item.notification, consents.found) if consents.found else None
         decision = decide(item.notification, consent, now, policy)
         if isinstance(decision, Hold):
             held.append(Held(item, decision))

@@ -166,19 +166,19 @@ class Redrive:
         """Act on letters, a window at a time: whoever stops the command waits for one window."""
         task = self.progress.add_task("letters settled", total=len(letters))
         single = [letter for letter in letters if letter.content is None]
-        for wave in _waves(letters):
+        for wave in waves(letters):
             for window in _parts(wave, AT_ONCE * TRANSACTION_ITEMS_MAX):
                 parts = list(_parts(window, TRANSACTION_ITEMS_MAX))
-                for done in in_threads(lambda part: self._settle(part, choice), parts, AT_ONCE):
+                for done in in_threads(lambda part: self.settle(part, choice), parts, AT_ONCE):
                     single += done.single
                     self._note(done, hidden, task)
         for window in _parts(single, TRANSACTION_ITEMS_MAX):
             self._wait_for_room(task)
             parts = list(_parts(window, BATCH))
-            for done in in_threads(lambda part: self._settle_singly(part, choice), parts, AT_ONCE):
+            for done in in_threads(lambda part: self.settle_singly(part, choice), parts, AT_ONCE):
                 self._note(done, hidden, task)
 
-    def _settle(self, letters: Sequence[Letter], choice: Choice) -> Settled:
+    def settle(self, letters: Sequence[Letter], choice: Choice) -> Settled:
         """Bring back up to `TRANSACTION_ITEMS_MAX` letters with different ids, in bundles."""
         done = Settled()
         now = self.now()
@@ -213,7 +213,7 @@ class Redrive:
                     taken += [by_id[item.id] for item in message.items]
         return taken
 
-    def _settle_singly(self, letters: Sequence[Letter], choice: Choice) -> Settled:
+    def settle_singly(self, letters: Sequence[Letter], choice: Choice) -> Settled:
         """Send letters to the notification queue as they are, one by one, because a letter may be as large as a whole
         batch."""
         done = Settled()
@@ -288,7 +288,7 @@ def _reopening(letter: Letter, entries: dict[str, Entry]) -> Reopening:
     return Reopening(entries[letter.content.id], letter.content.fingerprint)
 
 
-def _waves(letters: Sequence[Letter]) -> list[list[Letter]]:
+def waves(letters: Sequence[Letter]) -> list[list[Letter]]:
     """The letters that may travel in bundles, each id once in a wave, and those of one lane and channel together.
 
     The newest letter of a notification goes first: an operator who mends a letter sends another one.

@@ -23,8 +23,9 @@ from .records import Records
 from .world import Process, Span, World
 
 ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
-BEGUN_ANEW = (("dead_lettered", "claimed"), ("unknown", "dead_lettered"))
-"""The state changes that may follow an ending: a redrive, and an operator who lets an unknown outcome be sent again."""
+BEGUN_ANEW = (("dead_lettered", "claimed"), ("dead_lettered", "expired"))
+"""The state changes that may follow an ending: a redrive, and an operator who drops what has expired. An operator may
+also let an unknown outcome be sent again."""
 
 RELEASED_WITHIN_S = 65.0
 """A minute, and the time of the calls."""
@@ -41,7 +42,7 @@ PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
 a probe and each delivery that is reported late."""
 
-LATE_TURN_S = 1.0
+LATE_TURN_S = 0.5
 """A call may begin so long after its turn. What is later is given up."""
 
 MAY_HAVE_IT = "the provider may have it"
@@ -167,7 +168,9 @@ class Checks:
         """Check that an ending stays, but for a redrive."""
         id_, state = item["id"]["S"], item["state"]["S"]
         was = before["state"]["S"] if before else ""
-        if was in ENDINGS and state != was and (was, state) not in BEGUN_ANEW:
+        if (was, state) == ("unknown", "claimed") and process.name == "redrive":
+            self.reopened[id_] += 1
+        elif was in ENDINGS and state != was and (was, state) not in BEGUN_ANEW:
             self._broken("ends_once", f"{id_} was {was} and became {state}")
         if state in ENDINGS:
             self.ended[id_] = state

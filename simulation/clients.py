@@ -8,19 +8,26 @@ from datetime import timedelta
 from math import isfinite
 from typing import Any, NamedTuple
 
+from rich.console import Console
+from rich.progress import Progress
+
 from lambdas.quiet_hours.api import status
 from lambdas.quiet_hours.consents.statement import address_key
 from lambdas.quiet_hours.errors import LedgerUnavailable
 from lambdas.quiet_hours.notification.addresses import canonical_recipient
 from lambdas.quiet_hours.stores.clients import SERVICE_ERRORS
+from operators import redrive as operator
+from operators.letters import Choice, read_letter
 
 from .deployment import Deployment
-from .plan import Consent, Request, Wanted
+from .plan import Consent, Redrive, Request, Wanted
 from .world import Process
 
 TRIES = 4
 EMPTY_RECEIVES = 3
 OPERATOR_LEASE = timedelta(minutes=2)
+REDRIVEN_AGAIN_S = 60.0
+LETTERS_AT_ONCE = 100
 
 
 def send(deployment: Deployment, request: Request) -> None:
@@ -100,36 +107,81 @@ def cancel(deployment: Deployment, wanted: Wanted) -> None:
     _client(deployment, "canceller", run)
 
 
-def redrive(deployment: Deployment, resend_unknown: bool) -> None:
-    """Redrive as `make redrive` does: receive from dead-letter, send to notification, then delete."""
+def redrive(deployment: Deployment, asked: Redrive) -> None:
+    """Redrive: as `make redrive` does, or singly as AWS's own redrive does. An operator whose command does not end well
+    runs it again."""
     deployment.faults.counts["redrive"] += 1
+    deployment.redriving += 1
 
-    def run(process: Process) -> None:
-        sqs, dead_letter = deployment.sqs(process), deployment.queues["dead-letter"]
-        empty, left = 0, len(dead_letter.messages)  # later letters are for the next redrive
-        while empty < EMPTY_RECEIVES and left > 0:
-            answer = sqs.receive_message(
-                QueueUrl=dead_letter.url, MaxNumberOfMessages=10, WaitTimeSeconds=1, MessageAttributeNames=["All"]
-            )
-            received = answer.get("Messages", [])
-            empty = 0 if received else empty + 1
-            left -= len(received)
-            for message in received:
-                if resend_unknown or not _is_unknown(message):
-                    _send_back(deployment, process, message)
+    def run(process: Process) -> bool:
+        letters = _receive_letters(deployment, process)
+        if asked.in_bundles:
+            _bring_back(deployment, process, letters, Choice(asked.resend_unknown))
+        else:
+            for message in letters:
+                if not _is_unknown(message):
+                    _move(deployment, process, message)
+        return True
 
-    _client(deployment, "redrive", run)
+    def done(result: Any) -> None:
+        deployment.redriving -= 1
+        if result is not True:
+            deployment.redriving += 1
+            deployment.world.at(deployment.world.t + REDRIVEN_AGAIN_S, again)
+
+    def again() -> None:
+        deployment.redriving -= 1
+        redrive(deployment, asked)
+
+    _client(deployment, "redrive", run, done)
 
 
-def _send_back(deployment: Deployment, process: Process, letter: dict[str, Any]) -> None:
+def _receive_letters(deployment: Deployment, process: Process) -> list[dict[str, Any]]:
+    """The letters that are there now. Later ones are for the next redrive."""
+    sqs, dead_letter = deployment.sqs(process), deployment.queues["dead-letter"]
+    letters: list[dict[str, Any]] = []
+    empty, left = 0, len(dead_letter.messages)
+    while empty < EMPTY_RECEIVES and left > len(letters):
+        answer = sqs.receive_message(
+            QueueUrl=dead_letter.url, MaxNumberOfMessages=10, WaitTimeSeconds=1, MessageAttributeNames=["All"]
+        )
+        received = answer.get("Messages", [])
+        empty = 0 if received else empty + 1
+        letters += received
+    return letters
+
+
+def _bring_back(deployment: Deployment, process: Process, messages: list[dict[str, Any]], choice: Choice) -> None:
+    """Do with letters what `make redrive` does with those that it has gathered."""
+    queues = deployment.queues
+    names = {
+        "DeadLetter": "dead-letter",
+        "Notification": "notification",
+        "Delivery": "delivery",
+        "Schedule": "schedule",
+    }
+    tool = operator.Redrive(
+        sqs=deployment.sqs(process),
+        outputs={f"{output}QueueUrl": queues[name].url for output, name in names.items()},
+        ledger=deployment.ledger(process, process.name, OPERATOR_LEASE),
+        settings=deployment.settings,
+        progress=Progress(console=Console(quiet=True), disable=True),
+        now=process.now,
+    )
+    sent_ms = str(int(process.now().timestamp() * 1000))
+    letters = [
+        read_letter({**message, "Attributes": {"SentTimestamp": sent_ms}}, deployment.settings) for message in messages
+    ]
+    single = [letter for letter in letters if letter.content is None]
+    for wave in operator.waves(letters):
+        single += tool.settle(wave[:LETTERS_AT_ONCE], choice).single
+    tool.settle_singly(single, choice)
+
+
+def _move(deployment: Deployment, process: Process, letter: dict[str, Any]) -> None:
     sqs, queues = deployment.sqs(process), deployment.queues
     attributes = letter.get("MessageAttributes", {})
-    if _is_unknown(letter):
-        id_, ended_at = (attributes[name]["StringValue"] for name in ("notification_id", "dead_lettered_at"))
-        deployment.checks.reopened[id_] += 1
-        deployment.ledger(process, process.name, OPERATOR_LEASE).reopen_unknown(id_, ended_at, process.now())
-    url = queues["notification"].url
-    sqs.send_message(QueueUrl=url, MessageBody=letter["Body"], MessageAttributes=attributes)
+    sqs.send_message(QueueUrl=queues["notification"].url, MessageBody=letter["Body"], MessageAttributes=attributes)
     entry = {"Id": "0", "ReceiptHandle": letter["ReceiptHandle"]}
     sqs.delete_message_batch(QueueUrl=queues["dead-letter"].url, Entries=[entry])
 
@@ -169,7 +221,12 @@ def _described(consent: Consent) -> str:
     return ", ".join(said)
 
 
-def _client(deployment: Deployment, name: str, function: Callable[[Process], Any]) -> None:
+def _client(
+    deployment: Deployment,
+    name: str,
+    function: Callable[[Process], Any],
+    done: Callable[[Any], None] = lambda result: None,
+) -> None:
     process = Process(deployment.world, name)
 
     def run() -> Any:
@@ -178,4 +235,4 @@ def _client(deployment: Deployment, name: str, function: Callable[[Process], Any
         except (*SERVICE_ERRORS, LedgerUnavailable):
             return None
 
-    process.start(run, lambda result: None)
+    process.start(run, done)

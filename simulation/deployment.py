@@ -71,6 +71,7 @@ class Deployment:
             self._source(lane, self.worker, 1, plan.concurrency.get(lane, topology.LANE_CONCURRENCY))
             for lane in ("urgent", "delivery", "schedule")
         ]
+        self.redriving = 0
         self.triggers = Triggers(world, faults, self.scheduler, jitter_s)
 
     # --- how it is put together ---------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ WIDTHS = (2, 2, 2, 3, 5)
 def draw_world(plan: Plan, rng: Random) -> None:
     """Switch each of these on or off for the whole seed."""
     plan.concurrency = {lane: rng.choice(WIDTHS) for lane in ("urgent", "delivery", "schedule")}
+    plan.redrives = [each._replace(in_bundles=rng.random() < 0.7) for each in plan.redrives]
     _send_from_the_future(plan, rng)
     _store_malformed_consents(plan, rng)
     plan.outages = {channel: rng.choice(OUTAGES) for channel in KINDS}

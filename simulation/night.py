@@ -114,7 +114,7 @@ class Night:
         for cancel in plan.cancels:
             world.at(cancel.at, clients.cancel, deployment, cancel.wanted)
         for redrive in plan.redrives:
-            world.at(redrive.at, clients.redrive, deployment, redrive.resend_unknown)
+            world.at(redrive.at, clients.redrive, deployment, redrive)
         for junk in plan.junk:
             world.at(junk.at, deployment.queues["notification"].put, junk.body, {})
         deployment.triggers.begin(plan.ends)
@@ -146,7 +146,7 @@ class Night:
     def _is_settled(self) -> bool:
         queues = self.deployment.queues
         working = (queue.messages for name, queue in queues.items() if name != "dead-letter")
-        return not self.world.alive and not any(working)
+        return not self.world.alive and not self.deployment.redriving and not any(working)
 
     def _cancel_what_is_claimed(self, id_: str) -> None:
         """Somebody cancels at the very moment at which a worker has begun."""

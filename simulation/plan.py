@@ -104,10 +104,12 @@ class Cancel(NamedTuple):
 
 
 class Redrive(NamedTuple):
-    """An operator redrives dead-letter, with or without the letters whose outcome is unknown."""
+    """An operator redrives dead-letter, with or without the letters whose outcome is unknown: in bundles as
+    `make redrive` does, or singly by AWS's own redrive, which leaves those."""
 
     at: float
     resend_unknown: bool
+    in_bundles: bool = True
 
 
 class Junk(NamedTuple):

@@ -9,6 +9,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from lambdas.quiet_hours.channels.channel import Outcome
+from lambdas.quiet_hours.delivery import pacing
 from lambdas.quiet_hours.delivery.aftermath import Aftermath
 from lambdas.quiet_hours.delivery.calls import Calls
 from lambdas.quiet_hours.delivery.claiming import Claimer
@@ -18,7 +19,7 @@ from lambdas.quiet_hours.stores.health import Health, Judgement
 from lambdas.quiet_hours.stores.turns import Probe, Turn, Turns
 
 from . import providers
-from .planting import Patch, calls, consumer, delivery, health, plant, producer, turns
+from .planting import Patch, calls, consumer, health, plant, producer, turns
 
 # --- turns ------------------------------------------------------------------------------------------------------------
 
@@ -62,11 +63,6 @@ def books_one_for_many() -> list[Patch]:
         return book(self, channel, 1, *more, **options)
 
     return [(Turns, "book", cheaply)]
-
-
-@plant("08:00 surge: booked turns are all taken at once", "paced")
-def does_not_wait_for_its_turn() -> list[Patch]:
-    return [(calls, "sleep_until", lambda instant, now, sleep: None)]
 
 
 @plant("08:00 surge: the next turn is put in place of one that another has booked", "paced")
@@ -132,7 +128,7 @@ def urgent_books_as_the_bulk_does() -> list[Patch]:
     def alike(self: Turns, *args: Any, is_urgent: bool = False) -> Any:
         return book(self, *args)
 
-    return [(Turns, "book", alike), (calls, "AHEAD_S", ahead), (delivery, "AHEAD_S", ahead)]
+    return [(Turns, "book", alike), (pacing, "AHEAD_S", ahead)]
 
 
 @plant("what is moved off the urgent lane", "conserved")

@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import islice
 from math import inf
+from types import SimpleNamespace
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from .calls import Client
 from .faults import SHORT_POLL_EMPTY_RATE, Faults, client_error
@@ -175,6 +178,8 @@ def size_bytes(body: str, attributes: dict[str, Any]) -> int:
 
 class Sqs(Client):
     """The boto3 SQS client of one process, with the calls that the project uses."""
+
+    exceptions = SimpleNamespace(ClientError=ClientError)
 
     def __init__(self, process: Process, faults: Faults, queues: dict[str, Queue]) -> None:
         super().__init__(process, faults)

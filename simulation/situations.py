@@ -82,6 +82,15 @@ def _held_again(stage: Stage) -> None:
     stage.at(stage.begin - 40, stage.put, "schedule", 7_750, "kakao")
 
 
+def by_plain_sqs() -> Waits:
+    """Send a code by plain SQS: it stands behind what the notification queue holds."""
+    stage = Stage(NOON)
+    stage.at(1.0, stage.put, "notification", 500, "sms", "informational", 1)
+    stage.at(1.1, stage.put, "notification", 1, "sms", "critical", 1)
+    stage.run(120.0, is_night=False)
+    return stage.waits("sms")
+
+
 SITUATIONS_OF_CODES: dict[str, Callable[[], Waits]] = {
     "idle": codes,
     "campaign of 100,000 e-mails by day": lambda: codes(bulk(100_000, "email")),
@@ -97,6 +106,7 @@ SITUATIONS_OF_CODES: dict[str, Callable[[], Waits]] = {
     "release of 100,000 SMS": lambda: codes(_release, EVENING, at=20 * 60 + 11 * HOUR),
     "redrive of 10,000 letters": lambda: codes(bulk(10_000, "sms")),
     "another channel hangs": lambda: codes(_hanging),
+    "a code by plain SQS, behind 500 singles": by_plain_sqs,
     "7,750 Kakao are held again at 21:00": lambda: codes(_held_again, EVENING, at=20 * 60 - 30.0),
     "ten concurrent executions, 100,000 SMS and 20,000 singles": lambda: codes(
         lambda stage: [bulk(100_000, "sms")(stage), bulk(20_000, "kakao", "notification", "informational", 1)(stage)],
@@ -174,9 +184,9 @@ def _use(channel: str, **options: Any) -> str:
     return f"{use.of_the_rate:.0%} of the rate used; the worker's time is {use.time_ratio:.2f} of before"
 
 
-def several_channels() -> str:
+def several_channels(workers: int) -> str:
     """Release backlogs of three channels at once, and compare with the slowest one's rate."""
-    stage = Stage(EVENING)
+    stage = Stage(EVENING, release_concurrency=workers)
     for channel, number in (("kakao", 20_000), ("sms", 20_000), ("webhook", 40_000)):
         stage.at(stage.begin + 60, stage.put, "wait", number, channel)
     stage.run(stage.end + HOUR)
@@ -231,7 +241,13 @@ CASES = [
     Case("rate", "Kakao at 100 a second", "", lambda: _use("kakao")),
     Case("rate", "Kakao at 100 a second, with clocks up to 2 s off", "", lambda: _use("kakao", skew_s=2.0)),
     Case("rate", "e-mail at 14 a second", "", lambda: _use("email", number=5_000)),
-    Case("rate", "a release over Kakao, SMS and webhook at once, 80,000", "", several_channels),
+    Case(
+        "rate",
+        "a release over Kakao, SMS and webhook at once, 80,000, two workers",
+        "",
+        lambda: several_channels(2),
+    ),
+    Case("rate", "the same, four workers", "", lambda: several_channels(4)),
     Case("rate", "a million that came singly, to the provider", "30.6 h", trickled),
 ]
 

@@ -63,12 +63,14 @@ class Stage:
     slow_s: float = 0.1
     seed: int = 0
     account_concurrency: int | None = None
+    release_concurrency: int = 2
 
     def __post_init__(self) -> None:
         local = self.start.astimezone(SEOUL)
         begin = (local.replace(hour=21, minute=0) - local).total_seconds()
         self.begin, self.end = begin, begin + 11 * HOUR
         self.plan = Plan(SEOUL, self.start, "korea", 1, [self.begin], [self.end], 0.0)
+        self.plan.concurrency = {"schedule": self.release_concurrency}
         self.plan.skew_s, self.plan.slow_s = self.skew_s, self.slow_s
         self.world = World(self.start, self.seed)
         self.faults = Faults(Random(self.seed), 0.0)

@@ -59,6 +59,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
 def pipeline(deployed: Pipeline) -> Iterator[Pipeline]:
     """The stack by day, with a provider that answers 200. Each test begins like this, whatever the last one changed."""
     deployed.day()
+    deployed.end_rests()
     yield deployed
     deployed.provider.stop()
     deployed.provider.start()

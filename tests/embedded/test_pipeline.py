@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from botocore.auth import SigV4Auth
@@ -204,13 +205,14 @@ def test_a_redrive_at_night_is_held_until_the_morning(pipeline: Pipeline) -> Non
     pipeline.wait_until(lambda: pipeline.accepted(id) == [id])
 
 
-def test_a_channel_that_is_not_configured_says_so_on_dead_letter(pipeline: Pipeline) -> None:
+def test_a_channel_that_is_not_configured_rests_and_dead_letters_nothing(pipeline: Pipeline) -> None:
     id = pipeline.new_id()
-    pipeline.produce(order(id, channel="sms", address="010-1234-5678"))
+    expires_at = datetime.now(UTC) + timedelta(seconds=45)
+    pipeline.produce(order(id, channel="sms", address="010-1234-5678", expires_at=expires_at.isoformat()))
 
-    letter = pipeline.wait_until(lambda: pipeline.dead_letter(notification_id=id))
-    assert "channel not configured" in letter["MessageAttributes"]["reason"]["StringValue"]
-    assert json.loads(letter["Body"])["address"] == "+821012345678"
+    pipeline.wait_until(lambda: pipeline.rests("sms"))
+    pipeline.wait_until(lambda: pipeline.state(id) == "expired")
+    assert not pipeline.dead_letter(notification_id=id)
 
 
 def test_an_input_comes_again_only_where_an_output_of_its_own_was_not_taken(pipeline: Pipeline) -> None:

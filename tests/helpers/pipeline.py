@@ -169,6 +169,17 @@ class Pipeline:
         """The state of an id in the ledger."""
         return self._entry(notification_id).get("state", {}).get("S")
 
+    def rests(self, channel: str) -> bool:
+        """True if a channel rests."""
+        found = self.dynamodb.get_item(TableName=self.outputs["TurnTableName"], Key={"channel": {"S": channel}})
+        return "rest_until_ms" in found.get("Item", {})
+
+    def end_rests(self) -> None:
+        """Let no channel rest, whatever a test has done to its provider."""
+        table = self.outputs["TurnTableName"]
+        for item in self.dynamodb.scan(TableName=table)["Items"]:
+            self.dynamodb.delete_item(TableName=table, Key={"channel": item["channel"]})
+
     def attempts(self, notification_id: str) -> int:
         """The number of attempts that the ledger has counted for an id."""
         return int(self._entry(notification_id)["attempts"]["N"])

@@ -210,6 +210,28 @@ def test_when_consents_cannot_be_read_nothing_is_sent_and_all_of_it_comes_again(
     assert calls == []
 
 
+def test_a_consent_that_cannot_be_read_delays_only_who_needs_it(
+    judge: Judge, sqs: Any, dynamodb: Any, settings: Settings
+) -> None:
+    """The worker asks again, so the notification goes to its lane and not to wait."""
+
+    def all_but_one(real: Any, RequestItems: Any) -> Any:
+        keys = RequestItems["consent"]["Keys"]
+        left = [key for key in keys if key["recipient_id"]["S"] == "user-unread"]
+        rest = [key for key in keys if key not in left]
+        answer = (
+            real(RequestItems={"consent": {**RequestItems["consent"], "Keys": rest}}) if rest else {"Responses": {}}
+        )
+        return {**answer, "UnprocessedKeys": {"consent": {"Keys": left}} if left else {}}
+
+    broken = Faulty(dynamodb, batch_get_item=all_but_one)
+    unread = advert("unread", recipient_id="user-unread")
+    assert judge(bundle(unread, advert("held"), order("order")), dynamodb=broken) == []
+    assert ids(sqs, settings.schedule_queue_url) == ["unread"]
+    assert ids(sqs, settings.wait_queue_url) == ["held"]
+    assert ids(sqs, settings.delivery_queue_url) == ["order"]
+
+
 # --- bundles
 
 

@@ -286,7 +286,8 @@ def test_the_worker_asks_under_both_keys(dynamodb: Any, settings: Settings, two_
     clock = Clock(at)
     world = World(dynamodb, clock, Queues(clock), Provider(clock), settings.quiet_hours())
     world.invoke(accepted("a", **ADVERT | {"address": PHONE}, expires_at=(at + timedelta(days=1)).isoformat()))
-    assert world.state("a") == {"send": "delivered", "hold": "released"}.get(right, right)
+    assert world.state("a") == {"send": "delivered", "hold": ""}.get(right, right)
+    assert world.on("wait") == ([["a"]] if right == "hold" else [])
     assert world.provider.ids == (["a"] if right == "send" else [])
 
 

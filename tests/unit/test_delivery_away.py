@@ -165,7 +165,7 @@ def test_without_the_secret_nothing_is_claimed_and_all_goes_back(world: World) -
 
     world.channel = no_secret
     settled, counts = world.invoke(*many(2))
-    assert (settled, counts) == (True, {"given_back": 2, "secret_unavailable": 2})
+    assert (settled, counts) == (True, {"given_back": 2, "secret_unavailable": 2, "rested": 1, "rest_s": FIRST_REST_S})
     assert world.sqs.messages["delivery"][0].delay_s == FIRST_REST_S
     assert world.entry("id-0") is None
     assert health(world).rests, "every process leaves it alone"

@@ -281,7 +281,7 @@ def test_all_lanes_together_keep_to_the_rate_over_many_invocations(world: World,
 @pytest.mark.parametrize("booked_s", [0.4, 0.8, 1.1, 1.9, 2.1, 4.9, 5.1])
 def test_each_lane_waits_for_a_turn_only_as_far_ahead_as_it_may_book(world: World, lane: str, booked_s: float) -> None:
     """So the bulk never owns the near future, and what is urgent finds a turn."""
-    world.provider.rate_per_s = 100
+    world.provider.rate_per_s, world.provider.batch_size = 100, 100
     Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1 / booked_s, 60)
     settled, counts = world.invoke(accepted(category="critical"), lane=lane)
     assert settled
@@ -292,6 +292,15 @@ def test_each_lane_waits_for_a_turn_only_as_far_ahead_as_it_may_book(world: Worl
     else:
         assert (counts, world.provider.ids, world.entry("a")) == ({"given_back": 1}, [], None)
         assert world.sqs.messages[lane][0].delay_s == 1
+
+
+@pytest.mark.parametrize(("booked_s", "goes"), [(0.4, True), (0.6, False)])
+def test_the_bulk_waits_less_where_a_turn_is_for_several_calls(world: World, booked_s: float, goes: bool) -> None:
+    """Such a turn keeps its worker busy, and a second worker that waited all the time would cost as much."""
+    world.provider.rate_per_s = 100
+    Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1 / booked_s, 60)
+    world.invoke(accepted(), lane="schedule")
+    assert world.provider.ids == (["a"] if goes else [])
 
 
 def test_what_finds_no_turn_comes_back_spaced_and_in_its_order(world: World) -> None:

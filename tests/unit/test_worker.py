@@ -504,6 +504,7 @@ def test_the_log_says_what_came_of_a_bundle_and_why(
         "unavailable": 1,
         "misconfigured": 0,
         "rested": 1,
+        "rest_s": 5,
         "unavailable: webhook http_503": 1,
     }
 

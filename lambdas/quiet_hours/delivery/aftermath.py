@@ -88,6 +88,11 @@ class Aftermath:
         self.back[min(DELAY_S_MAX, ceil(delay_s))] += items
         self.counts["given_back"] += len(items)
 
+    def count_rest(self, begins: bool, rest_s: float) -> None:
+        """Count that a channel begins to rest, or rests on after a probe."""
+        self.counts["rested"] += begins
+        self.counts["rest_s"] += ceil(rest_s)
+
     def move(self, items: Sequence[Item], lane_url: str) -> None:
         """Put items on another lane."""
         self.moved[lane_url] += items

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from math import ceil
 from typing import NamedTuple
 
 from ..channels.channel import Channel, Outcome
@@ -267,10 +266,8 @@ class Calls:
         try:
             if failure is not None:
                 judgement = self.turns.has_failed(self.name, failure)
-                if judgement.begins_rest:
-                    after.counts["rested"] += 1
                 if judgement.begins_rest or (probe and judgement.health.rests):  # once a rest, over all workers
-                    after.counts["rest_s"] += ceil(judgement.health.rest_s)
+                    after.count_rest(judgement.begins_rest, judgement.health.rest_s)
                 if judgement.health.rests:
                     self.memory.rest(self.name, judgement.wait_s, now)
                 return judgement.blames, judgement.wait_s

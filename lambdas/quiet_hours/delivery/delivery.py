@@ -168,7 +168,7 @@ class Delivery:
             channel = self.channel(name)
         except Exception:  # the secret cannot be read now: no item is to blame
             after.counts["secret_unavailable"] += len(items)
-            after.give_back(items, self._rest_without_secret(name, items[0], turns))
+            after.give_back(items, self._rest_without_secret(name, items[0], turns, after))
             return after
         claimer = Claimer(self.ledger, self.settings, self.now)
         calls = Calls(
@@ -199,7 +199,7 @@ class Delivery:
         after.delivered = [entry for entry in after.delivered if entry.id not in calls.recorder.recorded]
         return after
 
-    def _rest_without_secret(self, name: str, item: Item, turns: Turns) -> float:
+    def _rest_without_secret(self, name: str, item: Item, turns: Turns, after: Aftermath) -> float:
         """Let a channel rest whose secret cannot be read: to read it was a probe. Returns for how long."""
         now_ms = int(self.now().timestamp() * 1000)
         try:
@@ -208,7 +208,9 @@ class Delivery:
                 rest_s = booking.delay_s
             else:
                 probe = booking.health if isinstance(booking, Probe) else None
-                rest_s = turns.has_failed(name, Failure(item.id, now_ms, now_ms, is_certain=True, probe=probe)).wait_s
+                judgement = turns.has_failed(name, Failure(item.id, now_ms, now_ms, is_certain=True, probe=probe))
+                after.count_rest(judgement.begins_rest, judgement.health.rest_s)
+                rest_s = judgement.wait_s
         except STORE_ERRORS:
             return STORE_REST_S
         self.memory.rest(name, rest_s, self.now())

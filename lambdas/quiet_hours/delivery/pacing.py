@@ -21,8 +21,8 @@ AHEAD_S: Mapping[str, float] = MappingProxyType({"urgent": 5.0, "delivery": 2.0,
 turn; a share that one lane does not use is used by the others."""
 
 ONE_BY_ONE_AHEAD_S = 0.5
-"""The same for the schedule lane where one turn holds several calls: it keeps its worker busy for as long as it lasts, so
-a second worker that waited all the time would cost as much as the first."""
+"""The same for the schedule lane where one turn holds several calls: it keeps its worker busy for as long as it lasts,
+so a second worker that waited all the time would cost as much as the first."""
 
 LATE_TURN_S = 0.5
 """A turn that is later than this is given up. It is never made up for in a burst."""
