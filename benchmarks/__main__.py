@@ -23,8 +23,9 @@ from rich.console import Console
 
 from commands.run import run_command
 from local import BUILD, ROOT, CommandError
+from simulation.situations import SITUATIONS_OF_CODES
 
-from . import cold_start, functions, isolation, release, report, whole_path, worker
+from . import cold_start, functions, isolation, lanes, ledger_units, redrive, release, report, whole_path, worker
 from .world import embedded
 
 RESULT = BUILD / "bench.json"
@@ -56,6 +57,24 @@ def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
             return isolation.measure(rounds=1, released=20_000, codes=15, shared_wait_s=5, say=say)
         return isolation.measure(rounds=3, released=100_000, codes=40, shared_wait_s=10, say=say)
 
+    def measure_urgent(say: Say) -> dict[str, Any]:
+        every = [name for name in SITUATIONS_OF_CODES if name != lanes.IDLE]
+        return lanes.measure_urgent(lanes.QUICK_SITUATIONS if quick else every, say)
+
+    def measure_paced(say: Say) -> dict[str, Any]:
+        return lanes.measure_paced(40.0 if quick else 250.0, say)
+
+    def measure_ledger(say: Say) -> dict[str, Any]:
+        letters = 1_000 if quick else redrive.LETTERS
+        with embedded() as world:
+            say(f"ledger: its units, then a redrive of {letters:,} letters")
+            redriven = redrive.measure(world, letters)
+            return {
+                **ledger_units.measure(world),
+                "redrive": redriven,
+                "redrive_per_second": redriven["redrive_per_second"],
+            }
+
     return {
         "release": measure_release,
         "whole_path": measure_path,
@@ -63,6 +82,9 @@ def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
         "functions": measure_functions,
         "cold_start": lambda say: cold_start.measure(1 if quick else 5, say),
         "isolation": measure_isolation,
+        "urgent": measure_urgent,
+        "paced": measure_paced,
+        "ledger": measure_ledger,
     }
 
 

@@ -184,19 +184,31 @@ def one_run_lines(result: Result) -> list[str]:
     return wrap(next(report.facts({"release": result["release"]})), COLUMNS)
 
 
+COUNTED = {
+    "sqs_calls": "SQS calls",
+    "sqs_units": "SQS units",
+    "table_calls": "table calls",
+    "read_units": "consent read units",
+    "ledger_read_units": "ledger read units",
+    "write_units": "ledger write units",
+    "turns": "turn write units",
+}
+"""What is counted of each hop, and its heading."""
+
+
 def whole_path_table(result: Result) -> list[str]:
     rows = (
-        [way.replace("_", " "), lane, *(number(each) for each in found[lane]["total"].values())]
+        [way.replace("_", " "), lane, *(number(found[lane]["total"][key]) for key in COUNTED)]
         for way, found in result["whole_path"].items()
         for lane in ("day", "night")
     )
-    return table(("per 1,000", "lane", "SQS calls", "SQS units", "table calls", "read units", "write units"), rows)
+    return table(("per 1,000", "lane", *COUNTED.values()), rows)
 
 
 def bulk_night_table(result: Result) -> list[str]:
     hops = result["whole_path"]["bulk"]["night"]
-    rows = ([hop, *(number(each) for each in found.values())] for hop, found in hops.items())
-    return table(("bulk, night, per 1,000", "SQS calls", "SQS units", "table calls", "read units", "write units"), rows)
+    rows = ([hop, *(number(found[key]) for key in COUNTED)] for hop, found in hops.items())
+    return table(("bulk, night, per 1,000", *COUNTED.values()), rows)
 
 
 def worker_table(result: Result) -> list[str]:
@@ -233,6 +245,33 @@ def isolation_table(result: Result) -> list[str]:
     return table(("", "codes", "median ms", "p95 ms", "not arrived in time"), rows)
 
 
+def urgent_table(result: Result) -> list[str]:
+    keys = ("p95_s", "p99_s", "p95_ratio", "p99_ratio")
+    rows = ([name, *(number(each[key]) for key in keys)] for name, each in result["urgent"].items())
+    return table(("beside", "p95 s", "p99 s", "p95 over idle", "p99 over idle"), rows)
+
+
+def paced_table(result: Result) -> list[str]:
+    return cost.paced_table(result["paced"])
+
+
+def ledger_table(result: Result) -> list[str]:
+    units = result["write_units_per_notification"]
+    rows = [[rule.replace("_", " "), number(each)] for rule, each in units.items()]
+    return table(("rule for an unknown outcome", "ledger write units a notification"), rows)
+
+
+def redrive_lines(result: Result) -> list[str]:
+    redriven = result["redrive"]
+    calls = ", ".join(f"{number(each)} {name}" for name, each in redriven["calls_per_1000"].items())
+    return wrap(
+        f"{redriven['letters']:,} letters in {redriven['seconds']:.0f} s: {number(redriven['redrive_per_second'])} a "
+        f"second, in {redriven['bundles']:,} bundles. For 1,000 letters: {1000 * redriven['cpu_s_per_1000']:.0f} ms of "
+        f"CPU, and the calls {calls}.",
+        COLUMNS,
+    )
+
+
 class Block(NamedTuple):
     """A table or paragraph of the page: the family that it needs, if any, and the function that writes its lines."""
 
@@ -252,6 +291,10 @@ BLOCKS = {
     "functions": Block("functions", functions_table),
     "cold-start": Block("cold_start", cold_start_table),
     "isolation": Block("isolation", isolation_table),
+    "urgent": Block("urgent", urgent_table),
+    "paced": Block("paced", paced_table),
+    "ledger": Block("write_units_per_notification", ledger_table),
+    "redrive": Block("redrive", redrive_lines),
 }
 """Each block by the name in its marks."""
 
@@ -278,7 +321,7 @@ def main() -> None:
     for name, lines in tables(result).items():
         text = rewrite(text, name, lines)
     readme.write_text(text)
-    if {"functions", "release"} <= result.keys():
+    if {"functions", "release", "paced"} <= result.keys():
         cost.DOCS.write_text(cost.document(cost.DOCS.read_text()))
     print(f"Drawn in {DOCS.relative_to(ROOT)}: {', '.join(drawn)}; and the tables of its README.")
 

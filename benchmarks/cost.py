@@ -5,7 +5,8 @@
     python -m benchmarks.cost --write      # the same into docs/costs.md
 
 Counts and CPU are measured. Dollars are inferred: counts times prices (`benchmarks/prices.py`). Lambda's seconds are a
-model: the measured CPU, and the stated time for each call during which nothing else happens.
+model: the measured CPU, and the stated time for each call during which nothing else happens. Where full bundles meet
+their channel's rate, the worker's time is that of the simulation (`benchmarks/lanes.py`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from textwrap import wrap
 from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S
+from lambdas.quiet_hours.delivery.calls import SERVED_EVERY_S
 from lambdas.scheduler import DRAINERS, EMPTY_RECEIVES, POLL_S
 from local import BUILD, ROOT
 from simulation.forecast import Release, duration, forecast
 
 from . import prices, report
-from .counts import LANES, WAYS, Hop, Lane, Way, counts
+from .counts import LANES, NOTE_READ_UNITS, NOTE_WRITE_UNITS, WAYS, Hop, Lane, Way, counts
+from .lanes import WEBHOOK_BY_DEFAULT, worker_dollars
 from .markdown import COLUMNS, rewrite, table
 from .quotas import NIGHTS, quota_rows
 
@@ -52,6 +55,9 @@ no key: its CPU is hidden behind its waiting."""
 REFERENCE_CALLS = 1200
 """Calls of the reference loop: a receive and a delete per ten, a send each, one after another (`make bench`)."""
 
+FULL_BUNDLES = 10
+"""The full bundles of a thousand notifications."""
+
 DELAYS_A_NIGHT = 11 * 4
 """SQS delays a message by at most 15 minutes. So often a message is received, sent and deleted from 21:00 to 08:00."""
 
@@ -69,10 +75,12 @@ Bill = dict[str, float]
 
 class Measured(NamedTuple):
     """The figures behind the sums: `whole_path` as `make bench` has counted it, or None for the exact counts; the CPU
-    by the names of `CPU_AT`; and the file that each is from."""
+    by the names of `CPU_AT`; by channel, what a backlog costs that meets the channel's rate; and the file that each is
+    from."""
 
     whole_path: dict[str, Any] | None
     cpu_us: Mapping[str, float]
+    paced: Mapping[str, Mapping[str, float]]
     counts_from: str
     cpu_from: str
 
@@ -82,11 +90,12 @@ def measured(exact: bool, built: Path = BUILT) -> Measured:
     them from `benchmarks/counts.py` and from the file that the documentation shows."""
     run = json.loads(built.read_text()) if built.exists() and not exact else {}
     whole_path = run.get("whole_path")
-    has_cpu = all(report.value(run, key) is not None for key in CPU_AT.values())
+    has_cpu = all(report.value(run, key) is not None for key in (*CPU_AT.values(), "paced"))
     path, source = (built, run) if has_cpu else (COMMITTED, json.loads(COMMITTED.read_text()))
     return Measured(
         whole_path,
         {name: report.value(source, key) for name, key in CPU_AT.items()},
+        source["paced"],
         _said(built, run) if whole_path else "benchmarks/counts.py (asserted by tests)",
         _said(path, source),
     )
@@ -109,31 +118,52 @@ def hops_from(given: Measured, way: Way, lane: Lane) -> dict[str, Hop]:
             sqs_calls=counted[name]["sqs_calls"],
             sqs_units=counted[name]["sqs_units"],
             write_units=counted[name]["write_units"],
+            ledger_read_units=counted[name]["ledger_read_units"],
             read_units=counted[name]["read_units"],
+            turns=counted[name]["turns"],
             poller_units=poller["sqs_units"],
         )
     return found
 
 
-def path_bill(hops: dict[str, Hop], release: Release, cpu_us: Mapping[str, float]) -> Bill:
-    """The bill from acceptance to delivery."""
+def path_bill(hops: dict[str, Hop], given: Measured, *, meets_rate: bool = True) -> Bill:
+    """The bill from acceptance to delivery. `meets_rate`: full bundles come faster than the provider takes them."""
     bill = dict.fromkeys(SERVICES, 0.0)
-    for name, hop in hops.items():
+    for name, counted in hops.items():
+        is_paced = meets_rate and name == "worker" and counted.invocations == FULL_BUNDLES
+        paced = given.paced[WEBHOOK_BY_DEFAULT]
+        hop = paced_hop(counted, paced) if is_paced else counted
+        seconds_per_1000 = paced["worker_s"] if is_paced else seconds(name, hop, given.cpu_us)
         bill["SQS"] += thousands((hop.sqs_units + hop.poller_units) * prices.SQS_REQUEST.dollars)
-        bill["DynamoDB"] += thousands(hop.write_units * prices.DYNAMODB_WRITE.dollars)
-        bill["DynamoDB"] += thousands(hop.read_units * prices.DYNAMODB_READ.dollars)
+        bill["DynamoDB"] += thousands((hop.write_units + hop.turns) * prices.DYNAMODB_WRITE.dollars)
+        bill["DynamoDB"] += thousands((hop.ledger_read_units + hop.read_units) * prices.DYNAMODB_READ.dollars)
         bill["Lambda"] += thousands(hop.invocations * prices.LAMBDA_REQUEST.dollars)
-        bill["Lambda"] += thousands(seconds(name, hop, release, cpu_us) * GB[name] * prices.LAMBDA_GB_S.dollars)
+        bill["Lambda"] += thousands(seconds_per_1000 * GB[name] * prices.LAMBDA_GB_S.dollars)
     return bill
 
 
-def seconds(name: str, hop: Hop, release: Release, cpu_us: Mapping[str, float]) -> float:
+def paced_hop(hop: Hop, paced: Mapping[str, float]) -> Hop:
+    """The worker's hop for full bundles that meet their channel's rate. A bundle that finds no turn goes back to its
+    lane: that is a send, a receive and a delete, and mostly its ledger entries and consents are read once more."""
+    invocations = hop.invocations + paced["hand_backs"]
+    return hop._replace(
+        invocations=invocations,
+        sqs_calls=hop.sqs_calls + paced["hand_backs"],
+        sqs_units=hop.sqs_units + paced["hand_backs"],
+        poller_units=hop.poller_units + 2 * paced["hand_backs"],
+        ledger_read_units=hop.ledger_read_units * paced["looked_at"] / 1000,
+        read_units=hop.read_units * paced["looked_at"] / 1000,
+        turns=paced["turn_writes"],
+    )
+
+
+def seconds(name: str, hop: Hop, cpu_us: Mapping[str, float]) -> float:
     """The running time of the function for 1,000 notifications. The scheduler's drainers wait for SQS at the same time,
-    and the worker waits for the provider's pace."""
+    and the worker waits for its provider."""
     if name == "worker":
-        calls = (hop.sqs_calls + hop.ledger_calls + hop.consent_calls) / hop.invocations
-        worker = release._replace(ledger_ms=calls * CALL_S * 1000)
-        return hop.invocations * worker.delivery_s(1000 // hop.invocations)
+        calls = (hop.sqs_calls + hop.ledger_calls + hop.consent_calls + hop.turns) / hop.invocations
+        worker = Release(MILLION, ledger_ms=calls * CALL_S * 1000)
+        return hop.invocations * worker.delivery_s(round(1000 / hop.invocations))
     cpu_s = cpu_us[name] / 1000 / (GB[name] * 1024 / 1769)
     if name == "scheduler":
         return max(cpu_s, hop.sqs_calls * CALL_S / DRAINERS)
@@ -161,7 +191,7 @@ def hold_bills(given: Measured) -> dict[str, Bill]:
     for way in WAYS:
         hops = hops_from(given, way, "held")
         put, move = hops["consumer"].sqs_units, hops["scheduler"]
-        moving = lambda_dollars(seconds("scheduler", move, Release(0), given.cpu_us))
+        moving = lambda_dollars(seconds("scheduler", move, given.cpu_us))
         bills[f"this design, {way}"] = _bill(SQS=thousands(put + move.sqs_units) * request, Lambda=moving)
     full = hops_from(given, "bulk", "held")
     put, moved = full["consumer"].sqs_units, full["scheduler"].sqs_units
@@ -180,7 +210,7 @@ def hold_bills(given: Measured) -> dict[str, Bill]:
     return bills
 
 
-def design_bills(given: Measured, release: Release) -> dict[str, Bill]:
+def design_bills(given: Measured) -> dict[str, Bill]:
     """The bill for the whole path of a million by design, sent at once and held. The other designs have one message per
     notification from end to end. They make schedules and waits at night only: by day both are single sends."""
     hold = hold_bills(given)
@@ -197,10 +227,10 @@ def design_bills(given: Measured, release: Release) -> dict[str, Bill]:
         ),  # ten received, a worker invoked for each
         "worker": Hop(invocations=1000, sqs_calls=1000, sqs_units=1000),  # which deletes it
     }
-    plain, waiting = path_bill(reference, release, given.cpu_us), path_bill(judged, release, given.cpu_us)
+    plain, waiting = path_bill(reference, given), path_bill(judged, given)
 
     def ours(way: Way, lane: Lane) -> Bill:
-        return path_bill(hops_from(given, way, lane), release, given.cpu_us)
+        return path_bill(hops_from(given, way, lane), given)
 
     return {
         "this design, accepted in bulk, at once": ours("bulk", "now"),
@@ -224,25 +254,25 @@ def _bill(SQS: float, Lambda: float, EventBridge: float = 0.0, Steps: float = 0.
 
 def tables(given: Measured) -> list[str]:
     """The printed text, as Markdown."""
-    release = Release(MILLION)
-    paths = {
-        f"{way}, {LANES[lane]}": path_bill(hops_from(given, way, lane), release, given.cpu_us)
-        for way in WAYS
-        for lane in LANES
-    }
-    fast, bulk = Release(MILLION, rate_per_s=2000), hops_from(given, "bulk", "held")
-    paths["bulk, held; a provider that takes 2,000 a second"] = path_bill(bulk, fast, given.cpu_us)
+    paths = {f"{way}, {LANES[lane]}": path_bill(hops_from(given, way, lane), given) for way in WAYS for lane in LANES}
+    bulk = hops_from(given, "bulk", "held")
+    paths["bulk, held; a provider that takes whatever comes"] = path_bill(bulk, given, meets_rate=False)
     cpu = ", ".join(f"{name} {report.number(us)}" for name, us in given.cpu_us.items())
     lines = [*wrap(f"CPU in µs a notification, from {given.cpu_from}: {cpu}.", COLUMNS), ""]
     lines += ["### Holding a million and releasing them", "", *bill_table("design", hold_bills(given)), ""]
-    lines += ["### The whole path of a million, by design", "", *bill_table("design", design_bills(given, release)), ""]
+    lines += ["### The whole path of a million, by design", "", *bill_table("design", design_bills(given)), ""]
     lines += [
         "### The whole path of a million in this design, from acceptance to delivery",
         "",
         *bill_table("accepted", paths),
         "",
     ]
-    lines += [f"Beside that, the minute rule costs ${idle_dollars():.2f} a month when nothing is held.", ""]
+    lines += [
+        f"Beside that, the minute rule costs ${idle_dollars():.2f} a month when nothing is held, and the notes that a",
+        f"channel delivers at most ${note_dollars():.2f} a month for a channel that delivers day and night.",
+        "",
+    ]
+    lines += ["### A backlog that meets its channel's rate", "", *paced_table(given.paced), ""]
     lines += ["### A night of one, ten and a hundred million", "", *night_table(), "", *night_bills(given), ""]
     lines += ["### What each needs to be delivered within an hour", "", *quota_rows(), ""]
     lines += [f"### Prices, us-east-1, collected by {prices.COLLECTED_BY}", "", *price_table()]
@@ -270,7 +300,7 @@ def night_table() -> list[str]:
     return [
         *rows,
         "",
-        f"The last column is what the webhook's default rate allows ({RATE_PER_S:g} a second, half for the release),",
+        f"The last column is what the webhook's default rate allows ({RATE_PER_S:g} a second, for all lanes together),",
         "if no night came in between.",
     ]
 
@@ -278,7 +308,7 @@ def night_table() -> list[str]:
 def night_bills(given: Measured) -> list[str]:
     """The cost of such a night by design. Every sum grows with the number of notifications."""
     bills = {f"holding and releasing alone: {name}": bill for name, bill in hold_bills(given).items()}
-    bills = {f"whole path: {name}": bill for name, bill in design_bills(given, Release(MILLION)).items()} | bills
+    bills = {f"whole path: {name}": bill for name, bill in design_bills(given).items()} | bills
     rows = (
         [name, *(f"{sum(bill.values()) * night / MILLION:,.2f}" for night in NIGHTS)]
         for name, bill in bills.items()
@@ -298,6 +328,30 @@ def idle_dollars() -> float:
     runs = 30 * 13 * 60
     run = EMPTY_RECEIVES * prices.SQS_REQUEST.dollars + EMPTY_RECEIVES * POLL_S * prices.LAMBDA_GB_S.dollars
     return runs * (run + prices.LAMBDA_REQUEST.dollars)
+
+
+def note_dollars() -> float:
+    """The cost of 30 days in which a channel's health is noted as often as it can be."""
+    note = NOTE_WRITE_UNITS * prices.DYNAMODB_WRITE.dollars + NOTE_READ_UNITS * prices.DYNAMODB_READ.dollars
+    return 30 * 24 * 3600 / SERVED_EVERY_S * note
+
+
+def paced_table(paced: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The worker's part of a million, by channel, beside that of a pace divided by lanes and workers."""
+    heads = ("channel", "a second", "of the rate used", "bundles that go back", "Lambda $ before", "now", "ratio")
+    rows = [
+        [
+            name.replace("_", " "),
+            f"{each['rate_per_s']:g}",
+            f"{each['of_the_rate']:.0%}",
+            f"{each['hand_backs'] / FULL_BUNDLES:.1f} for each",
+            f"{thousands(worker_dollars(each['before_worker_s'], FULL_BUNDLES)):.3f}",
+            f"{thousands(worker_dollars(each['worker_s'], FULL_BUNDLES + each['hand_backs'])):.3f}",
+            f"**{each['lambda_ratio']:.2f}**",
+        ]
+        for name, each in paced.items()
+    ]
+    return table(heads, rows)
 
 
 def price_table() -> list[str]:

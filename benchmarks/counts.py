@@ -30,18 +30,22 @@ class Hop(NamedTuple):
     AWS.
 
     SQS bills each call once per 64 KiB begun. DynamoDB bills a put of up to 1 KB as one write unit, in a transaction as
-    two, and a strongly consistent read of up to 4 KB as one read unit. `poller_units` are the least that Lambda's
-    pollers are billed for the messages of the hop: a receive and a delete for up to ten of them.
+    two, and a strongly consistent read of up to 4 KB as one read unit, also where it finds nothing. `read_units` are
+    those of consents. `turns` are the turns that are booked: each is a call to the turn table, and one write unit.
+    `poller_units` are the least that Lambda's pollers are billed for the messages of the hop: a receive and a delete
+    for up to ten of them.
     """
 
-    invocations: int = 0
-    sqs_calls: int = 0
-    sqs_units: int = 0
-    ledger_calls: int = 0
-    write_units: int = 0
-    consent_calls: int = 0
-    read_units: int = 0
-    poller_units: int = 0
+    invocations: float = 0
+    sqs_calls: float = 0
+    sqs_units: float = 0
+    ledger_calls: float = 0
+    write_units: float = 0
+    ledger_read_units: float = 0
+    consent_calls: float = 0
+    read_units: float = 0
+    turns: float = 0
+    poller_units: float = 0
 
 
 _PRODUCER_BULK = Hop(invocations=1, sqs_calls=1, sqs_units=7)
@@ -52,11 +56,26 @@ _CONSUMER: dict[Way, Hop] = {
     "burst": Hop(invocations=100, sqs_calls=100, sqs_units=100, poller_units=200),
     "trickle": Hop(invocations=1000, sqs_calls=1000, sqs_units=1000, poller_units=2000),
 }
-_FULL = Hop(invocations=10, ledger_calls=50, write_units=3000, consent_calls=10, read_units=1000, poller_units=20)
-_TENS = Hop(invocations=100, ledger_calls=200, write_units=3000, consent_calls=100, read_units=1000, poller_units=200)
-_ALONE = Hop(
-    invocations=1000, ledger_calls=2000, write_units=3000, consent_calls=1000, read_units=1000, poller_units=2000
-)
+
+
+def _worker(bundles: int, ledger_calls: int, poller_units: int) -> Hop:
+    """The worker with a thousand notifications in so many bundles, each of them for one turn."""
+    return Hop(
+        invocations=bundles,
+        ledger_calls=ledger_calls,
+        write_units=3000,
+        ledger_read_units=1000,
+        consent_calls=bundles,
+        read_units=1000,
+        turns=bundles,
+        poller_units=poller_units,
+    )
+
+
+_FULL = _worker(bundles=10, ledger_calls=60, poller_units=20)
+"""A bundle's entries are read once, claimed in one transaction, and recorded in batches of 25."""
+_TENS = _worker(bundles=100, ledger_calls=300, poller_units=200)
+_ALONE = _worker(bundles=1000, ledger_calls=3000, poller_units=2000)
 _WORKER: dict[Way, Hop] = {"bulk": _FULL, "window": _FULL, "burst": _TENS, "trickle": _ALONE}
 """The way that is sent at once. What was held always comes in full bundles, because the scheduler joins it."""
 
@@ -90,6 +109,10 @@ def with_two_keys(hop: Hop) -> Hop:
     """The hop where every notification names a recipient whose key is not that of its address: both are read."""
     return hop._replace(consent_calls=2 * hop.consent_calls, read_units=2 * hop.read_units)
 
+
+NOTE_CALLS, NOTE_READ_UNITS, NOTE_WRITE_UNITS = 2, 1, 1
+"""The note in the turn table that a channel delivers: a read and a write. The worker's processes together write it at
+most once in `SERVED_EVERY_S` for each channel, whatever they deliver meanwhile. So it is counted apart."""
 
 EMPTY_RECEIVES_A_RUN = 12
 """The receives by which a run of the scheduler finds that wait is empty: three by each of four drainers."""

@@ -20,13 +20,15 @@ CALL_S = 0.02
 class Call:
     """One call that was answered.
 
-    `items` are messages, or items of a table. `units` are what AWS bills: requests of 64 KiB for SQS; for DynamoDB
+    `queue` or `table` names its place. `items` are messages, or items of a table. `units` are what AWS bills: requests
+    of 64 KiB for SQS; for DynamoDB
     write units (1 per KB, 2 in a transaction) and read units (1 per 4 KB read strongly; a missing item costs one as
     well). `began` and `ended` are `time.perf_counter()`; `began_cpu_s` and `ended_cpu_s` are this process's CPU then.
     """
 
     operation: str
     queue: str
+    table: str
     items: int
     units: int
     payload_bytes: int
@@ -49,7 +51,7 @@ def counted(*clients: Any) -> Iterator[list[Call]]:
         params, began, began_cpu_s = context["asked"]
         queue = params.get("QueueUrl", "").rpartition("/")[2]
         billed = _billed(model.name, params, parsed)
-        calls.append(Call(model.name, queue, *billed, began, ended, began_cpu_s, ended_cpu_s))
+        calls.append(Call(model.name, queue, _table(params), *billed, began, ended, began_cpu_s, ended_cpu_s))
 
     for client in clients:
         client.meta.events.register("provide-client-params", asked)
@@ -60,6 +62,13 @@ def counted(*clients: Any) -> Iterator[list[Call]]:
         for client in clients:
             client.meta.events.unregister("provide-client-params", asked)
             client.meta.events.unregister("after-call", answered)
+
+
+def _table(asked: dict[str, Any]) -> str:
+    """The table of a call to DynamoDB; empty for SQS. No call of ours is to two tables."""
+    if "TransactItems" in asked:
+        return str(asked["TransactItems"][0]["Put"]["TableName"])
+    return str(next(iter(asked.get("RequestItems", ())), asked.get("TableName", "")))
 
 
 class Billed(NamedTuple):

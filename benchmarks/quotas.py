@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from lambdas.quiet_hours.channels.webhook import RATE_PER_S
-from lambdas.quiet_hours.delivery.pacing import LANE_SHARE
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
 from lambdas.scheduler import DRAINERS, STOP_BEFORE_S
@@ -47,8 +46,8 @@ def _in_flight(notifications: int) -> float:
 
 QUOTAS = (
     Quota(
-        "the webhook's default rate, the release's half: notifications a second",
-        RATE_PER_S * LANE_SHARE,
+        "the webhook's default rate: notifications a second",
+        RATE_PER_S,
         lambda n: n / HOUR_S,
         "`rate_per_s` in the channel secret, once the provider agrees",
     ),

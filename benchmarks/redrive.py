@@ -9,7 +9,6 @@ embedded AWS does one call at a time, and takes longer for a call the more messa
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections import Counter
@@ -30,8 +29,10 @@ from lambdas.quiet_hours.stores.entries import Entry
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import send
 from lambdas.quiet_hours.stores.unprocessed import BATCH_ITEMS_MAX
-from local import BUILD, aws, server
+from local import BUILD
 from operators.redrive import Redrive
+
+from .world import World, embedded
 
 LETTERS = 10_000
 QUEUES = ("DeadLetter", "Notification", "Delivery", "Schedule")
@@ -41,27 +42,16 @@ AT_ONCE = 8
 
 def main() -> None:
     letters = int(sys.argv[1]) if len(sys.argv) > 1 else LETTERS
-    directory = BUILD / "bench-redrive"
-    shutil.rmtree(directory, ignore_errors=True)
-    embedded = server.start(server.free_port(), directory / "server")
-    try:
-        found = measure(embedded.endpoint, letters)
-    finally:
-        embedded.stop()
+    with embedded() as world:
+        found = measure(world, letters)
     (BUILD / "bench-redrive.json").write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))
 
 
-def measure(endpoint: str, letters: int) -> dict[str, Any]:
+def measure(world: World, letters: int) -> dict[str, Any]:
     """Bring back so many letters. Returns how many a second, and the calls for a thousand by operation."""
-    sqs, dynamodb = aws.client(endpoint, "sqs"), aws.client(endpoint, "dynamodb")
+    sqs, dynamodb = world.sqs, world.dynamodb
     outputs = {f"{name}QueueUrl": sqs.create_queue(QueueName=f"Redrive-{name}")["QueueUrl"] for name in QUEUES}
-    dynamodb.create_table(
-        TableName=TABLE,
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
     _dead_letter(sqs, dynamodb, outputs["DeadLetterQueueUrl"], letters)
     calls: Counter[str] = Counter()
 

@@ -59,6 +59,13 @@ TARGETS = (
     Target("consumer: CPU over one JSON round trip", "consumer_over_json", at_most(3)),
     Target("producer: CPU over one JSON round trip", "producer_over_json", at_most(5)),
     Target("isolation: p95 during a release over idle", "isolation_p95_ratio", at_most(2)),
+    Target("urgent: p95 beside anything over idle", "urgent_worst.p95_ratio", at_most(2)),
+    Target("urgent: p99 beside anything over idle", "urgent_worst.p99_ratio", at_most(2)),
+    Target("urgent: p99 beside anything, seconds", "urgent_worst.p99_s", at_most(10)),
+    Target("paced: Lambda dollars over before, webhook", "paced_lambda_ratio.webhook", at_most(0.45)),
+    Target("paced: Lambda dollars over before, Kakao", "paced_lambda_ratio.kakao", at_most(0.3)),
+    Target("ledger: write units, cannot be asked twice", "write_units_per_notification.dead_letter", at_most(3)),
+    Target("release: what came singly over full bundles", "trickle_release_ratio", at_most(2)),
 )
 
 
@@ -123,6 +130,8 @@ def facts(result: dict[str, Any]) -> Iterator[str]:
         yield "Worker, notifications a second a core: {:,.0f} one a call, {:,.0f} a hundred a call.".format(*rates)
     if result.get("consumer_us"):
         yield f"Consumer {result['consumer_us']:.1f} µs, producer {result['producer_us']:.1f} µs a notification."
+    if (redriven := result.get("redrive_per_second")) is not None:
+        yield f"Redrive: {redriven:,.0f} letters a second here."
     if "cold_start" in result:
         each = ", ".join(
             f"{name} {ms:.0f}" for name, ms in (result["cold_start"] | result["cold_start_against"]).items()

@@ -44,7 +44,7 @@ class Stack:
 
 @contextmanager
 def deployed(name: str, rate_per_s: float | None = None) -> Iterator[Stack]:
-    """Deploy the stack with quiet hours that are far away. `rate_per_s` is the provider's rate for both lanes
+    """Deploy the stack with quiet hours that are far away. `rate_per_s` is the provider's rate for all lanes
     together."""
     directory = BUILD / f"bench-{name}"
     shutil.rmtree(directory, ignore_errors=True)  # the record of an earlier run has the same ids

@@ -1,8 +1,9 @@
-"""Measures the whole path by hop: calls, billed units, ledger and consent units for a thousand notifications.
+"""Measures the whole path by hop: calls, billed units and the tables' units for a thousand notifications.
 
 The functions' own code runs in this process against the queues and tables of an embedded AWS. This code also does the
 work of Lambda's event sources: a receive of up to ten messages, the function, a delete. Empty polls are not counted,
-since their number is up to AWS. There are four ways in, each by the day's lane and by the night's:
+since their number is up to AWS. Nor are the notes that the channel delivers, since their number depends on time. There
+are four ways in, each by the day's lane and by the night's:
 
 - `bulk`: one request to the producer;
 - `single_high_rate`: one request each, so fast that the consumer gets ten at once, its batch without a window;
@@ -16,11 +17,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.notification.bundle import Message
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
@@ -77,6 +79,7 @@ def travel(world: World, way: str, lane: str, notifications: int, provider_url: 
     way_in = WAYS[way]
     given = list(candidates(notifications))
     channel = webhook(provider_url)
+    memory = Memory(served_at={"webhook": datetime.max.replace(tzinfo=UTC)})  # nothing is noted
     with counted(sqs, here.dynamodb) as calls:
         tally = Tally(calls)
         for start in range(0, notifications, way_in.request_size):
@@ -91,7 +94,7 @@ def travel(world: World, way: str, lane: str, notifications: int, provider_url: 
 
         def call_provider(records: Sequence[dict[str, Any]]) -> None:
             for each in records:
-                deliver(here, Message(each["body"]), channel, DAY)
+                deliver(here, Message(each["body"]), channel, memory=memory, now=lambda: DAY)  # no turn is late
 
         _feed(tally, sqs, settings.notification_queue_url, way_in.consumer_batch, now, "consumer", judge, notifications)
         if lane == "night":
@@ -158,11 +161,18 @@ def _figures(tally: Tally, notifications: int) -> dict[str, dict[str, float]]:
             "sqs_calls": len(queues) * per_1000,
             "sqs_units": sum(call.units for call in queues) * per_1000,
             "table_calls": len(tables) * per_1000,
-            "read_units": sum(call.units for call in tables if call.operation == "BatchGetItem") * per_1000,
-            "write_units": sum(call.units for call in tables if call.operation != "BatchGetItem") * per_1000,
+            "read_units": units(tables, "consent", "BatchGetItem") * per_1000,
+            "ledger_read_units": units(tables, "ledger", "BatchGetItem") * per_1000,
+            "write_units": units(tables, "ledger", "TransactWriteItems", "BatchWriteItem") * per_1000,
+            "turns": units(tables, "turn", "UpdateItem") * per_1000,
         }
     names = next(iter(figures.values())).keys()
     return figures | {"total": {name: sum(hop[name] for hop in figures.values()) for name in names}}
+
+
+def units(calls: Sequence[Call], table: str, *operations: str) -> int:
+    """The units that these operations on a table are billed."""
+    return sum(call.units for call in calls if call.table == table and call.operation in operations)
 
 
 def measure(world: World, notifications: int, trickle: int, say: Callable[[str], None]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 from lambdas.quiet_hours.channels.channel import DELIVERED, Channel, Outcome
 from lambdas.quiet_hours.channels.http import PostClient
 from lambdas.quiet_hours.channels.webhook import DEADLINE_S, WebhookChannel
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.notification.bundle import Message, pack
 from lambdas.quiet_hours.notification.json_text import to_text
@@ -46,6 +47,7 @@ from .world import MORNING, World, items, record
 
 BUNDLE = 100
 LATENCY_MS = 100
+BEGAN = time.monotonic()
 
 
 class ManyACall:
@@ -89,20 +91,21 @@ def provider(latency_ms: float) -> Iterator[str]:
             processes.end_group(process)
 
 
+def morning() -> datetime:
+    """The time on a clock that showed `MORNING` when this process began."""
+    return MORNING + timedelta(seconds=time.monotonic() - BEGAN)
+
+
 def deliver(
     world: World,
     bundle: Message,
     channel: Channel,
-    start: datetime = MORNING,
     side_by_side: SideBySide = in_threads,
+    memory: Memory | None = None,
+    now: Callable[[], datetime] = morning,
 ) -> None:
-    """Invoke the worker once with one bundle, on a running clock that shows `start` first. Raises `RuntimeError` if not
-    all of the bundle was delivered."""
+    """Invoke the worker once with one bundle. Raises `RuntimeError` if not all of the bundle was delivered."""
     began = time.monotonic()
-
-    def now() -> datetime:
-        return start + timedelta(seconds=time.monotonic() - began)
-
     delivery = Delivery(
         sqs=world.sqs,
         dynamodb=world.dynamodb,
@@ -114,6 +117,7 @@ def deliver(
         remaining_s=lambda: 60 - (time.monotonic() - began),
         sleep=time.sleep,
         side_by_side=side_by_side,
+        memory=memory or Memory(),
     )
     settled, counts, _ = delivery.deliver(record(bundle.body, world.settings.schedule_queue_url))
     if not settled or set(counts) != {"delivered"}:
@@ -187,7 +191,8 @@ def _ways(world: World, at_once: str, slow: str) -> dict[str, Way]:
     sequential = with_powertools(world, webhook(at_once))
 
     def by_worker(channel: Channel) -> Way:
-        return lambda bundle, singles: deliver(world, bundle, channel)
+        memory = Memory()
+        return lambda bundle, singles: deliver(world, bundle, channel, memory=memory)
 
     ways = {name: by_worker(channel) for name, channel in channels.items()}
     return ways | {"powertools": lambda bundle, singles: sequential(singles)}

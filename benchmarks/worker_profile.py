@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from statistics import median
 from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.channels.channel import Outcome
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
+from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.notification.bundle import pack
 from lambdas.quiet_hours.notification.notification import Notification
 from lambdas.quiet_hours.side_by_side import in_threads
@@ -33,8 +35,11 @@ BUNDLES = 20
 PARTS = {
     "reading the bundle": Part("bundle.py", "read"),
     "claiming": Part("ledger.py", "claim"),
-    "reading consents": Part("consents.py", "read_consents"),
-    "judging": Part("delivery.py", "_judge"),
+    "reading the ledger": Part("ledger.py", "read_all"),
+    "reading consents": Part("consents.py", "read_each_consent"),
+    "booking a turn": Part("turns.py", "book"),
+    "judging, before the turn": Part("delivery.py", "_may_go"),
+    "judging, before the call": Part("calls.py", "_judge"),
     "the provider's call": Part("webhook.py", "send"),
     "recording": Part("ledger.py", "delivered"),
     "of these: botocore validating": Part("botocore/validate.py", "serialize_to_request"),
@@ -44,11 +49,13 @@ PARTS = {
 CALLS = "the provider's calls"
 FIRST = "of these, the first of each thread"
 TABLE_CALLS = {
-    "claiming": "TransactWriteItems",
-    "reading consents": "BatchGetItem",
-    "recording": "BatchWriteItem",
+    "reading the ledger": ("ledger", "BatchGetItem"),
+    "reading consents": ("consent", "BatchGetItem"),
+    "booking a turn": ("turn", "UpdateItem"),
+    "claiming": ("ledger", "TransactWriteItems"),
+    "recording": ("ledger", "BatchWriteItem"),
 }
-"""The operation of each of the worker's calls to its tables."""
+"""The table and the operation of each of the worker's calls."""
 
 WHEN = ("first begun", "last begun", "last over")
 
@@ -99,11 +106,11 @@ def timeline(world: World, url: str) -> dict[str, list[Step]]:
     channel = Noting(url)
     with counted(world.dynamodb) as calls:
         start = time.perf_counter()
-        deliver(world, bundle, channel)
+        deliver(world, bundle, channel, memory=Memory(served_at={"webhook": datetime.max.replace(tzinfo=UTC)}))
         end = time.perf_counter()
     noted = {
-        step: [(call.began, call.ended) for call in calls if call.operation == operation]
-        for step, operation in TABLE_CALLS.items()
+        step: [(call.began, call.ended) for call in calls if (call.table, call.operation) == called]
+        for step, called in TABLE_CALLS.items()
     }
     noted |= {CALLS: channel.noted, FIRST: sorted(channel.noted)[: channel.side_by_side], "all of it": [(start, end)]}
     return {
@@ -116,7 +123,7 @@ def print_timeline(bundles: Sequence[dict[str, list[Step]]]) -> None:
     """Print the medians of several bundles, one line per step, in the order in which the steps begin."""
     ideal_ms = -(-BUNDLE // WebhookChannel.side_by_side) * LATENCY_MS
     print(f"\n{f'{LATENCY_MS} ms a call, ms since the bundle came':42}" + "".join(f"{name:>24}" for name in WHEN))
-    for name in ("claiming", "reading consents", CALLS, FIRST, "recording", "all of it"):
+    for name in (*list(TABLE_CALLS)[:-1], CALLS, FIRST, "recording", "all of it"):
         of_bundles = [bundle[name] for bundle in bundles]
         times_ms = (
             [min(step.began for step in steps) for steps in of_bundles],

@@ -20,6 +20,9 @@ from benchmarks import (
     cold_start,
     functions,
     isolation,
+    lanes,
+    ledger_units,
+    redrive,
     release,
     report,
     scheduler_profile,
@@ -34,6 +37,8 @@ from lambdas import scheduler
 from lambdas.quiet_hours.notification.bundle import Message, pack
 from lambdas.quiet_hours.notification.notification import accept
 from lambdas.quiet_hours.settings import Settings
+from simulation.situations import SITUATIONS_OF_CODES
+from simulation.stage import Waits
 from tests.helpers.aws import dynamodb, settings, sqs, take
 
 __all__ = ["dynamodb", "settings", "sqs"]
@@ -179,8 +184,11 @@ def test_the_timeline_of_a_bundle_is_that_of_its_calls(world: World, provider: t
     (whole,) = noted["all of it"]
     assert all(0 <= step.began < step.ended <= whole.ended for steps in noted.values() for step in steps)
     first = {name: min(steps) for name, steps in noted.items()}
-    assert first["claiming"] < first["reading consents"] < first[worker_profile.CALLS] < first["recording"]
-    assert len(noted["recording"]) == 4
+    *before, last = worker_profile.TABLE_CALLS
+    in_order = [*before, worker_profile.CALLS, last]
+    assert sorted(in_order, key=lambda name: first[name]) == in_order
+    once = ("reading the ledger", "reading consents", "claiming")
+    assert {name: len(noted[name]) for name in (*once, "recording")} == {**dict.fromkeys(once, 1), "recording": 4}
 
 
 # --- the whole path
@@ -189,8 +197,8 @@ def test_the_timeline_of_a_bundle_is_that_of_its_calls(world: World, provider: t
 @pytest.mark.parametrize(
     ("way", "lane", "sqs_calls", "table_calls"),
     [
-        ("bulk", "day", 1 + 2 + 1 + 4, 2 * 6),
-        ("bulk", "night", 1 + 2 + 1 + 3 + 4, 2 + 2 + 2 * 6),
+        ("bulk", "day", 1 + 2 + 1 + 4, 2 * 8),
+        ("bulk", "night", 1 + 2 + 1 + 3 + 4, 2 + 2 + 2 * 8),
         ("single_trickle", "day", None, None),
     ],
 )
@@ -215,7 +223,8 @@ def test_the_path_is_counted_by_hop(
     else:  # a send, a receive, a send, a receive and two deletes, for each by itself
         assert total["sqs_calls"] == 6000
     assert total["write_units"] == 3000  # 2 for a claim in a transaction, 1 for the delivery
-    assert figures["worker"]["read_units"] == 1000
+    assert figures["worker"]["read_units"] == figures["worker"]["ledger_read_units"] == 1000
+    assert total["turns"] == (10 if way == "bulk" else 1000)
 
 
 # --- consumer, producer, cold start
@@ -270,6 +279,8 @@ def quick(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict
 def test_the_run_that_the_documentation_shows_has_every_family_and_says_what_it_ran_on() -> None:
     assert example().keys() >= {"release", "whole_path", "worker", "functions", "cold_start", "isolation"}
     assert example().keys() >= {"isolation_p95_ratio", "consumer_over_json", "producer_over_json", "asset_bytes"}
+    assert example().keys() >= {"urgent", "paced_lambda_ratio", "write_units_per_notification"}
+    assert example().keys() >= {"redrive_per_second", "trickle_release_ratio"}
     assert example().keys() >= {"commit", "machine", "at", "quick"}
 
 
@@ -333,6 +344,34 @@ def test_the_isolation_is_written_under_its_keys_by_rounds() -> None:
     during, shared = result["isolation"]["during_release"], result["isolation"]["one_shared_lane"]
     assert (during["codes"], during["p95_ms"], during["slowest_of_first_codes_ms"]) == (60, 20, 900)
     assert (shared["codes"], shared["not_arrived"], shared["behind_s"]) == (5, 5, 1250)
+
+
+def test_codes_are_compared_with_an_idle_system() -> None:
+    figures = lanes.urgent_figures(Waits(60, 3.0, 4.0, 9.0), Waits(60, 2.0, 1.0, 5.0))
+    assert (figures["p95_ratio"], figures["p99_ratio"], figures["p99_s"]) == (1.5, 4.0, 4.0)
+    assert set(lanes.QUICK_SITUATIONS) < SITUATIONS_OF_CODES.keys() - {lanes.IDLE}
+
+
+def test_a_backlog_that_meets_its_rate_costs_less_than_before_and_its_hand_backs_count() -> None:
+    found = lanes.paced("kakao", lanes.REAL_KINDS, 60.0)
+    assert found["rate_per_s"] == 100 and 0.95 <= found["of_the_rate"] <= 1.02
+    assert found["before_worker_s"] == 40  # four workers, each of which took 25 a second
+    assert found["hand_backs"] > 0 and found["looked_at"] > 1000
+    assert found["turn_writes"] > found["invocations"] - found["hand_backs"]
+    seconds_alone = found["worker_s"] / found["before_worker_s"]
+    assert seconds_alone < found["lambda_ratio"] <= 0.3
+
+
+def test_the_ledgers_units_are_counted_by_the_rule_for_unknown_outcomes(world: World) -> None:
+    measured = ledger_units.measure(world)
+    assert measured == {"write_units_per_notification": {"keyed": 3, "resend": 3, "dead_letter": 3}}
+
+
+def test_a_redrive_is_measured_under_its_keys(world: World) -> None:
+    found = redrive.measure(world, 120)
+    assert found["letters"] == 120 and found["bundles"] == 2
+    assert found["redrive_per_second"] == pytest.approx(120 / found["seconds"])
+    assert found["calls_per_1000"]["TransactWriteItems"] == pytest.approx(2 * 1000 / 120)
 
 
 def test_a_ratio_is_the_median_of_the_ratios_of_its_pairs() -> None:

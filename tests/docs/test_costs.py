@@ -12,10 +12,8 @@ import pytest
 from benchmarks import cost, prices
 from benchmarks.counts import LANES, WAYS, counts
 from benchmarks.quotas import NIGHTS, QUOTAS
-from simulation.forecast import Release
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs" / "costs.md"
-RELEASE = Release(cost.MILLION)
 EXACT = cost.measured(exact=True)
 CPU = {
     "functions": {
@@ -39,7 +37,8 @@ def bench(**worse: float) -> dict[str, Any]:
             hops: dict[str, Any] = {}
             for hop_name, hop in counts(way, lane).items():
                 hops[hop_name] = {
-                    key: getattr(hop, key) for key in ("sqs_calls", "sqs_units", "read_units", "write_units")
+                    key: getattr(hop, key)
+                    for key in ("sqs_calls", "sqs_units", "read_units", "ledger_read_units", "write_units", "turns")
                 }
                 if hop.poller_units:
                     hops[f"{hop_name}'s event source"] = {"sqs_units": hop.poller_units}
@@ -61,14 +60,29 @@ def test_a_million_in_bulk_is_moved_for_the_price_of_its_units() -> None:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("lane", LANES)
 def test_the_ledger_costs_three_write_units_whatever_the_way(way: Any, lane: Any) -> None:
-    bill = cost.path_bill(counts(way, lane), RELEASE, EXACT.cpu_us)
-    reads = sum(hop.read_units for hop in counts(way, lane).values()) * 1000 * prices.DYNAMODB_READ.dollars
-    assert bill["DynamoDB"] - reads == pytest.approx(3e6 * prices.DYNAMODB_WRITE.dollars)
+    hops = counts(way, lane)
+    bill = cost.path_bill(hops, EXACT, meets_rate=False)
+    reads = 1000 * sum(hop.read_units + hop.ledger_read_units for hop in hops.values()) * prices.DYNAMODB_READ.dollars
+    turns = 1000 * hops["worker"].turns * prices.DYNAMODB_WRITE.dollars
+    assert bill["DynamoDB"] - reads - turns == pytest.approx(3e6 * prices.DYNAMODB_WRITE.dollars)
+
+
+def test_full_bundles_that_meet_their_rate_pay_for_those_that_go_back() -> None:
+    hops, paced = counts("bulk", "held"), EXACT.paced["webhook"]
+    more = EXACT._replace(paced={cost.WEBHOOK_BY_DEFAULT: {**paced, "hand_backs": paced["hand_backs"] + 10}})
+    some = EXACT._replace(paced={cost.WEBHOOK_BY_DEFAULT: paced})
+    dearer, bill = cost.path_bill(hops, more), cost.path_bill(hops, some)
+    # a send, a receive and a delete for each, and an invocation
+    assert dearer["SQS"] - bill["SQS"] == pytest.approx(10 * 3 * 1000 * prices.SQS_REQUEST.dollars)
+    assert dearer["Lambda"] - bill["Lambda"] == pytest.approx(10 * 1000 * prices.LAMBDA_REQUEST.dollars)
+    worker_s = paced["worker_s"] - EXACT.paced[cost.WEBHOOK_BY_DEFAULT]["worker_s"]
+    assert bill["Lambda"] > cost.path_bill(hops, EXACT)["Lambda"] and worker_s > 0
+    assert cost.path_bill(counts("burst", "now"), more) == cost.path_bill(counts("burst", "now"), some)
 
 
 def test_counts_and_cpu_are_those_of_the_last_run_where_it_has_them(tmp_path: Path) -> None:
     built = tmp_path / "bench.json"
-    built.write_text(json.dumps(bench() | CPU))
+    built.write_text(json.dumps(bench() | CPU | {"paced": EXACT.paced}))
     found = cost.measured(exact=False, built=built)
     assert found.cpu_us == {"producer": 80, "consumer": 70, "scheduler": 200, "the reference loop": 5000}
     assert (found.counts_from, found.cpu_from) == (f"{os.path.relpath(built, cost.ROOT)} of commit abc",) * 2
@@ -80,7 +94,7 @@ def test_counts_and_cpu_are_those_of_the_last_run_where_it_has_them(tmp_path: Pa
         assert dearer[design]["Lambda"] > exact[design]["Lambda"]
         assert dearer[design]["SQS"] == exact[design]["SQS"]
 
-    built.write_text(json.dumps(bench(sqs_units=40) | CPU))
+    built.write_text(json.dumps(bench(sqs_units=40) | CPU | {"paced": EXACT.paced}))
     found = cost.measured(exact=False, built=built)
     assert cost.hold_bills(found)["this design, bulk"]["SQS"] > cost.hold_bills(EXACT)["this design, bulk"]["SQS"]
     assert cost.measured(exact=True, built=built) == EXACT
@@ -105,7 +119,7 @@ def test_what_the_last_run_has_not_measured_is_taken_from_what_is_committed(
 def test_a_night_costs_each_design_as_many_times_as_much_as_it_has_millions() -> None:
     rows = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")[1:] for row in cost.night_bills(EXACT)}
     steps = rows["whole path: a Step Functions wait for each, held"]
-    bill = cost.design_bills(EXACT, RELEASE)["a Step Functions wait for each, held"]
+    bill = cost.design_bills(EXACT)["a Step Functions wait for each, held"]
     assert [float(cell.replace(",", "")) for cell in steps] == pytest.approx(
         [sum(bill.values()) * millions for millions in (1, 10, 100)], abs=0.005
     )

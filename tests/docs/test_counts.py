@@ -15,6 +15,9 @@ import pytest
 from benchmarks.counts import (
     EMPTY_RECEIVES_A_RUN,
     LANES,
+    NOTE_CALLS,
+    NOTE_READ_UNITS,
+    NOTE_WRITE_UNITS,
     NOTIFICATION_BYTES,
     WAYS,
     Hop,
@@ -26,12 +29,15 @@ from benchmarks.counts import (
 from lambdas import scheduler
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
-from lambdas.quiet_hours.channels.webhook import WebhookChannel
+from lambdas.quiet_hours.channels.webhook import RATE_PER_S, WebhookChannel
+from lambdas.quiet_hours.delivery.calls import SERVED_EVERY_S
 from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.notification.notification import accept
 from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.stores.entries import epoch_ms
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
+from lambdas.quiet_hours.stores.unprocessed import BATCH_ITEMS_MAX
 from lambdas.quiet_hours.timings import LEASE_S
 from lambdas.scheduler import EMPTY_RECEIVES, release
 from tests.helpers.aws import (
@@ -79,6 +85,7 @@ class Journey:
         self.hops: dict[str, Hop] = {}
         self.empty_receives = self.rounds = 0
         self.names_recipients = False
+        self.channel: dict[str, Any] = {"rate_per_s": RATE_PER_S, "side_by_side": WebhookChannel.side_by_side}
 
     def run(self) -> None:
         self.produce()
@@ -134,9 +141,10 @@ class Journey:
         items = {len(json.loads(each["body"])) for each in records}
         assert len(items) == 1
         clock = Clock(MORNING if self.held else DAY)
-        provider = Provider(clock, side_by_side=WebhookChannel.side_by_side)
+        provider = Provider(clock, **self.channel)
+        note_served(self.dynamodb, clock())
         with self.counted("worker", *items, invocations=1, poller_units=poller_units([records[:1]])):
-            settled, _ = self.worker(provider, clock).deliver(records[0])
+            settled = self.worker(provider, clock).deliver(records[0]).settled
         assert settled
         assert {len(set(provider.ids)), len(provider.ids)} == items
 
@@ -152,7 +160,6 @@ class Journey:
             remaining_s=lambda: 60.0,
             sleep=clock.sleep,
             side_by_side=one_after_another,
-            resting={},
         )
 
     @contextmanager
@@ -166,6 +173,12 @@ class Journey:
         assert left == 0
         found = tally([*calls, *dynamodb_calls])._asdict() | more
         self.hops[hop] = Hop(**{name: value * times for name, value in found.items()})
+
+
+def note_served(dynamodb: Any, at: datetime) -> None:
+    """Note in the turn table that the channel delivers. The worker writes this itself, at most every few seconds."""
+    served = {"N": str(epoch_ms(at))}
+    dynamodb.put_item(TableName="turn", Item={"channel": {"S": "webhook"}, "served_ms": served})
 
 
 def sized(n: int, **fields: str) -> dict[str, Any]:
@@ -226,3 +239,47 @@ def test_a_recipient_with_another_key_than_the_address_costs_a_second_read(
     played.names_recipients = True
     played.run()
     assert played.hops == {name: with_two_keys(hop) for name, hop in counts("bulk", lane).items()}
+
+
+ASKED_ONCE = {"can_resend": False, "rate_per_s": 100.0, "side_by_side": 2}
+
+
+@pytest.mark.parametrize(("way", "batch_size"), [("bulk", 100), ("bulk", 10), ("trickle", 100)])
+def test_a_provider_that_cannot_be_asked_twice_costs_no_more_write_units(
+    journey: Callable[..., Journey], way: Way, batch_size: int
+) -> None:
+    """A claim is made for one call, and carries the mark of that call. What was delivered is recorded after each."""
+    played = journey(way, "now")
+    played.channel = ASKED_ONCE | {"batch_size": batch_size}
+    played.run()
+    in_a_call = batch_size if way == "bulk" else 1
+    bundles = counts(way, "now")["worker"].invocations
+    assert played.hops["worker"] == counts(way, "now")["worker"]._replace(
+        ledger_calls=bundles + PER // in_a_call * (1 + ceil(in_a_call / BATCH_ITEMS_MAX)),  # read; claim, record
+        write_units=3000,
+    )
+
+
+@pytest.mark.parametrize("channel", [ASKED_ONCE, {"rate_per_s": 100.0}])
+def test_that_a_channel_delivers_is_noted_by_one_process_and_only_now_and_then(
+    sqs: Any, dynamodb: Any, settings: Settings, channel: dict[str, Any]
+) -> None:
+    journey = Journey("trickle", "now", sqs, dynamodb, settings)
+    clock = Clock(DAY)
+    provider = Provider(clock, **channel)
+    processes = [journey.worker(provider, clock) for _ in range(2)]
+
+    def turn_calls(process: int, n: int) -> list[str]:
+        with recorded(dynamodb) as calls:
+            assert processes[process].deliver(record(text(n), queue="schedule")).settled
+        return [call.operation for call in calls if call.parameters.get("TableName") == "turn"]
+
+    booked, noted = ["UpdateItem"], ["UpdateItem", "GetItem", "UpdateItem"]
+    assert len(noted) - len(booked) == NOTE_CALLS == NOTE_READ_UNITS + NOTE_WRITE_UNITS
+    assert turn_calls(0, 0) == noted
+    clock.sleep(1)
+    assert turn_calls(0, 1) == booked
+    clock.sleep(1)
+    assert turn_calls(1, 2) == booked
+    clock.sleep(1 + SERVED_EVERY_S)
+    assert turn_calls(1, 3) == noted

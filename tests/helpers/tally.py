@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ from tests.helpers.aws import Call
 
 CHUNK_BYTES = 64 * 1024
 WRITE_UNIT_BYTES = 1024
+READ_UNITS = {"ledger": "ledger_read_units", "consent": "read_units"}
 
 
 class Tally(NamedTuple):
@@ -18,28 +20,29 @@ class Tally(NamedTuple):
     sqs_units: int
     ledger_calls: int
     write_units: int
+    ledger_read_units: int
     consent_calls: int
     read_units: int
+    turns: int
 
 
 def tally(calls: Iterable[Call]) -> Tally:
     """Add up the calls of `tests.helpers.aws.recorded`. An operation without a price here is an error."""
-    sqs_calls = sqs_units = ledger_calls = write_units = consent_calls = read_units = 0
+    found: Counter[str] = Counter()
     for call in calls:
         if call.operation in ("SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"):
-            sqs_calls += 1
-            sqs_units += sqs_chunks(payload_bytes(call))
+            found.update(sqs_calls=1, sqs_units=sqs_chunks(payload_bytes(call)))
         elif call.operation in ("TransactWriteItems", "BatchWriteItem"):
-            ledger_calls += 1
-            write_units += _write_units(call)
+            found.update(ledger_calls=1, write_units=_write_units(call))
         elif call.operation == "BatchGetItem":
-            consent_calls += 1
-            asked = call.parameters["RequestItems"]["consent"]
+            ((table, asked),) = call.parameters["RequestItems"].items()
             assert asked["ConsistentRead"] is True, "half the price, and not what is counted here"
-            read_units += len(asked["Keys"])
+            found.update({f"{table}_calls": 1, READ_UNITS[table]: len(asked["Keys"])})
+        elif call.operation == "UpdateItem" and call.parameters["TableName"] == "turn":
+            found.update(turns=1)
         else:
             raise AssertionError(f"{call.operation} has no price here")
-    return Tally(sqs_calls, sqs_units, ledger_calls, write_units, consent_calls, read_units)
+    return Tally(**{name: found[name] for name in Tally._fields})
 
 
 def sqs_chunks(size_bytes: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from ..channels.channel import Channel, Outcome
@@ -34,7 +34,7 @@ REST_KNOWN_S = 5.0
 rest."""
 
 SERVED_EVERY_S = 3.0
-"""The least time between two notes of one process that a channel delivers."""
+"""The least time between two notes that a channel delivers."""
 
 NOTHING_SAID = ("unfit", "invalid", "channel_error")
 """Codes of outcomes for which the provider was not called: they say nothing about the channel."""
@@ -47,7 +47,7 @@ class Memory:
     """What a worker's process remembers of the channels between its invocations. None of it gives a right to send.
 
     `rests_until`: by channel, the end of a rest as it was last seen, and until when that is believed. `delivered_at`:
-    when this process last saw that a channel delivers. `served_at`: when it last noted that in the channel's item.
+    when this process last saw that a channel delivers. `served_at`: when that was last noted in the channel's item.
     `next_turns`: where each schedule stood when last seen. `templates`: what is known of sources and templates.
     """
 
@@ -61,6 +61,15 @@ class Memory:
         """Remember that a channel rests for so many seconds more."""
         believed_s = min(seconds, REST_KNOWN_S)
         self.rests_until[channel] = now + timedelta(seconds=seconds), now + timedelta(seconds=believed_s)
+
+    def see(self, channel: str, health: Health) -> None:
+        """Take over when it was last noted that a channel delivers. Where a call has failed since then, the next
+        delivery is noted at once."""
+        if health.failed:
+            self.served_at.pop(channel, None)
+        elif health.served_ms:
+            noted_at = datetime.fromtimestamp(health.served_ms / 1000, UTC)
+            self.served_at[channel] = max(noted_at, self.served_at.get(channel, noted_at))
 
     def rest_s(self, channel: str, now: datetime) -> float:
         """For how long a channel rests as far as is known; 0 if it does not."""
@@ -182,6 +191,8 @@ class Calls:
             return None
         if isinstance(booking, Resting):
             self.memory.rest(self.name, booking.delay_s, self.now())
+        elif isinstance(booking, Turn):
+            self.memory.see(self.name, booking.health)
         return booking
 
     def _make_at_its_turn(self, call: Call, after: Aftermath) -> None:

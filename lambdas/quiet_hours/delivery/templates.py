@@ -20,7 +20,7 @@ from ..notification.bundle import Item
 from ..notification.notification import Notification
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.health import PROBE_LEASE_S, Health, Refusals
-from ..stores.turns import Probe, Resting, Turns
+from ..stores.turns import NoTurn, Probe, Resting, Turns
 from .aftermath import Aftermath
 
 KNOWN_S = 5.0
@@ -114,7 +114,7 @@ class Templates:
             return False
         if isinstance(booking, Probe):
             self.probes[pair] = Lease(item.id, booking.health)
-        self._learn(pair, booking.health)
+        self._learn(pair, Health() if isinstance(booking, NoTurn) else booking.health)
         return True
 
     def _has_served(self, pair: str) -> None:
