@@ -43,7 +43,7 @@ PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
 a probe and each delivery that is reported late."""
 
-LATE_TURN_S = 0.5
+LATE_TURN_S = 1.0
 """A call may begin so long after its turn. What is later is given up."""
 
 MAY_HAVE_IT = "the provider may have it"

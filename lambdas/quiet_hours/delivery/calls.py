@@ -202,6 +202,17 @@ class Calls:
             return
         claimed = self._claim(call.items, after) if call.claimed is None else call.claimed
         going, judged = self._judge(claimed)
+        if (
+            going
+            and self._is_late(call.at)
+            and call.probe is None
+            and isinstance(again := self._book(len(going)), Turn)
+        ):
+            # The claim took long. With the claims in hand the next turn needs nothing more: no slow ledger stops it all.
+            call = replace(call, at=again.at)
+            sleep_until(call.at, self.now, self.sleep)
+            going, changed = self._judge(going)
+            judged += changed
         if self._is_late(call.at) or self._must_stop():
             self._give_up(replace(call, claimed=going), after)
             going = []
