@@ -208,7 +208,7 @@ class Calls:
             and call.probe is None
             and isinstance(again := self._book(len(going)), Turn)
         ):
-            # The claim took long. With the claims in hand the next turn needs nothing more: no slow ledger stops it all.
+            # The claim took long. With the claims in hand the next turn needs no more: no slow ledger stops everything.
             call = replace(call, at=again.at)
             sleep_until(call.at, self.now, self.sleep)
             going, changed = self._judge(going)
