@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, NamedTuple
 
+from lambdas.quiet_hours.stores.health import REFUSALS_MAX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 from .plan import Consent, Plan, Wanted
@@ -42,7 +43,7 @@ PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
 a probe and each delivery that is reported late."""
 
-LATE_TURN_S = 0.5
+LATE_TURN_S = 1.0
 """A call may begin so long after its turn. What is later is given up."""
 
 MAY_HAVE_IT = "the provider may have it"
@@ -220,6 +221,8 @@ class Checks:
             if not any(msg.body == body for msg in letters):
                 self._broken("conserved", f"what could not be read is not on dead-letter: {body[:60]}")
         self._blameless(ledger, excuses, called)
+        if not excuses:
+            self._templates_rest(ledger)
 
     def _letters_by_id(self, letters: list[Msg]) -> defaultdict[str, list[Msg]]:
         by_id: defaultdict[str, list[Msg]] = defaultdict(list)
@@ -308,6 +311,16 @@ class Checks:
                 self._broken("blameless", f"{id_} is recorded as unknown, and no provider was called for it")
             if wanted and not (excuses or poison or silent) and state != "delivered" and self.taken[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
+
+    def _templates_rest(self, ledger: dict[str, dict[str, Any]]) -> None:
+        """Check that a template that is refused for a while costs a source a few notifications and not its night."""
+        given_up: Counter[tuple[str, str]] = Counter()
+        for id_, item in ledger.items():
+            if _reason(item).startswith("solapi_1042") and (wanted := self.accepted.get(id_)):
+                given_up[wanted.channel, wanted.body["source"]] += 1
+        for (channel, source), number in given_up.items():
+            if number >= REFUSALS_MAX:
+                self._broken("blameless", f"{number} of {source} by {channel} are given up for their template")
 
     def paced(self, provider: Provider) -> None:
         """Check a provider's calls, from all lanes together, in any second and any ten seconds: at most the rate, and

@@ -39,7 +39,8 @@ def send(deployment: Deployment, request: Request) -> None:
         text = json.dumps(body.content, separators=(",", ":"))
         if request.invalid:
             text = f"{text[:-1]},{request.invalid}]"
-        msg = deployment.queues["notification"].put(text, {}, by=request.route)
+        queue = "urgent" if request.route == "urgent" else "notification"
+        msg = deployment.queues[queue].put(text, {}, by=request.route)
         for index, each in enumerate(body.wanted):
             if request.route == "event":
                 default = f"event:{body.content['id']}"
@@ -56,7 +57,7 @@ class Body(NamedTuple):
 
 
 def _bodies(request: Request) -> list[Body]:
-    if request.route == "bundle":
+    if request.route in ("bundle", "urgent"):
         return [Body([each.body for each in request.wanted], request.wanted)]
     if request.route == "sqs":
         return [Body(each.body, [each]) for each in request.wanted]
@@ -116,11 +117,10 @@ def redrive(deployment: Deployment, asked: Redrive) -> None:
     def run(process: Process) -> bool:
         letters = _receive_letters(deployment, process)
         if asked.in_bundles:
-            _bring_back(deployment, process, letters, Choice(asked.resend_unknown))
-        else:
-            for message in letters:
-                if not _is_unknown(message):
-                    _move(deployment, process, message)
+            return _bring_back(deployment, process, letters, Choice(asked.resend_unknown))
+        for message in letters:
+            if not _is_unknown(message):
+                _move(deployment, process, message)
         return True
 
     def done(result: Any) -> None:
@@ -151,8 +151,9 @@ def _receive_letters(deployment: Deployment, process: Process) -> list[dict[str,
     return letters
 
 
-def _bring_back(deployment: Deployment, process: Process, messages: list[dict[str, Any]], choice: Choice) -> None:
-    """Do with letters what `make redrive` does with those that it has gathered."""
+def _bring_back(deployment: Deployment, process: Process, messages: list[dict[str, Any]], choice: Choice) -> bool:
+    """Do with letters what `make redrive` does with those that it has gathered. Returns if it says that all are
+    settled."""
     queues = deployment.queues
     names = {
         "DeadLetter": "dead-letter",
@@ -173,9 +174,12 @@ def _bring_back(deployment: Deployment, process: Process, messages: list[dict[st
         read_letter({**message, "Attributes": {"SentTimestamp": sent_ms}}, deployment.settings) for message in messages
     ]
     single = [letter for letter in letters if letter.content is None]
+    failed = 0
     for wave in operator.waves(letters):
-        single += tool.settle(wave[:LETTERS_AT_ONCE], choice).single
-    tool.settle_singly(single, choice)
+        done = tool.settle(wave[:LETTERS_AT_ONCE], choice)
+        single += done.single
+        failed += done.counts["failed"]
+    return failed + tool.settle_singly(single, choice).counts["failed"] == 0
 
 
 def _move(deployment: Deployment, process: Process, letter: dict[str, Any]) -> None:

@@ -96,6 +96,7 @@ class Deployment:
             poison=frozenset(ids[number] for number in plan.poison if number in ids),
             away=plan.away.get(name, NEVER),
             outage=plan.outages.get(name, "503"),
+            template_refused=plan.template_refused,
             slow_s=plan.slow_s,
             longest_pause_s=plan.longest_pause_s,
         )

@@ -22,6 +22,9 @@ PACED = tuple(name for name, kind in KINDS.items() if kind.rate_per_s)
 LARGE_CAMPAIGN, LARGE_CAMPAIGN_SIZE = 0.03, 224
 """The share of nights with a large campaign, and its notifications: more than two bundles."""
 
+RUSH_BEFORE_S, RUSH_REQUESTS = 900.0, 3
+"""When a campaign by day begins before quiet hours, and its requests: some fifty seconds of the webhook's rate."""
+
 TEXT = "(광고) x 무료수신거부 080-000-0000"
 """The body of advertising. It carries the label that the law asks for."""
 
@@ -120,6 +123,31 @@ def draw_large_campaign(plan: Plan, rng: Random) -> None:
         numbers = range(start, start + max(CAMPAIGN_SIZES))
         wanted = [_draw_wanted(plan, rng, n, members, channel, at, "producer", "advertising") for n in numbers]
         plan.requests.append(Request(at, "producer", tuple(wanted)))
+
+
+def draw_rush(plan: Plan, rng: Random) -> None:
+    """A campaign by day on the slowest channel, and critical notifications on it and on another one meanwhile."""
+    members = [Recipient(f"rushed-{index}", by_id=True) for index in range(RECIPIENTS)]
+    at, number = plan.begins[0] - RUSH_BEFORE_S, len(plan.wanted)
+    for _ in range(RUSH_REQUESTS):
+        numbers = range(number, number + max(CAMPAIGN_SIZES))
+        wanted = [_draw_wanted(plan, rng, n, members, "webhook", at, "producer", "advertising") for n in numbers]
+        plan.requests.append(Request(at, "producer", tuple(wanted)))
+        number += max(CAMPAIGN_SIZES)
+    for channel in ("webhook", "sms", "webhook"):
+        code_at = at + rng.uniform(3, 30)
+        route = rng.choice(("producer", "sqs"))
+        code = _draw_wanted(plan, rng, number, members, channel, code_at, route, "critical")
+        plan.requests.append(Request(code_at, route, (code,)))
+        number += 1
+
+
+def draw_misplaced(plan: Plan, rng: Random) -> None:
+    """Somebody puts bundles of any category on the urgent lane."""
+    for index, request in enumerate(plan.requests):
+        has_ids = all(each.id for each in request.wanted)
+        if request.route == "bundle" and has_ids and request.invalid is None and rng.random() < 0.5:
+            plan.requests[index] = replace(request, route="urgent")
 
 
 def _draw_reused_ids(plan: Plan, rng: Random, recipients: list[Recipient]) -> None:

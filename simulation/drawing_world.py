@@ -33,7 +33,21 @@ def draw_world(plan: Plan, rng: Random) -> None:
         _be_away_for_long(plan, rng, end)
     if rng.random() < 0.1:
         plan.secret_away = Span(end - rng.random() * 600, end + rng.choice((60.0, 600.0, 3600.0)) * rng.random())
-    plan.faults_until = max(plan.faults_until, *(span.end for span in (*plan.away.values(), plan.secret_away)))
+    if rng.random() < 0.1:
+        _use_a_template(plan, rng, end)
+    plan.faults_until = max(plan.faults_until, *(span.end for span in _spans(plan)))
+
+
+def _spans(plan: Plan) -> tuple[Span, ...]:
+    return (*plan.away.values(), plan.secret_away, plan.template_refused)
+
+
+def _use_a_template(plan: Plan, rng: Random, end: float) -> None:
+    """Most notifications are one source's and have one template, which providers refuse over the release."""
+    for each in plan.wanted:
+        if each.number % 4:
+            each.body |= {"source": "source-0", "content": {**each.body["content"], "template": "sale"}}
+    plan.template_refused = Span(end - rng.random() * 600, end + rng.choice((300.0, 1800.0, 5400.0)))
 
 
 def _be_away_for_long(plan: Plan, rng: Random, end: float) -> None:

@@ -18,7 +18,7 @@ from lambdas.quiet_hours.timings import CLOCK_SKEW, LONGEST_PAUSE
 from . import clients
 from .checks import Checks, Violation
 from .deployment import Deployment
-from .drawing import draw, draw_large_campaign, draw_last_seconds
+from .drawing import draw, draw_large_campaign, draw_last_seconds, draw_misplaced, draw_rush
 from .drawing_consents import draw_records
 from .drawing_world import draw_world
 from .faults import Faults
@@ -34,6 +34,8 @@ EVENTS_MAX = 50_000
 """A night has about two thousand events, and the busiest of 200 has 8,803. A night with so many goes on for ever."""
 
 NOTIFICATIONS = 40
+MISPLACED = 0.15
+"""The share of nights on which somebody puts notifications on a lane that is not theirs."""
 
 PAUSE_S, SKEW_S = LONGEST_PAUSE.total_seconds(), CLOCK_SKEW.total_seconds()
 LATE_S = max(kind.deadline_s for kind in KINDS.values()) + PAUSE_S + SKEW_S + 0.01
@@ -79,6 +81,11 @@ class Night:
             draw_large_campaign(self.plan, Random(f"campaign {seed}"))
             draw_records(self.plan, Random(f"records {seed}"))
             draw_world(self.plan, Random(f"world {seed}"))
+            rush = Random(f"rush {seed}")
+            if self.plan.calm:
+                draw_rush(self.plan, rush)
+            elif rush.random() < MISPLACED:
+                draw_misplaced(self.plan, rush)
         if pause_factor > 1:
             draw_last_seconds(self.plan, rng, PAUSE_S * pause_factor, BEFORE_THE_GUARD_S)
         self.world = World(self.plan.start, seed)

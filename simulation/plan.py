@@ -126,7 +126,8 @@ class Plan:
     `cancelled_when_claimed` has, by id, how long after the first claim somebody cancels. `letters` are the bodies that
     have to end on dead-letter. `refused` and `poison` are numbers of notifications; `away`, `queues_away` and `blocked`
     say when a channel's provider, a queue's sends and a lane's event source do not work, and `outages` how the provider
-    does not. Nobody can read the channels' settings while the secret is away. `concurrency` is that of each lane.
+    does not. `template_refused` is when every provider refuses the template that some notifications have. Nobody can
+    read the channels' settings while the secret is away. `concurrency` is that of each lane.
     `advertising_consent` says where that consent is kept: elsewhere, or in the registry, where it is then required.
     """
 
@@ -148,6 +149,7 @@ class Plan:
     poison: frozenset[int] = frozenset()
     away: dict[str, Span] = field(default_factory=dict)
     outages: dict[str, Outage] = field(default_factory=dict)
+    template_refused: Span = NEVER
     secret_away: Span = NEVER
     concurrency: dict[str, int] = field(default_factory=dict)
     queues_away: dict[str, Span] = field(default_factory=dict)

@@ -31,6 +31,7 @@ CAUGHT_BY_SEED = {
     "fails_the_bundle_for_one_item": 2,
     "forgets_open_calls": 70,
     "forgets_the_attempts": 12,
+    "gives_up_each_by_a_refused_template": 20,
     "gives_up_whatever_the_setting": 5,
     "guard_covers_the_deadline_only": 21,
     "has_no_minute_rule": 4,

@@ -170,8 +170,8 @@ def cancel_is_not_honest() -> list[Patch]:
 def forgets_open_calls() -> list[Patch]:
     released = calls.released
 
-    def clean(*args: Any, sending: bool = False) -> Any:
-        return released(*args)
+    def clean(*args: Any, sending: bool = False, **options: Any) -> Any:
+        return released(*args, **options)
 
     return [(module, "released", clean) for module in (calls, claiming, verdicts)]
 

@@ -14,6 +14,7 @@ from lambdas.quiet_hours.delivery.aftermath import Aftermath
 from lambdas.quiet_hours.delivery.calls import Calls
 from lambdas.quiet_hours.delivery.claiming import Claimer
 from lambdas.quiet_hours.delivery.delivery import Delivery
+from lambdas.quiet_hours.delivery.templates import Templates
 from lambdas.quiet_hours.stores import consents, entries, ledger, unprocessed
 from lambdas.quiet_hours.stores.health import Health, Judgement
 from lambdas.quiet_hours.stores.turns import Probe, Turn, Turns
@@ -180,7 +181,7 @@ def rests_for_ever() -> list[Patch]:
     right = health.after_success
 
     def rests_on(before: Any, probe: Any, at_ms: int) -> Any:
-        return before if before.rests else right(before, probe, at_ms)
+        return replace(before, rest_until_ms=at_ms + 900_000) if before.rests else right(before, probe, at_ms)
 
     return [(turns, "after_success", rests_on)]
 
@@ -205,6 +206,11 @@ def drops_a_bundle_without_secret() -> list[Patch]:
         return Aftermath() if after.counts["secret_unavailable"] else after
 
     return [(Delivery, "_settle_channel", dropping)]
+
+
+@plant("a slip: each notification by a template that is refused is given up", "blameless")
+def gives_up_each_by_a_refused_template() -> list[Patch]:
+    return [(Templates, "note", lambda *_: {})]
 
 
 # --- claims and reads -------------------------------------------------------------------------------------------------

@@ -56,6 +56,8 @@ REFUSALS = {
 }
 """The answers to a whole call, by the fault that causes them."""
 
+TEMPLATE_REFUSED = Outcome("rejected", "solapi_1042: no such template", refuses_template=True)
+
 
 def outage_outcome(outage: Outage, rule: Rule) -> Outcome:
     """The outcome that the real channels make of an outage: docs/channels.md."""
@@ -93,6 +95,7 @@ class Provider:
     poison: frozenset[str] = frozenset()
     away: Span = NEVER
     outage: Outage = "503"
+    template_refused: Span = NEVER
     slow_s: float = 0.3
     longest_pause_s: float = 0.0
     calls: list[ProviderCall] = field(default_factory=list)
@@ -183,6 +186,9 @@ class FakeChannel:
         if notification["id"] in self._provider.refuses:
             self._provider.faults.counts["provider_rejected"] += 1
             return Outcome("rejected", "http_400: this one never")
+        if "template" in notification["content"] and self._provider.template_refused.covers(self._process.world.t):
+            self._provider.faults.counts["template_refused"] += 1
+            return TEMPLATE_REFUSED
         self._provider.took(self._provider.name, notification, self._process)
         return DELIVERED
 

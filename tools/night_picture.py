@@ -70,14 +70,14 @@ class Seen:
     arrived: dict[str, float] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     waiting: list[tuple[float, int]] = field(default_factory=list)
-    sent: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    sent: dict[str, list[tuple[float, int]]] = field(default_factory=lambda: {"at_once": [], "released": []})
 
 
 def play(seed: int = SEED) -> Seen:
     """Play the night and collect what is drawn. Raises `RuntimeError` if the night broke a promise."""
     seen = Seen()
     night = Night(seed, plan=draw_plan(Random(seed)), faults=lambda rng, until: Faults(rng, 0.0))
-    wait, providers = night.deployment.queues["wait"], night.deployment.providers.values()
+    wait = night.deployment.queues["wait"]
     for request in night.plan.requests:
         seen.arrived |= {str(each.id): request.at for each in request.wanted}
 
@@ -95,8 +95,8 @@ def play(seed: int = SEED) -> Seen:
         result = night.run()
     if result.violations:
         raise RuntimeError(f"the night broke a promise: {result.violations[0]}")
-    for lane in ("delivery", "schedule"):
-        seen.sent[lane] = [call for provider in providers for call in provider.calls[lane]]
+    for taken in (each for times in night.checks.taken.values() for each in times):
+        seen.sent["released" if taken.id in seen.held else "at_once"].append((taken.at, 1))
     return seen
 
 
@@ -164,7 +164,7 @@ def draw(seen: Seen) -> str:
         _binned([(at, number) for at, number, held in arrivals if not held]),
         _binned([(at, number) for at, number, held in arrivals if held]),
     )
-    sent = _binned(seen.sent["delivery"]), _binned(seen.sent["schedule"])
+    sent = _binned(seen.sent["at_once"]), _binned(seen.sent["released"])
     title = f"One night: {len(seen.arrived):,} notifications, {len(seen.held):,} of them held until 08:00"
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '

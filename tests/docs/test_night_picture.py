@@ -22,8 +22,8 @@ def test_the_file_is_what_the_command_draws(seen: Seen) -> None:
 
 
 def test_everything_accepted_is_sent_and_what_was_held_is_sent_in_the_morning(seen: Seen) -> None:
-    released = seen.sent["schedule"]
+    released = seen.sent["released"]
     assert sum(number for _, number in released) == len(seen.held)
-    assert sum(number for _, number in seen.sent["delivery"]) == len(seen.arrived) - len(seen.held)
+    assert sum(number for _, number in seen.sent["at_once"]) == len(seen.arrived) - len(seen.held)
     assert min(at for at, _ in released) > END_S
     assert max(number for _, number in seen.waiting) == len(seen.held)

@@ -241,6 +241,18 @@ def test_what_is_wrong_with_the_account_is_not_the_message_s_fault(code: str) ->
     assert kinds(listed({"to": "01011111111", "statusCode": code}), ONE, OTHER) == [kind, "delivered"]
 
 
+@pytest.mark.parametrize(
+    ("code", "is_template"),
+    [*((code, True) for code in ("1042", "1043", "1046", "3103", "3105")), ("1061", False), ("3104", False)],
+)
+def test_a_status_says_if_the_template_is_refused(code: str, is_template: bool) -> None:
+    with listening(answering(listed({"to": "01011111111", "statusCode": code}))) as peer:
+        refused, delivered = send(sms(base(peer)), ONE, OTHER)
+    assert (refused.kind, refused.refuses_template) == ("rejected", is_template)
+    assert refused.reason.startswith(f"solapi_{code}: Solapi's status {code}")
+    assert (delivered.kind, delivered.refuses_template) == ("delivered", False)
+
+
 # --- errors of the whole call
 
 

@@ -27,11 +27,15 @@ class Outcome:
     - `unknown`: the provider may have it. It is sent again if `can_resend`, and goes to dead-letter otherwise.
 
     `reason` is a code, then a sentence. It never shows a notification's data.
+
+    `refuses_template`: the notification is `rejected` because of its template, so that others with it may be rejected
+    too. After several in a row the template rests for this source.
     """
 
     kind: Kind
     reason: str = ""
     retry_after_s: float | None = None
+    refuses_template: bool = False
 
 
 DELIVERED = Outcome("delivered")

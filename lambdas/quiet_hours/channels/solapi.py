@@ -43,6 +43,16 @@ _ACCOUNT = {
     "1041": "the KakaoTalk channel is not valid",
 }
 
+# Faults of the template, which concern every message with it. 1xxx are refusals of a call's message; KakaoTalk's own
+# 3xxx come later, in reports that nobody reads here, and are told in an answer only if Solapi knows them already.
+_TEMPLATE = {
+    "1042": "the template's id is not valid",
+    "1043": "the text differs from the registered template",
+    "1046": "the template has buttons, which are not sent",
+    "3103": "the text differs from the registered template",
+    "3105": "the template is not registered",
+}
+
 
 class SolapiChannel:
     """Built for `sms` or `kakao` from `{"api_key": …, "api_secret": …, "from": …}`, for `kakao` with `pf_id` instead of
@@ -168,6 +178,9 @@ def _refused(code: str) -> Outcome:
         return Outcome("misconfigured", f"solapi_{code}: Solapi's status {code}, {_ACCOUNT[code]}")
     if code == "1024":
         return Outcome("unavailable", f"solapi_{code}: Solapi's status {code}, a fault on Solapi's side")
+    if code in _TEMPLATE:
+        reason = f"solapi_{code}: Solapi's status {code}, {_TEMPLATE[code]}"
+        return Outcome("rejected", reason, refuses_template=True)
     shown = code if re.fullmatch("[0-9]{4}", code) else "unreadable"
     return Outcome("rejected", f"solapi_{shown}: Solapi's status {shown}")
 

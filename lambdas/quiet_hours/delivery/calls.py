@@ -23,6 +23,7 @@ from .aftermath import Aftermath
 from .claiming import Claimed, Claimer
 from .pacing import LATE_TURN_S, WRAP_UP_S, ahead_s, in_a_call, in_a_turn, sleep_until
 from .recording import Recorder
+from .templates import Known, Templates
 from .verdicts import Verdict, settlement
 
 STORE_REST_S = 30.0
@@ -47,13 +48,14 @@ class Memory:
 
     `rests_until`: by channel, the end of a rest as it was last seen, and until when that is believed. `delivered_at`:
     when this process last saw that a channel delivers. `served_at`: when that was last noted in the channel's item.
-    `next_turns`: where each schedule stood when last seen.
+    `next_turns`: where each schedule stood when last seen. `templates`: what is known of sources and templates.
     """
 
     rests_until: dict[str, tuple[datetime, datetime]] = field(default_factory=dict)
     delivered_at: dict[str, datetime] = field(default_factory=dict)
     served_at: dict[str, datetime] = field(default_factory=dict)
     next_turns: dict[str, Seen] = field(default_factory=dict)
+    templates: dict[str, Known] = field(default_factory=dict)
 
     def rest(self, channel: str, seconds: float, now: datetime) -> None:
         """Remember that a channel rests for so many seconds more."""
@@ -76,11 +78,12 @@ class Memory:
 
 
 class Judged(NamedTuple):
-    """A claimed item after its turn."""
+    """A claimed item after its turn. `wait_s`: how long it waits for its template; None if that does not rest."""
 
     item: Item
     entry: Entry
     verdict: Verdict
+    wait_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Calls:
     remaining_s: Callable[[], float]
     sleep: Callable[[float], None]
     recorder: Recorder
+    templates: Templates
     consents: Mapping[str, Consent] = field(default_factory=dict)
     left: list[Item] = field(default_factory=list)
     wait_s: float | None = None
@@ -198,12 +202,26 @@ class Calls:
             return
         claimed = self._claim(call.items, after) if call.claimed is None else call.claimed
         going, judged = self._judge(claimed)
+        if (
+            going
+            and self._is_late(call.at)
+            and call.probe is None
+            and isinstance(again := self._book(len(going)), Turn)
+        ):
+            # The claim took long. With the claims in hand the next turn needs no more: no slow ledger stops everything.
+            call = replace(call, at=again.at)
+            sleep_until(call.at, self.now, self.sleep)
+            going, changed = self._judge(going)
+            judged += changed
         if self._is_late(call.at) or self._must_stop():
             self._give_up(replace(call, claimed=going), after)
             going = []
         began = self.now()
         outcomes = self._send([item for item, _ in going], after)
-        judged += [Judged(item, entry, outcome) for (item, entry), outcome in zip(going, outcomes, strict=True)]
+        waits = self.templates.note([item for item, _ in going], outcomes)
+        for (item, entry), outcome in zip(going, outcomes, strict=True):
+            verdict = Outcome("misconfigured", outcome.reason) if item.id in waits else outcome
+            judged.append(Judged(item, entry, verdict, waits.get(item.id)))
         blames, wait_s = self._note_health(going, outcomes, began, call.probe, after)
         self._record(judged)
         for each in judged:
@@ -220,10 +238,12 @@ class Calls:
         for each in claimed:
             notification = each.item.notification
             decision = decide(notification, consent_for(notification, self.consents), now, self.policy)
-            if isinstance(decision, Send):
-                going.append(each)
-            else:
+            if not isinstance(decision, Send):
                 judged.append(Judged(*each, decision))
+            elif rest_s := self.templates.rest_s(each.item):  # an earlier call of this bundle has found it out
+                judged.append(Judged(*each, None, rest_s))
+            else:
+                going.append(each)
         return going, judged
 
     def _give_up(self, call: Call, after: Aftermath) -> None:
@@ -320,7 +340,8 @@ class Calls:
 
     def _settle(self, judged: Judged, blames: bool, wait_s: float, after: Aftermath) -> None:
         """Note where an item goes after its turn."""
-        item, entry, verdict = judged
+        item, entry, verdict, template_wait_s = judged
+        wait_s = wait_s if template_wait_s is None else template_wait_s
         if isinstance(verdict, Outcome) and verdict.kind != "delivered":
             after.counts[f"{verdict.kind}: {self.name} {verdict.reason.partition(':')[0]}"] += 1
         after.add(item, settlement(verdict, entry, self.channel.can_resend, wait_s, self.now(), blames=blames))

@@ -33,6 +33,7 @@ from .calls import STORE_ERRORS, STORE_REST_S, Calls, Memory
 from .claiming import Claimer
 from .pacing import ahead_s
 from .recording import Recorder
+from .templates import Templates
 from .verdicts import dead_lettered, settlement
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Delivery:
             after.give_back(items, self._rest_without_secret(name, items[0], turns, after))
             return after
         claimer = Claimer(self.ledger, self.settings, self.now)
+        templates = Templates(name, turns, self.memory.templates, self.now)
         calls = Calls(
             name=name,
             channel=channel,
@@ -184,18 +186,20 @@ class Delivery:
             remaining_s=self.remaining_s,
             sleep=self.sleep,
             recorder=Recorder(self.ledger, self.now),
+            templates=templates,
         )
         if turns.are_taken(name, ahead_s(channel, lane.name)) and not self._is_quiet():
             calls.left += items  # a schedule only moves on: no need to ask
             calls.lacks_turns = True
         else:
             wanted = claimer.first_look(channel.can_resend, items, after)
-            going = self._may_go(self._with_consents(wanted, calls, after), calls, after)
+            going = templates.without_resting(self._may_go(self._with_consents(wanted, calls, after), calls, after))
             for part in self.side_by_side(calls.make, calls.plan(going, after), channel.side_by_side):
                 after.merge(part)
             with suppress(Exception):  # the calls have been made: whatever this raises, their outcomes are recorded
                 channel.close()
         self._give_back_left(calls, items, after)
+        templates.give_back_resting(after)
         after.delivered = [entry for entry in after.delivered if entry.id not in calls.recorder.recorded]
         return after
 

@@ -24,7 +24,7 @@ ONE_BY_ONE_AHEAD_S = 0.5
 """The same for the schedule lane where one turn holds several calls: it keeps its worker busy for as long as it lasts,
 so a second worker that waited all the time would cost as much as the first."""
 
-LATE_TURN_S = 0.5
+LATE_TURN_S = 1.0
 """A turn that is later than this is given up. It is never made up for in a burst."""
 
 TURN_S = 1.0

@@ -6,11 +6,14 @@ time that doubles from 5 seconds to 15 minutes. So an outage costs time only, wh
 A call may also fail through the fault of what it carries. One notification that fails while nothing else is known is
 tried again more and more rarely, and the channel goes on for the others. A second one that fails before anything was
 delivered says that the channel is at fault.
+
+A template that a provider refuses rests in the same way, for one source: it costs nothing to anybody else. Its item has
+a key of its own (delivery/templates.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -26,13 +29,19 @@ WORKED_S = 900.0
 since."""
 
 
+REFUSALS_MAX = 3
+"""So many notifications of one source and template, refused for their template one after the other, make the two rest.
+The ones before the last of them are dead-lettered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """The health of a channel, as its item has it. Times are milliseconds since 1970; 0 stands for none.
 
     `served_ms`: its last delivery, a few seconds old. `failed`: the id of the notification that failed since then, at
     `failed_ms`; `failed_s`: the wait before that one is tried again. `rest_s`: the present rest; it ends at
-    `rest_until_ms`, when a probe may begin.
+    `rest_until_ms`, when a probe may begin. `refused`: for a source and template, the ids of the notifications that
+    were refused since the last delivery.
     """
 
     served_ms: int = 0
@@ -41,6 +50,7 @@ class Health:
     failed_s: float = 0
     rest_s: float = 0
     rest_until_ms: int = 0
+    refused: tuple[str, ...] = ()
 
     @property
     def rests(self) -> bool:
@@ -59,6 +69,7 @@ class Health:
             "failed_s": {"N": f"{self.failed_s:g}"} if self.failed_s else None,
             "rest_s": {"N": f"{self.rest_s:g}"} if self.rest_s else None,
             "rest_until_ms": {"N": str(self.rest_until_ms)} if self.rest_until_ms else None,
+            "refused": {"S": " ".join(self.refused)} if self.refused else None,  # an id has no space
         }
 
     @classmethod
@@ -71,6 +82,7 @@ class Health:
             failed_s=_number(item, "failed_s"),
             rest_s=_number(item, "rest_s"),
             rest_until_ms=int(_number(item, "rest_until_ms")),
+            refused=tuple(item.get("refused", {}).get("S", "").split()),
         )
 
 
@@ -100,6 +112,39 @@ class Judgement(NamedTuple):
     blames: bool
     wait_s: float
     begins_rest: bool = False
+
+
+class Refusals(NamedTuple):
+    """The notifications of one source and template that a call brought back because the provider refuses the template.
+    `probe`: the lease, if one of them was a probe."""
+
+    ids: Sequence[str]
+    ended_ms: int
+    probe: Health | None = None
+
+
+class Refused(NamedTuple):
+    """The health of a source and template after a refusal; the ids that are dead-lettered; and the wait of the
+    others."""
+
+    health: Health
+    dead_lettered: frozenset[str]
+    wait_s: float
+
+
+def after_refusals(health: Health, refusals: Refusals) -> Refused:
+    """Judge refusals of a template. A call of which anything of the same source and template was delivered has none."""
+    if refusals.probe is not None and health.rest_until_ms == refusals.probe.rest_until_ms:
+        health = _resting(health, 2 * health.rest_s, refusals.ended_ms)
+    if health.rests:
+        return Refused(health, frozenset(), _left_s(health, refusals.ended_ms))
+    new = [id for id in refusals.ids if id not in health.refused]
+    room = max(0, REFUSALS_MAX - 1 - len(health.refused))
+    dead_lettered = frozenset(refusals.ids) - frozenset(new[room:])
+    if len(new) <= room:
+        return Refused(replace(health, refused=(*health.refused, *new)), dead_lettered, 0)
+    health = _resting(health, FIRST_REST_S, refusals.ended_ms)
+    return Refused(health, dead_lettered, _left_s(health, refusals.ended_ms))
 
 
 def after_failure(health: Health, failure: Failure) -> Judgement:
@@ -141,9 +186,7 @@ def _suspects(health: Health, failure: Failure, wait_s: float, blames: bool) -> 
 
 def _resting(health: Health, rest_s: float, now_ms: int) -> Health:
     rest_s = min(REST_S_MAX, rest_s)
-    return replace(
-        health, failed="", failed_ms=0, failed_s=0, rest_s=rest_s, rest_until_ms=now_ms + round(rest_s * 1000)
-    )
+    return Health(served_ms=health.served_ms, rest_s=rest_s, rest_until_ms=now_ms + round(rest_s * 1000))
 
 
 def _begins(health: Health, failure: Failure) -> Judgement:
@@ -152,7 +195,11 @@ def _begins(health: Health, failure: Failure) -> Judgement:
 
 
 def _rests(health: Health, failure: Failure) -> Judgement:
-    return Judgement(health, False, max(1, (health.rest_until_ms - failure.ended_ms) / 1000))
+    return Judgement(health, False, _left_s(health, failure.ended_ms))
+
+
+def _left_s(health: Health, now_ms: int) -> float:
+    return max(1, (health.rest_until_ms - now_ms) / 1000)
 
 
 def _number(item: Mapping[str, Any], name: str) -> float:

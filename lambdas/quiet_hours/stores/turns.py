@@ -4,7 +4,8 @@ Each channel has one item. A worker books a turn by one conditional write, at th
 its turn comes (generic cell rate: the item has the instant of the next free turn). Workers do not talk to each other,
 and no number of them goes beyond the rate (docs/decisions/0010-turns.md).
 
-The same item says that a channel rests, and until when. Then one notification at a time probes it (health.py).
+The same item says that a channel rests, and until when. Then one notification at a time probes it (health.py). A source
+and template that a channel refuses has an item of its own, for its rest alone (delivery/templates.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from ..errors import TurnsUnavailable
-from .health import PROBE_LEASE_S, Failure, Health, Judgement, after_failure, after_success
+from .health import (
+    PROBE_LEASE_S,
+    Failure,
+    Health,
+    Judgement,
+    Refusals,
+    Refused,
+    after_failure,
+    after_refusals,
+    after_success,
+)
 from .queues import DELAY_S_MAX
 
 if TYPE_CHECKING:
@@ -162,6 +173,16 @@ class Turns:
             if self._replace(channel, before, judgement.health):
                 return judgement
         raise TurnsUnavailable("other workers kept changing the channel's item")
+
+    def has_refused(self, pair: str, refusals: Refusals) -> Refused:
+        """Record that a template was refused, and judge it. `pair`: the key of the source and template. Raises
+        `TurnsUnavailable` too."""
+        for _ in range(ROUNDS_MAX):
+            before = self.health(pair)
+            refused = after_refusals(before, refusals)
+            if self._replace(pair, before, refused.health):
+                return refused
+        raise TurnsUnavailable("other workers kept changing the item of the source and template")
 
     def has_served(self, channel: str, probe: Health | None, at: datetime) -> None:
         """Record that a call delivered something. `probe`: the lease, if the call was a probe. Raises
