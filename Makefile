@@ -82,7 +82,7 @@ nights: setup ## simulate nights with faults (SEEDS=number), or show one of them
 situations: setup ## play large campaigns, outages and slips in virtual time; writes docs/situations.md
 	@python -m simulation.situations
 
-bench: setup ## measure everything in about ten minutes (QUICK=1: in two); writes build/bench.json
+bench: setup ## measure everything in a quarter of an hour (QUICK=1: in two minutes); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)
 
 night-picture: setup ## draw docs/night.svg from one simulated night

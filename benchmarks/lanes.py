@@ -26,6 +26,8 @@ from simulation.tables import DynamoDb
 from . import prices
 
 IDLE = "idle"
+BY_PLAIN_SQS = "a code by plain SQS, behind 500 singles"
+"""This has a bound of its own: the promise is for what comes through the producer."""
 QUICK_SITUATIONS = (
     "campaign of 10,000 e-mails by day",
     "redrive of 10,000 letters",
@@ -55,8 +57,13 @@ def measure_urgent(situations: Sequence[str], say: Callable[[str], None]) -> dic
             say(f"urgent: {name}")
             found[name] = waits
     figures = {name: urgent_figures(found[name], found[IDLE]) for name in situations}
-    worst = {key: max(each[key] for each in figures.values()) for key in ("p95_ratio", "p99_ratio", "p99_s")}
-    return {"urgent": figures, "urgent_worst": worst}
+    return {"urgent": figures, "urgent_worst": worst(figures)}
+
+
+def worst(figures: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The largest of each figure over the situations of which the promise speaks."""
+    promised = [each for name, each in figures.items() if name != BY_PLAIN_SQS]
+    return {key: max(each[key] for each in promised) for key in ("p95_ratio", "p99_ratio", "p99_s")}
 
 
 def _play(name: str) -> tuple[str, Waits]:

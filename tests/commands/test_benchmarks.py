@@ -351,6 +351,11 @@ def test_codes_are_compared_with_an_idle_system() -> None:
     assert (figures["p95_ratio"], figures["p99_ratio"], figures["p99_s"]) == (1.5, 4.0, 4.0)
     assert set(lanes.QUICK_SITUATIONS) < SITUATIONS_OF_CODES.keys() - {lanes.IDLE}
 
+    slow = lanes.urgent_figures(Waits(1, 50.0, 50.0, 50.0), Waits(60, 2.0, 1.0, 5.0))
+    by_name = {"another": figures, "one more": figures | {"p99_s": 5.0}, lanes.BY_PLAIN_SQS: slow}
+    assert lanes.worst(by_name) == {"p95_ratio": 1.5, "p99_ratio": 4.0, "p99_s": 5.0}
+    assert lanes.BY_PLAIN_SQS in SITUATIONS_OF_CODES
+
 
 def test_a_backlog_that_meets_its_rate_costs_less_than_before_and_its_hand_backs_count() -> None:
     found = lanes.paced("kakao", lanes.REAL_KINDS, 60.0)
