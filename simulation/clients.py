@@ -209,7 +209,7 @@ def set_consent(deployment: Deployment, recipient: str, consent: Consent, writte
         item["expires"] = {"N": str(int(deployment.world.start_s + consent.expires))}
     if consent.malformed:
         item |= {"night_consent": {"S": "true"}, "opted_out": {"S": "false"}}
-    deployment.tables["consent"].items[key] = item
+    deployment.tables["consent"].store(key, item)
     deployment.checks.consent_written(recipient, consent)
     if deployment.world.note:
         deployment.world.note(f"{recipient} now: {_described(consent)}", None)

@@ -22,8 +22,9 @@ PACED = tuple(name for name, kind in KINDS.items() if kind.rate_per_s)
 LARGE_CAMPAIGN, LARGE_CAMPAIGN_SIZE = 0.03, 224
 """The share of nights with a large campaign, and its notifications: more than two bundles."""
 
-RUSH_BEFORE_S, RUSH_REQUESTS = 900.0, 3
-"""When a campaign by day begins before quiet hours, and its requests: some fifty seconds of the webhook's rate."""
+RUSH_BEFORE_S, RUSH_OF = 900.0, ("advertising", "advertising", "informational")
+"""When a campaign by day begins before quiet hours, and the category of each of its requests: some fifty seconds of the
+webhook's rate, over two lanes."""
 
 TEXT = "(광고) x 무료수신거부 080-000-0000"
 """The body of advertising. It carries the label that the law asks for."""
@@ -129,9 +130,9 @@ def draw_rush(plan: Plan, rng: Random) -> None:
     """A campaign by day on the slowest channel, and critical notifications on it and on another one meanwhile."""
     members = [Recipient(f"rushed-{index}", by_id=True) for index in range(RECIPIENTS)]
     at, number = plan.begins[0] - RUSH_BEFORE_S, len(plan.wanted)
-    for _ in range(RUSH_REQUESTS):
+    for category in RUSH_OF:
         numbers = range(number, number + max(CAMPAIGN_SIZES))
-        wanted = [_draw_wanted(plan, rng, n, members, "webhook", at, "producer", "advertising") for n in numbers]
+        wanted = [_draw_wanted(plan, rng, n, members, "webhook", at, "producer", category) for n in numbers]
         plan.requests.append(Request(at, "producer", tuple(wanted)))
         number += max(CAMPAIGN_SIZES)
     for channel in ("webhook", "sms", "webhook"):

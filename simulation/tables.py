@@ -61,11 +61,16 @@ class Table:
                 return before
         return item
 
-    def put(self, item: Item, process: Process) -> None:
-        key = item[self.key]["S"]
+    def store(self, key: str, item: Item) -> Item | None:
+        """Put an item. Returns the one before."""
         before = self.get(key)
         self._before[key] = self.world.t, before
         self.items[key] = dict(item)
+        return before
+
+    def put(self, item: Item, process: Process) -> None:
+        """Put an item, as a process does whose writes are observed."""
+        before = self.store(item[self.key]["S"], item)
         if self.written:
             self.written(before, item, process)
 

@@ -141,7 +141,27 @@ def test_the_table_has_a_row_for_every_provider() -> None:
 
 
 def test_channels_is_all_or_not_given() -> None:
-    assert demo._evening("all").every_channel
-    assert not demo._evening("").every_channel
+    assert demo._evening("all", "").every_channel
+    assert not demo._evening("", "").every_channel
     with pytest.raises(CommandError, match="CHANNELS must be all"):
-        demo._evening("slack")
+        demo._evening("slack", "")
+
+
+def test_one_of_the_fakes_can_hang_over_quiet_hours() -> None:
+    assert demo._evening("all", "solapi").hangs == "solapi"
+    for channels, hangs in (("", "solapi"), ("all", "kakao")):
+        with pytest.raises(CommandError, match="HANGS must be one of solapi"):
+            demo._evening(channels, hangs)
+    start = datetime(2020, 11, 11, 12, tzinfo=UTC)
+    (rule,) = demo._hanging("solapi", (start, start + timedelta(minutes=1)))
+    assert rule == {"hangs": "solapi", "from": "2020-11-11T11:59:00+00:00", "until": "2020-11-11T12:02:00+00:00"}
+    assert demo._hanging("", (start, start)) == []
+
+
+def test_a_fake_that_hangs_gives_no_answer_from_the_begin_to_before_the_end(tmp_path: Path) -> None:
+    with (tmp_path / "book").open("w") as book, Fakes(0, book) as fakes:
+        fakes.set_rules([{"hangs": "solapi", "from": "2020-11-11T12:00:00+00:00", "until": "2020-11-11T12:02:00+00:00"}])
+        begin = datetime(2020, 11, 11, 12, tzinfo=UTC)
+        hangs = [fakes._hangs("solapi", begin + timedelta(seconds=s)) for s in (-1, 0, 119, 120)]
+        assert hangs == [False, True, True, False]
+        assert not fakes._hangs("slack", begin)
