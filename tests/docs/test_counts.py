@@ -35,8 +35,10 @@ from lambdas.quiet_hours.delivery.delivery import Delivery
 from lambdas.quiet_hours.notification.notification import accept
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.entries import epoch_ms
+from lambdas.quiet_hours.stores.health import Failure
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import BATCH_MESSAGES_MAX
+from lambdas.quiet_hours.stores.turns import Turns
 from lambdas.quiet_hours.stores.unprocessed import BATCH_ITEMS_MAX
 from lambdas.quiet_hours.timings import LEASE_S
 from lambdas.scheduler import EMPTY_RECEIVES, release
@@ -283,3 +285,10 @@ def test_that_a_channel_delivers_is_noted_by_one_process_and_only_now_and_then(
     assert turn_calls(1, 2) == booked
     clock.sleep(1 + SERVED_EVERY_S)
     assert turn_calls(1, 3) == noted
+    clock.sleep(1)
+    failed_ms = epoch_ms(clock())
+    Turns(dynamodb, "turn", clock).has_failed("webhook", Failure("another", failed_ms, failed_ms, is_certain=False))
+    clock.sleep(1)
+    assert turn_calls(1, 4) == noted, "a call has failed since then"
+    clock.sleep(1)
+    assert turn_calls(0, 5) == booked
