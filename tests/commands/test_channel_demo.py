@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from demo.evening import EVENING, read
 from demo.every_channel import CHANNELS, by_every_channel
 from demo.view import providers_table
 from fakes.secret import PROVIDERS, secret
+from fakes.server import Fakes
 from lambdas.quiet_hours.channels import build
 from lambdas.quiet_hours.channels.channel import DELIVERED
 from lambdas.quiet_hours.errors import Invalid
@@ -160,7 +162,9 @@ def test_one_of_the_fakes_can_hang_over_quiet_hours() -> None:
 
 def test_a_fake_that_hangs_gives_no_answer_from_the_begin_to_before_the_end(tmp_path: Path) -> None:
     with (tmp_path / "book").open("w") as book, Fakes(0, book) as fakes:
-        fakes.set_rules([{"hangs": "solapi", "from": "2020-11-11T12:00:00+00:00", "until": "2020-11-11T12:02:00+00:00"}])
+        fakes.set_rules(
+            [{"hangs": "solapi", "from": "2020-11-11T12:00:00+00:00", "until": "2020-11-11T12:02:00+00:00"}]
+        )
         begin = datetime(2020, 11, 11, 12, tzinfo=UTC)
         hangs = [fakes._hangs("solapi", begin + timedelta(seconds=s)) for s in (-1, 0, 119, 120)]
         assert hangs == [False, True, True, False]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from random import Random
 
+from lambdas.quiet_hours.stores.backoff import TRIES_MAX
 from simulation import night
 from simulation.exhaustive import wanted
 from simulation.faults import Faults
@@ -40,7 +41,7 @@ def _evening(*requests: Request) -> Plan:
 
 
 def _one_by_sms() -> Plan:
-    """A night with one notification. The first transaction is the claim, the second the mark before the call."""
+    """A night with one notification. The first transaction is its claim, which marks the call."""
     return _evening(Request(EVENING_S, "sqs", (wanted(0, "sms", "critical"),)))
 
 
@@ -58,29 +59,29 @@ def _broken(plan: Plan, conflicts: Collection[int] = (), mistake: str | None = N
         return play()
 
 
-FIVE_AT_THE_MARK = range(2, 7)
-FIVE_AT_THE_ENDING = range(4, 9)
-"""The ledger tries five times. The third transaction removes the mark of the refused call."""
+ALL_AT_THE_CLAIM = range(1, 1 + TRIES_MAX)
+ALL_AT_THE_ENDING = range(3, 3 + TRIES_MAX)
+"""The second transaction removes the mark of the refused call."""
 
 
-def test_a_conflict_at_the_mark_before_a_call_loses_nothing() -> None:
+def test_a_conflict_at_the_claim_loses_nothing() -> None:
     """The notification was neither sent nor given back, and its bundle was acknowledged."""
-    assert _broken(_one_by_sms(), FIVE_AT_THE_MARK, "loses_what_it_could_not_mark") == {"conserved"}
-    assert _broken(_one_by_sms(), FIVE_AT_THE_MARK) == set()
+    assert _broken(_one_by_sms(), ALL_AT_THE_CLAIM, "drops_what_another_has_claimed") == {"conserved"}
+    assert _broken(_one_by_sms(), ALL_AT_THE_CLAIM) == set()
 
 
 def test_a_conflict_at_an_ending_loses_nothing() -> None:
     """The conflict was taken for another worker's claim. No ending was written, and the bundle was acknowledged."""
     plan = _one_by_sms()
     plan.refused = frozenset([0])
-    assert _broken(plan, FIVE_AT_THE_ENDING, "takes_a_conflict_for_a_write") == {"conserved"}
-    assert _broken(plan, FIVE_AT_THE_ENDING) == set()
+    assert _broken(plan, ALL_AT_THE_ENDING, "takes_a_conflict_for_a_write") == {"conserved"}
+    assert _broken(plan, ALL_AT_THE_ENDING) == set()
 
 
 def test_two_workers_with_a_full_bundle_each_keep_to_the_pace() -> None:
     """A lane had been backed up and moved again. Then each worker sent its whole bundle in one call, at the same
     time."""
-    bundles = [tuple(wanted(25 * part + n, "kakao", "critical") for n in range(25)) for part in range(2)]
+    bundles = [tuple(wanted(25 * part + n, "kakao", "informational") for n in range(25)) for part in range(2)]
     plan = _evening(*(Request(EVENING_S + 60 * part, "bundle", each) for part, each in enumerate(bundles)))
     plan.blocked["delivery"] = Span(EVENING_S - 60, EVENING_S + 120)
     assert _broken(plan, mistake="sends_a_whole_bundle_in_one_call") == {"paced"}
