@@ -81,7 +81,7 @@ def test_a_conflict_at_an_ending_loses_nothing() -> None:
 def test_two_workers_with_a_full_bundle_each_keep_to_the_pace() -> None:
     """A lane had been backed up and moved again. Then each worker sent its whole bundle in one call, at the same
     time."""
-    bundles = [tuple(wanted(25 * part + n, "kakao", "informational") for n in range(25)) for part in range(2)]
+    bundles = [tuple(wanted(40 * part + n, "kakao", "informational") for n in range(40)) for part in range(2)]
     plan = _evening(*(Request(EVENING_S + 60 * part, "bundle", each) for part, each in enumerate(bundles)))
     plan.blocked["delivery"] = Span(EVENING_S - 60, EVENING_S + 120)
     assert _broken(plan, mistake="sends_a_whole_bundle_in_one_call") == {"paced"}
