@@ -351,6 +351,8 @@ def _draw_blocked_lane(plan: Plan, rng: Random, begin: float, pause_s: float) ->
         lane = rng.choice(("delivery", "delivery", "notification"))
         until = rng.choice((rng.uniform(-20, 0), rng.uniform(-14, -8), rng.uniform(0, 300), rng.uniform(0, 300)))
         plan.blocked[lane] = Span(begin - rng.uniform(20, 80), begin + until)
+        if lane == "delivery":
+            plan.blocked["schedule"] = plan.blocked[lane]  # advertising takes this lane by day
         if until < 0 and rng.random() < 0.7:  # what is sent in the last seconds is still in flight when they are over
             plan.slow_s, plan.longest_pause_s = 12.0, pause_s
 
@@ -384,7 +386,7 @@ def draw_last_seconds(plan: Plan, rng: Random, pause_s: float, left_s: tuple[flo
     """Let notifications that were judged in time reach the worker at the last moment, `left_s` before quiet hours. The
     worker pauses for up to `pause_s`, and its provider is slow."""
     begin = rng.choice(plan.begins)
-    plan.blocked["delivery"] = Span(begin - 80, begin - rng.uniform(*left_s))
+    plan.blocked["delivery"] = plan.blocked["schedule"] = Span(begin - 80, begin - rng.uniform(*left_s))
     plan.slow_s, plan.longest_pause_s = 100.0, pause_s
     for index in rng.sample(range(len(plan.requests)), min(5, len(plan.requests))):
         plan.requests[index] = replace(plan.requests[index], at=begin - rng.uniform(17, 70))

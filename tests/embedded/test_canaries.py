@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from local.aws import client
@@ -23,7 +24,8 @@ def log_lines(pipeline: Pipeline) -> Iterator[str]:
 def test_no_canary_is_in_any_log_nor_in_a_dead_letters_attributes(pipeline: Pipeline) -> None:
     ids = {name: pipeline.new_id() for name in ("delivered", "refused", "no-channel", "invalid", "row")}
     refused, invalid = {"channel": "webhook", "address": "me"}, {"address": TEXT, "content": {"body": PHONE, EMAIL: 1}}
-    pipeline.produce(canary(id=ids["delivered"], **refused), canary(id=ids["no-channel"]))
+    soon = (datetime.now(UTC) + timedelta(seconds=45)).isoformat()
+    pipeline.produce(canary(id=ids["delivered"], **refused), canary(id=ids["no-channel"], expires_at=soon))
     pipeline.wait_until(lambda: pipeline.accepted(ids["delivered"]))
     pipeline.provider.answer({"status": 400})
     pipeline.produce(canary(id=ids["refused"], **refused))
@@ -44,8 +46,9 @@ def test_no_canary_is_in_any_log_nor_in_a_dead_letters_attributes(pipeline: Pipe
         pipeline.wait_until(
             lambda one=ids[name]: pipeline.dead_letter(notification_id=one), what=f"{name} dead-letters"
         )
-        for name in ("refused", "no-channel", "invalid", "row")
+        for name in ("refused", "invalid", "row")
     ]
+    pipeline.wait_until(lambda: pipeline.state(ids["no-channel"]) == "expired")
     letters.append(pipeline.wait_until(lambda: pipeline.dead_letter(body=unreadable)))
     pipeline.settle()
     assert any("canary-text" in letter["Body"] for letter in letters)  # a dead letter's body is the notification

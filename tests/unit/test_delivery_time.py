@@ -17,7 +17,7 @@ from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import quiet_until
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.stores.health import FIRST_REST_S
-from lambdas.quiet_hours.stores.turns import EARLY_S, RETURN_FACTOR, Seen, Turns
+from lambdas.quiet_hours.stores.turns import EARLY_S, RETURN_FACTOR, Seen, Turn, Turns
 from lambdas.quiet_hours.timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE, WORKER_TIMEOUT_S
 from tests.helpers.aws import DAY, dynamodb, sqs
 from tests.helpers.delivery_world import SETTINGS, World, accepted, consent, many, works, world
@@ -355,16 +355,36 @@ def oversleeps(world: World, by_s: float) -> None:
 
 
 @pytest.mark.parametrize("can_resend", [True, False])
-def test_a_late_turn_is_given_up_and_leaves_neither_claim_nor_mark(world: World, can_resend: bool) -> None:
-    world.provider.rate_per_s, world.provider.can_resend = 1, can_resend
-    Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1, 0)
-    oversleeps(world, LATE_TURN_S + 0.1)
+def test_turns_that_are_late_each_time_are_given_up_and_leave_neither_claim_nor_mark(
+    world: World, can_resend: bool
+) -> None:
+    world.provider.rate_per_s, world.provider.can_resend = 100, can_resend
+
+    def slow(real: Any, **parameters: Any) -> Any:
+        answer = real(**parameters)
+        world.clock.sleep(LATE_TURN_S + 0.1)
+        return answer
+
+    world.faults = {"update_item": slow}
     settled, counts = world.invoke(accepted())
     assert (settled, counts, world.provider.ids) == (True, {"given_back": 1}, [])
     assert (world.state("a"), world.entries()["a"].sending, world.entries()["a"].attempts) == ("released", False, 0)
-    del world.clock.sleep
+    world.faults = {}
     world.run()
     assert world.state("a") == "delivered"
+
+
+def test_a_turn_that_is_overslept_is_given_up_and_a_new_one_is_booked(world: World) -> None:
+    """It is never made up for in a burst."""
+    world.provider.rate_per_s = 1
+    Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1, 0)
+    oversleeps(world, LATE_TURN_S + 0.1)
+    world.invoke(accepted())
+    (call,) = world.provider.got
+    del world.clock.sleep
+    turn = Turns(world.dynamodb, "turn", world.clock).book("webhook", 1, 1, 60)
+    assert isinstance(turn, Turn)
+    assert (turn.at - call.at).total_seconds() == pytest.approx(1)
 
 
 def test_a_turn_that_is_a_little_late_is_used(world: World) -> None:
