@@ -30,8 +30,9 @@ SETTLED_WITHIN_S = 3 * 3600.0
 """Everything has settled within this time after the last fault. A poison notification takes longest: ten attempts of a
 lease and a visibility timeout each, after up to two splits of its bundle."""
 
-EVENTS_MAX = 50_000
-"""A night has about two thousand events, and the busiest of 200 has 8,803. A night with so many goes on for ever."""
+EVENTS_MAX = 250_000
+"""A night has some thousand events, and one with a large campaign whose provider is away for an hour and a half has some
+60,000. A night with so many goes on for ever."""
 
 NOTIFICATIONS = 40
 MISPLACED = 0.15

@@ -97,14 +97,6 @@ def drops_what_finds_no_turn() -> list[Patch]:
     return [(Delivery, "_give_back_left", some)]
 
 
-@plant("quiet hours begin while a call waits for its turn", "never_early")
-def does_not_judge_again_at_its_turn() -> list[Patch]:
-    def all_may(self: Calls, claimed: Any) -> Any:
-        return list(claimed), []
-
-    return [(Calls, "_judge", all_may)]
-
-
 # --- lanes ------------------------------------------------------------------------------------------------------------
 
 
