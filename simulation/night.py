@@ -31,7 +31,7 @@ SETTLED_WITHIN_S = 3 * 3600.0
 lease and a visibility timeout each, after up to two splits of its bundle."""
 
 EVENTS_MAX = 250_000
-"""A night has some thousand events, and one with a large campaign whose provider is away for an hour and a half has some
+"""A night has some thousand events. One with a large campaign, whose provider is away for an hour and a half, has some
 60,000. A night with so many goes on for ever."""
 
 NOTIFICATIONS = 40
