@@ -34,7 +34,7 @@ def test_no_canary_is_in_any_log_nor_in_a_dead_letters_attributes(pipeline: Pipe
     pipeline.put(unreadable)
     columns, row = (
         "channel,address,category,id,body,variables.name",
-        f"sms,{PHONE},critical,{ids['row']},{TEXT},{EMAIL}",
+        f"webhook,{PHONE},critical,{ids['row']},{TEXT},{EMAIL}",
     )
     client(pipeline.endpoint, "s3").put_object(
         Bucket=pipeline.outputs["CampaignBucketName"],
