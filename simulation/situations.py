@@ -194,6 +194,15 @@ def several_channels(workers: int) -> str:
     return f"{_endings(stage)}; the last after {last:.0f} s, at their rates 200 s"
 
 
+def handed_back() -> str:
+    """Let two workers meet a lane of which they can send nothing, and count the bundles that they hand back."""
+    kinds = {**REAL_KINDS, "kakao": replace(REAL_KINDS["kakao"], rate_per_s=0.1)}
+    stage = Stage(NOON, kinds=kinds)
+    stage.at(1.0, stage.put, "schedule", 500_000, "kakao")
+    stage.run(61.0, is_night=False)
+    return f"{stage.deployment.worker.invocations / 60:.0f} bundles a second"
+
+
 def trickled() -> str:
     """Forecast a release of what came singly beside one of full bundles."""
     singles, bundles = forecast(Release(1_000_000, bundle=1)), forecast(Release(1_000_000))
@@ -248,6 +257,7 @@ CASES = [
         lambda: several_channels(2),
     ),
     Case("rate", "the same, four workers", "", lambda: several_channels(4)),
+    Case("rate", "what two workers hand back where no turn is free", "", handed_back),
     Case("rate", "a million that came singly, to the provider", "30.6 h", trickled),
 ]
 

@@ -13,6 +13,9 @@ R = TypeVar("R")
 STEP_S = 0.0005
 """About the CPU time of one call. As long as each step takes up an item, another thread would add nothing."""
 
+MAKING_S = 0.005
+"""The time after which to look again where a generator makes the next item: it may sleep for a second."""
+
 
 class SideBySide(Protocol):
     """Apply a function to each item, at most `at_once` together, and return the results in order.
@@ -54,8 +57,10 @@ def in_threads(function: Callable[[T], R], items: Iterable[T], at_once: int) -> 
         threads = [pool.submit(work)]
         while len(threads) < at_once and not all_taken.is_set():
             before = number_taken
+            if taking.locked():  # a generator makes the next item: more threads could only wait for it
+                all_taken.wait(MAKING_S)
+                continue
             all_taken.wait(STEP_S)
-            # While a generator makes the next item, more threads could only wait for it.
             if number_taken == before and not taking.locked():
                 threads += [pool.submit(work) for _ in range(min(len(threads), at_once - len(threads)))]
     for thread in threads:

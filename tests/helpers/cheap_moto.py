@@ -19,12 +19,16 @@ import moto.core.models
 import moto.core.responses
 import moto.sqs.models
 from moto.core.base_backend import BaseBackend
+from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models.table import Table
 from moto.sqs.models import Message, SQSBackend
 
 OFTEN_USED = ("dynamodb", "sqs", "s3", "secretsmanager")
 CACHED_MAX = 10_000
+
+PLAIN_KINDS = {"S", "N", "BOOL", "NULL", "SS", "NS"}
+"""The kinds of values whose JSON is the value itself."""
 
 
 @cache  # once in a process
@@ -33,6 +37,7 @@ def make_cheap() -> None:
     _remember_names()
     _remember_service_models()
     _remember_conditions()
+    _write_attribute_values_directly()
     _back_up_tables_shallowly()
     _read_the_clock_directly()
 
@@ -97,6 +102,21 @@ def _remember_conditions() -> None:
 
     ConditionExpressionParser.parse = parse_once  # type: ignore[method-assign]
     ConditionExpressionParser._lex_condition_expression = lex_once  # type: ignore[method-assign]
+
+
+def _write_attribute_values_directly() -> None:
+    """For each value of an item, moto looks for each of the ten kinds of values under several names. A value is one of
+    them, and stands in the answer as it is."""
+    serialize = BaseJSONSerializer._serialize_type_map
+
+    def write_map(serializer: Any, serialized: Any, items: Any, shape: Any, key: str) -> None:
+        is_item = shape.value.name == "AttributeValue"
+        if is_item and all(type(value) is dict and value.keys() <= PLAIN_KINDS for value in items.values()):
+            serializer._default_serialize(serialized, {name: dict(value) for name, value in items.items()}, shape, key)
+        else:
+            serialize(serializer, serialized, items, shape, key)
+
+    BaseJSONSerializer._serialize_type_map = write_map  # type: ignore[method-assign]
 
 
 def _back_up_tables_shallowly() -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from botocore.exceptions import ClientError
 
@@ -83,6 +83,15 @@ class Seen(NamedTuple):
 
 
 Booking = Turn | NoTurn | Resting | Probe
+
+
+class Served(NamedTuple):
+    """The health of a channel after a delivery."""
+
+    health: Health
+
+
+J = TypeVar("J", Judgement, Refused, Served)
 
 
 class Turns:
@@ -167,31 +176,26 @@ class Turns:
 
     def has_failed(self, channel: str, failure: Failure) -> Judgement:
         """Record that a call delivered nothing, and judge it. Raises `TurnsUnavailable` too."""
-        for _ in range(ROUNDS_MAX):
-            before = self.health(channel)
-            judgement = after_failure(before, failure)
-            if self._replace(channel, before, judgement.health):
-                return judgement
-        raise TurnsUnavailable("other workers kept changing the channel's item")
+        return self._change(channel, lambda health: after_failure(health, failure))
 
     def has_refused(self, pair: str, refusals: Refusals) -> Refused:
         """Record that a template was refused, and judge it. `pair`: the key of the source and template. Raises
         `TurnsUnavailable` too."""
-        for _ in range(ROUNDS_MAX):
-            before = self.health(pair)
-            refused = after_refusals(before, refusals)
-            if self._replace(pair, before, refused.health):
-                return refused
-        raise TurnsUnavailable("other workers kept changing the item of the source and template")
+        return self._change(pair, lambda health: after_refusals(health, refusals))
 
     def has_served(self, channel: str, probe: Health | None, at: datetime) -> None:
         """Record that a call delivered something. `probe`: the lease, if the call was a probe. Raises
         `TurnsUnavailable` too."""
+        self._change(channel, lambda health: Served(after_success(health, probe, _us(at) // 1000)))
+
+    def _change(self, key: str, judge: Callable[[Health], J]) -> J:
+        """Put the health of a judgement in place of the one that it judges. Returns the judgement."""
         for _ in range(ROUNDS_MAX):
-            before = self.health(channel)
-            if self._replace(channel, before, after_success(before, probe, _us(at) // 1000)):
-                return
-        raise TurnsUnavailable("other workers kept changing the channel's item")
+            before = self.health(key)
+            judgement = judge(before)
+            if self._replace(key, before, judgement.health):
+                return judgement
+        raise TurnsUnavailable("other workers kept changing the item")
 
     def _rest(self, channel: str, health: Health) -> Resting | Probe | None:
         """None if the channel does not rest; else its rest, or the lease of a probe when the rest is over."""
