@@ -31,7 +31,7 @@ from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import send
 from operators import redrive
 from operators.redrive import Redrive, Redriven
-from tests.helpers.aws import DAY, Faulty, dynamodb, make_table, recorded, settings, sqs, take, text_attributes
+from tests.helpers.aws import DAY, Faulty, depths, dynamodb, make_table, recorded, settings, sqs, take, text_attributes
 from tests.helpers.delivery_world import (
     REJECTED,
     Clock,
@@ -250,18 +250,6 @@ def test_what_comes_back_meanwhile_stays_since_nothing_about_it_has_changed(
     monkeypatch.setattr(Redrive, "_delete", delete_and_refuse_again)
     assert desk.redrive(letters_max=10) == Redriven(moved=1)
     assert desk.left() == 1
-
-
-def depths(*numbers: int) -> Callable[..., Any]:
-    """A fault: the notification queue has so many messages, the last number for ever."""
-    left = list(numbers)
-
-    def call(real: Any, QueueUrl: str, AttributeNames: list[str]) -> Any:
-        assert AttributeNames == ["ApproximateNumberOfMessages"]
-        number = left.pop(0) if len(left) > 1 else left[0]
-        return {"Attributes": {"ApproximateNumberOfMessages": str(number)}}
-
-    return call
 
 
 def test_it_pauses_while_the_notification_queue_is_deep(desk: Desk) -> None:

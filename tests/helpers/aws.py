@@ -294,6 +294,18 @@ def refuse(when: Callable[[str, str], bool], code: str = "InternalError", sender
     return fault
 
 
+def depths(*numbers: int) -> Callable[..., Any]:
+    """A fault: the notification queue has so many messages, the last number for ever."""
+    left = list(numbers)
+
+    def call(real: Any, QueueUrl: str, AttributeNames: list[str]) -> Any:
+        assert AttributeNames == ["ApproximateNumberOfMessages"]
+        number = left.pop(0) if len(left) > 1 else left[0]
+        return {"Attributes": {"ApproximateNumberOfMessages": str(number)}}
+
+    return call
+
+
 def fail(code: str = "ServiceUnavailable") -> Any:
     """A fault for any operation: the call itself fails."""
 

@@ -24,7 +24,19 @@ from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import CAMPAIGN_PROGRESS, CAMPAIGN_REPORTS, Settings
 from lambdas.quiet_hours.stores.depth import DEEP
 from lambdas.quiet_hours.timings import CAMPAIGN_TIMEOUT_S
-from tests.helpers.aws import DAY, Faulty, aws, dynamodb, fail, record, refuse, settings, sqs, take_notifications
+from tests.helpers.aws import (
+    DAY,
+    Faulty,
+    aws,
+    depths,
+    dynamodb,
+    fail,
+    record,
+    refuse,
+    settings,
+    sqs,
+    take_notifications,
+)
 
 __all__ = ["dynamodb", "settings", "sqs"]
 
@@ -125,18 +137,6 @@ def test_the_rows_are_accepted_packed_and_reported(s3: Any, sqs: Any, settings: 
         "finished_at": "2020-11-11T03:00:00+00:00",
     }
     assert keys(s3) == [KEY, REPORT_KEY]
-
-
-def depths(*numbers: int) -> Any:
-    """A fault: the notification queue has so many messages, the last number for ever."""
-    left = list(numbers)
-
-    def call(real: Any, QueueUrl: str, AttributeNames: list[str]) -> Any:
-        assert AttributeNames == ["ApproximateNumberOfMessages"]
-        number = left.pop(0) if len(left) > 1 else left[0]
-        return {"Attributes": {"ApproximateNumberOfMessages": str(number)}}
-
-    return call
 
 
 def waiting(dropped: Campaign, **faults: Any) -> tuple[Campaign, list[float]]:
