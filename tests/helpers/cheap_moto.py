@@ -12,6 +12,7 @@ from collections import deque
 from functools import cache, lru_cache
 from typing import Any
 
+import botocore.auth
 import botocore.session
 import botocore.useragent
 import moto.backend_index
@@ -22,10 +23,21 @@ from moto.core.base_backend import BaseBackend
 from moto.core.serialize import BaseJSONSerializer
 from moto.dynamodb.comparisons import ConditionExpressionParser
 from moto.dynamodb.models.table import Table
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
+from moto.dynamodb.parsing.expressions import UpdateExpressionParser
+from moto.dynamodb.parsing.tokens import ExpressionTokenizer
+from moto.dynamodb.parsing.validators import (
+    ActionCountValidator,
+    OverlappingPathsValidator,
+    UpdateExpressionValidator,
+    UpdateHashRangeKeyValidator,
+)
 from moto.sqs.models import Message, SQSBackend
 
 OFTEN_USED = ("dynamodb", "sqs", "s3", "secretsmanager")
 CACHED_MAX = 10_000
+
+CHECKED_ONCE = (ActionCountValidator, OverlappingPathsValidator, UpdateHashRangeKeyValidator)
 
 PLAIN_KINDS = {"S", "N", "BOOL", "NULL", "SS", "NS"}
 """The kinds of values whose JSON is the value itself."""
@@ -37,6 +49,9 @@ def make_cheap() -> None:
     _remember_names()
     _remember_service_models()
     _remember_conditions()
+    _remember_updates()
+    _check_an_update_once()
+    _do_not_compute_signatures()
     _write_attribute_values_directly()
     _back_up_tables_shallowly()
     _read_the_clock_directly()
@@ -102,6 +117,68 @@ def _remember_conditions() -> None:
 
     ConditionExpressionParser.parse = parse_once  # type: ignore[method-assign]
     ConditionExpressionParser._lex_condition_expression = lex_once  # type: ignore[method-assign]
+
+
+def _remember_updates() -> None:
+    """Moto reads an update two times for each call, letter by letter. For each part of it, and for each of ten checks,
+    it then makes a list of the kinds of parts that the check is about."""
+    tokens: dict[str, tuple[Any, ...]] = {}
+    make_list = ExpressionTokenizer.make_list
+
+    def list_once(expression: str) -> list[Any]:
+        if expression not in tokens:
+            tokens[expression] = tuple(make_list(expression))
+        return list(tokens[expression])
+
+    def traverse(traverser: DepthFirstTraverser, node: Any, child_id: int = -1) -> Any:
+        return visit(traverser, traverser._processing_map(), node, child_id)
+
+    def visit(traverser: DepthFirstTraverser, processors: Any, node: Any, child_id: int) -> Any:
+        parent = node.parent
+        for index, child in enumerate(node.children or ()):
+            traverser.pre_processing_of_child(node, index)
+            if isinstance(child, Node):
+                visit(traverser, processors, child, index)
+        for kind, process in processors.items():
+            if isinstance(node, kind):
+                node = process(node)
+                node.parent = parent
+                if parent:
+                    parent.children[child_id] = node
+                break
+        return node
+
+    ExpressionTokenizer.make_list = list_once  # type: ignore[method-assign,assignment]
+    DepthFirstTraverser.traverse_node_recursively = traverse
+
+
+def _check_an_update_once() -> None:
+    """Three of the checks of an update are about its text, the names in it and the table's keys alone."""
+    make: Any = UpdateExpressionParser.make.__func__
+    validate = UpdateExpressionValidator.validate
+    passed: set[tuple[str, str, str]] = set()
+
+    def make_with_text(cls: type[UpdateExpressionParser], text: str) -> Any:
+        node = make(cls, text)
+        node.text = text
+        return node
+
+    def validate_once(validator: UpdateExpressionValidator) -> Any:
+        names, keys = repr(validator.expression_attribute_names), repr(validator.table.table_key_attrs)
+        key = (validator.node_to_validate.text, names, keys)  # type: ignore[attr-defined]
+        if key in passed:
+            validator.processors = [each for each in validator.processors if not isinstance(each, CHECKED_ONCE)]
+        node = validate(validator)
+        passed.add(key)
+        return node
+
+    UpdateExpressionParser.make = classmethod(make_with_text)  # type: ignore[method-assign,assignment]
+    UpdateExpressionValidator.validate = validate_once  # type: ignore[method-assign]
+
+
+def _do_not_compute_signatures() -> None:
+    """Moto reads the key and the region in a request's signature, and never verifies it."""
+    botocore.auth.SigV4Auth.canonical_request = lambda _auth, _request: ""
 
 
 def _write_attribute_values_directly() -> None:

@@ -12,9 +12,11 @@ from ..stores.entries import Ending, Entry, ended, released
 from ..stores.queues import DELAY_S_MAX
 
 ATTEMPTS_MAX = 10
-"""With the delays below, a notification that is blamed each time is dead-lettered after about an hour."""
+"""With the delays below, a notification that is blamed each time is dead-lettered within a quarter of an hour. Longer
+delays would bring nothing: an attempt counts only while the channel delivers others (stores/health.py)."""
 
 FIRST_RETRY_S = 15
+RETRY_S_MAX = 120
 
 MAY_HAVE_IT = "; an earlier call had no answer, so that the provider may have it"
 
@@ -62,7 +64,7 @@ def settlement(
     if entry.attempts + 1 >= ATTEMPTS_MAX:
         reason = f"attempts_exhausted: {ATTEMPTS_MAX}, the last: {verdict.reason}{but}"
         return Settlement("dead_letter", dead_lettered(entry, reason, now))
-    delay_s = min(DELAY_S_MAX, FIRST_RETRY_S * 2**entry.attempts)
+    delay_s = min(RETRY_S_MAX, FIRST_RETRY_S * 2**entry.attempts)
     not_before = now + timedelta(seconds=delay_s)
     return Settlement("lane", released(entry, entry.attempts + 1, not_before, sending=entry.sending), delay_s)
 
