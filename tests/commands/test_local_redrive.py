@@ -568,8 +568,6 @@ def test_a_ledger_that_does_not_answer_ends_it_in_one_sentence(desk: Desk) -> No
 
 def test_what_somebody_changes_at_this_moment_stays_for_the_next_run(desk: Desk) -> None:
     def changed(real: Any, TransactItems: list[Any]) -> Any:
-        ledger = Ledger(desk.dynamodb, "ledger", "another", timedelta(minutes=2))
-        ledger.reopen_unknown("a", "no matter", DAY)
         entry = ended(Entry("a", "claimed"), "cancelled", DAY + timedelta(hours=1))
         desk.dynamodb.put_item(TableName="ledger", Item=entry.to_item(DAY))
         return real(TransactItems=TransactItems)

@@ -29,7 +29,7 @@ from botocore.exceptions import ClientError
 from lambdas.quiet_hours.stores.entries import ENDINGS, Ending, Entry, ended
 from lambdas.quiet_hours.stores.health import Failure, Health
 from lambdas.quiet_hours.stores.held import Held, held_of, read_held, record_held
-from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.stores.ledger import Ledger, Reopening
 from lambdas.quiet_hours.stores.turns import Probe, Turns
 from simulation.faults import Faults
 from simulation.queues import Queue, Sqs
@@ -279,7 +279,8 @@ def _take(ledger: Ledger, held: dict[str, Entry], step: Step, now: datetime) -> 
         return ledger.delivered(mine, now)
     if kind == "cancel":
         return ledger.cancel(ids[0], now)
-    return ledger.reopen_unknown(ids[0], now.isoformat(timespec="milliseconds"), now)
+    found = ledger.read_all(ids)
+    return ledger.reopen([Reopening(entry, entry.fingerprint) for entry in found.values()], now)
 
 
 class Owner(NamedTuple):

@@ -35,8 +35,10 @@ from lambdas.quiet_hours.alerts import release_stopped
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
-from lambdas.quiet_hours.stores.health import FIRST_REST_S
-from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.stores.entries import epoch_ms
+from lambdas.quiet_hours.stores.health import FIRST_REST_S, Failure, Refusals
+from lambdas.quiet_hours.stores.ledger import Ledger, Reopening
+from lambdas.quiet_hours.stores.turns import Turns
 from operators import redrive
 from operators.consent_csv import read_rows
 from operators.consents import ConsentTables, Imported, import_rows
@@ -413,13 +415,14 @@ def ledger() -> Forms:
         worker(at).invoke(accepted("expired", expires_at="2020-11-11T02:59:30.000+00:00"))
         put_consent(at.dynamodb, "user-2", opted_out=True)
         worker(at).invoke(accepted("opted_out", category="advertising"))
-        for id in ("unknown", "reopened"):
+        for id in ("unknown", "reopened_unknown"):
             worker(at, lambda _: UNKNOWN, can_resend=False).invoke(accepted(id))
         _dead_lettered_after_an_unknown_call(at)
         operator = Ledger(at.dynamodb, "ledger", "operator", timedelta(minutes=2))
         operator.cancel("cancelled", DAY)
-        ended_at = next(item["ended_at"]["S"] for item in at.items("ledger") if item["id"]["S"] == "reopened")
-        operator.reopen_unknown("reopened", ended_at, DAY)
+        unknown = operator.read("reopened_unknown")
+        assert unknown is not None
+        operator.reopen([Reopening(unknown, unknown.fingerprint)], DAY)
         return {item["id"]["S"]: item for item in at.items("ledger")}
 
 
@@ -520,6 +523,25 @@ def alerts() -> Forms:
     return FROM_OTHERS | {"release_stopped": json.loads(release_stopped(["AccessDenied"], answer, MORNING))}
 
 
+def turns() -> Forms:
+    """Record a channel's items: its schedules, a suspicion, a rest, and refusals of a source's template."""
+    with deployment() as at:
+        table = Turns(at.dynamodb, "turn", lambda: DAY)
+        table.book("scheduled", 50, 10.0, 5.0)
+        table.book("scheduled", 1, 10.0, 5.0, is_urgent=True)
+        table.space("scheduled", "schedule", 100, 10.0)
+        began_ms = epoch_ms(DAY)
+        table.has_failed(
+            "suspected", Failure("a", began_ms, began_ms + 100, is_certain=False, served_ms=began_ms - 1000)
+        )
+        table.has_failed("resting", Failure("a", began_ms, began_ms + 100, is_certain=True))
+        table.has_served("serving", None, DAY)
+        for id in ("a", "b", "c"):
+            table.has_refused("refused", Refusals([id], began_ms))
+        table.has_refused("refused_once", Refusals(["a"], began_ms))
+        return {item["channel"]["S"]: item for item in at.items("turn")}
+
+
 def record_forms() -> dict[str, Forms]:
     """Every form, by the name of its file."""
     stored, history = consents()
@@ -531,6 +553,7 @@ def record_forms() -> dict[str, Forms]:
         "held": held(),
         "campaigns": campaigns(),
         "alerts": alerts(),
+        "turns": turns(),
     }
 
 

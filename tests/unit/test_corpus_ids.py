@@ -35,7 +35,7 @@ from lambdas.quiet_hours.notification.json_text import to_text, unpack
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.health import FIRST_REST_S
-from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.stores.ledger import Ledger, Reopening
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, aws, dynamodb, record, settings, sqs, take, text_attributes
 from tests.helpers.delivery_world import (
@@ -374,10 +374,11 @@ def test_an_unknown_outcome_that_an_operator_reopens_keeps_its_fingerprint(world
     world.provider.answer = answers(**{"order-1001": UNKNOWN})
     world.invoke(FIRST)
     ended_at = world.letter().attributes["dead_lettered_at"]
+    found = world.entry("order-1001")
+    assert found is not None
     operator = Ledger(world.dynamodb, "ledger", "operator", LEASE)
-    assert not operator.reopen_unknown("order-1001", "2020-11-11T02:00:00.000+00:00", DAY)
-    assert operator.reopen_unknown("order-1001", ended_at, DAY)
-    assert not operator.reopen_unknown("order-1001", ended_at, DAY)
+    assert operator.reopen([Reopening(found, found.fingerprint)], DAY) == {"order-1001"}
+    assert operator.reopen([Reopening(found, found.fingerprint)], DAY) == set()
     sent = sent_by(world)
     world.clock.sleep(FIRST_REST_S)
     assert world.invoke(OTHERS["another text"])[1] == Counter(id_reused=1)

@@ -20,7 +20,7 @@ from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.verdicts import ATTEMPTS_MAX, FIRST_RETRY_S
 from lambdas.quiet_hours.stores.entries import Entry, ended
 from lambdas.quiet_hours.stores.health import FIRST_REST_S, REST_S_MAX
-from lambdas.quiet_hours.stores.ledger import Ledger
+from lambdas.quiet_hours.stores.ledger import Ledger, Reopening
 from lambdas.quiet_hours.timings import LEASE_S
 from tests.helpers.aws import DAY, Faulty, dynamodb, sqs
 from tests.helpers.delivery_world import (
@@ -506,7 +506,9 @@ def test_a_reopened_unknown_outcome_is_sent_again_by_a_redrive(world: World) -> 
     world.invoke(accepted())
     letter = world.letter()
     operator = Ledger(world.dynamodb, "ledger", "operator", timedelta(seconds=LEASE_S))
-    assert operator.reopen_unknown("a", letter.attributes["dead_lettered_at"], world.clock())
+    found = world.entry("a")
+    assert found is not None
+    assert operator.reopen([Reopening(found, found.fingerprint)], world.clock()) == {"a"}
     world.provider.answer = lambda _: DELIVERED
     world.clock.sleep(FIRST_REST_S)
     redriven(world, letter)

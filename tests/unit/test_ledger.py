@@ -12,7 +12,7 @@ import pytest
 from lambdas.quiet_hours.notification.notification import LIFE
 from lambdas.quiet_hours.stores.backoff import TRIES_MAX
 from lambdas.quiet_hours.stores.entries import KEEP, Entry, ended, released
-from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Claims, Ledger
+from lambdas.quiet_hours.stores.ledger import LOOK_AGAIN_S, Claims, Ledger, Reopening
 from lambdas.quiet_hours.timings import LANE_VISIBILITY_S, LEASE_S, WORKER_TIMEOUT_S
 from tests.helpers.aws import DAY, dynamodb, sqs
 from tests.helpers.ledger_world import LAPSED, LATER, SOON, NewLedger, claim, conflict_on, held, ledger, put, stored
@@ -346,16 +346,15 @@ def test_an_unknown_outcome_is_claimed_again_once_an_operator_has_reopened_it(le
     worker = ledger()
     ending = ended(held(worker), "unknown", DAY)
     worker.end([ending], DAY)
-    assert ledger("operator").reopen_unknown("a", ending.ended_at, SOON)
+    assert ledger("operator").reopen([Reopening(ending, "")], SOON) == {"a"}
     assert held(ledger("worker-2"), at=SOON, redriven=ending.ended_at)
 
 
 def test_reopening_needs_the_very_ending(ledger: NewLedger, dynamodb: Any) -> None:
     put(dynamodb, ended(Entry("a", "claimed"), "unknown", DAY), ended(Entry("b", "claimed"), "delivered", DAY))
-    operator = ledger("operator")
-    assert not operator.reopen_unknown("a", ended(Entry("a", "claimed"), "unknown", SOON).ended_at, SOON)
-    assert not operator.reopen_unknown("b", stored(dynamodb, "b").ended_at, SOON)
-    assert not operator.reopen_unknown("never-heard-of", "", SOON)
+    for id in ("a", "b", "never-heard-of"):
+        another = ended(Entry(id, "claimed"), "unknown", SOON)
+        assert ledger("operator").reopen([Reopening(another, "")], SOON) == set()
     assert (stored(dynamodb).state, stored(dynamodb, "b").state) == ("unknown", "delivered")
 
 

@@ -250,20 +250,6 @@ class Ledger:
         answer = self._dynamodb.get_item(TableName=self._table, Key={"id": {"S": id}}, ConsistentRead=True)
         return Entry.from_item(answer["Item"]) if "Item" in answer else None
 
-    def reopen_unknown(self, id: str, dead_lettered_at: str, now: datetime) -> bool:
-        """Let a redrive send a notification again whose outcome is unknown: an operator's decision."""
-        found = self.read(id)
-        if found is None or found.state != "unknown" or found.ended_at != dead_lettered_at:
-            return False
-        reopened = Entry(
-            id,
-            "dead_lettered",
-            ended_at=dead_lettered_at,
-            reason="reopened by an operator",
-            fingerprint=found.fingerprint,
-        )
-        return not self._put([unchanged(found, reopened)], now)
-
     def reopen(self, endings: Iterable[Reopening], now: datetime) -> set[str]:
         """Turn endings into released claims without attempts, so that their notifications may be sent again: an
         operator's decision. Each only if its entry is still as it was found. Returns the ids that are reopened.
