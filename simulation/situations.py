@@ -100,8 +100,8 @@ SITUATIONS_OF_CODES: dict[str, Callable[[], Waits]] = {
     "100,000 informational SMS, the codes' own channel": lambda: codes(
         bulk(100_000, "sms", "delivery", "informational")
     ),
-    "50,000 singles in the notification queue": lambda: codes(
-        bulk(50_000, "sms", "notification", "informational", bundle=1)
+    "100,000 singles in the notification queue": lambda: codes(
+        bulk(100_000, "sms", "notification", "informational", bundle=1)
     ),
     "release of 100,000 SMS": lambda: codes(_release, EVENING, at=20 * 60 + 11 * HOUR),
     "redrive of 10,000 letters": lambda: codes(bulk(10_000, "sms")),
