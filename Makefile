@@ -88,8 +88,11 @@ bench: setup ## measure everything in a quarter of an hour (QUICK=1: in two minu
 night-picture: setup ## draw docs/night.svg from one simulated night
 	@python -m tools.night_picture
 
+# A container of another architecture runs under emulation, in which most functions never answer.
+architecture := $(if $(filter x86_64 amd64,$(shell uname -m)),x86_64,arm64)
+
 sam-env: setup .venv-sam/.filled ## prepare `sam local invoke` against the running `make local` (docs/local.md)
-	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true $(CONTEXT) \
+	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true -c architecture=$(architecture) $(CONTEXT) \
 	  -c stackName=QuietHours -c env=
 	@python -m local.sam_env
 

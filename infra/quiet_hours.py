@@ -328,6 +328,7 @@ class QuietHours(Construct):
             environment=self._environment,
             timeout_s=timeout_s,
             permissions=permissions,
+            architecture=self._props.architecture,
             memory_mb=memory_mb,
             recursive_loop=recursive_loop,
         )
