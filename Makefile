@@ -30,7 +30,7 @@ export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local local-status local-stop redrive channels-set consents-import consents-export consents-due \
+.PHONY: help setup demo local local-status local-stop server redrive channels-set consents-import consents-export consents-due \
   restore-consents restore-ledger bootstrap deploy nights situations bench night-picture sam-env unit test test-slow check evening openapi events lock clean
 
 help: ## list these commands
@@ -49,6 +49,9 @@ local-status: setup ## show how many messages each queue of `make local` holds
 
 local-stop: ## stop what `make local` started
 	@if [ -x .venv/bin/python ]; then python -m local.stop; else echo "nothing is running"; fi
+
+server: setup ## answer POST /send and GET /test on 127.0.0.1, with a clock that can be set (PORT=8080 by default)
+	@python -m simulation.server
 
 redrive: setup ## bring dead letters back (OUTPUTS=file for an account; RESEND_UNKNOWN=1; EXPIRED=keep|drop)
 	@python -m operators.redrive

@@ -125,6 +125,18 @@ def test_every_change_of_an_alarm_is_posted_however_often(settings: Settings) ->
     assert len(slack.requests) == 3
 
 
+def test_r7_a_release_that_a_failed_call_stops_is_posted_with_a_title_and_a_text_as_attachment(
+    settings: Settings,
+) -> None:
+    with listening(answering(OK)) as slack:
+        post_alert(release_stopped(["AccessDenied"], {"released": 7}, NOW), NOW, settings, slack.url, local=True)
+    (message,) = posted(slack)
+    assert message["text"] == "Quiet Hours: ReleaseStopped"
+    (attachment,) = message["attachments"]
+    assert attachment["color"] == "danger"
+    assert attachment["text"].startswith("A call that failed has stopped the release. What is held stays held;")
+
+
 def test_a_release_that_stops_every_minute_is_posted_once_in_a_quarter_of_an_hour(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
         for minute in range(31):
