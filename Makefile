@@ -19,13 +19,14 @@ QUICK ?=
 SET ?=
 FILE ?=
 YES ?=
+SOURCES ?=
 
 JAVASCRIPT := examples/producers/javascript
 
 # Without byte code, each of the many processes that a test starts would compile its imports again: 3 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export CHANNELS CONTEXT PORT SET
+export CHANNELS CONTEXT PORT SET SOURCES
 export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
@@ -50,7 +51,7 @@ local-status: setup ## show how many messages each queue of `make local` holds
 local-stop: ## stop what `make local` started
 	@if [ -x .venv/bin/python ]; then python -m local.stop; else echo "nothing is running"; fi
 
-server: setup ## answer POST /send and GET /test on 127.0.0.1, with a clock that can be set (PORT=8080 by default)
+server: setup ## answer POST /send and GET /test on 127.0.0.1, with a clock that can be set (PORT=8080; SOURCES=modules)
 	@python -m simulation.server
 
 redrive: setup ## bring dead letters back (OUTPUTS=file for an account; RESEND_UNKNOWN=1; EXPIRED=keep|drop)

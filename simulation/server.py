@@ -3,26 +3,34 @@
     python -m simulation.server
 
 It runs the production handlers on the simulation's AWS, without faults, in memory: nothing is kept, and no provider is
-called. `PORT` in the environment is the port. Only 127.0.0.1 is listened on.
+called. `PORT` in the environment is the port. Only 127.0.0.1 is listened on. `SOURCES` names modules of sources with a
+schedule of their own, separated by commas: each has `NAME`, `TIMES`, `TIMEZONE` and `handler`.
 
     POST /send      put a body on the notification queue
-    GET /test       trigger the scheduler; the answer is the map of results
+    GET /test       trigger the scheduler and the sources; the answer is the map of results
     PUT /clock      set the clock to a time with an offset, such as 2020-11-12T08:00:00+09:00
     GET /status     the clock, the messages on each queue, and how each notification has ended
 
 The clock stands still but for the moments that the functions need. Setting it lets the time until then pass, with what
-happens by itself meanwhile. Only `GET /test` triggers the scheduler. An earlier time begins a new, empty deployment.
+happens by itself meanwhile. Only `GET /test` triggers anything. An earlier time begins a new, empty deployment.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
 from random import Random
 from typing import Any, NamedTuple
 
+from commands import CommandError
 from commands.run import run_command
+from lambdas import source
+from lambdas.quiet_hours.sources import Source
 from local.server import check_port_is_free
 from local.start import requested_port
 
@@ -53,6 +61,22 @@ class Unchecked(Checks):
         pass
 
 
+class LocalSource(NamedTuple):
+    """A source with a schedule of its own, and its function."""
+
+    source: Source
+    handler: Callable[[dict[str, Any], None], object]
+
+    @classmethod
+    def load(cls, module: str) -> LocalSource:
+        """Import a source's module. Raises `CommandError` if it is none."""
+        try:
+            found = import_module(module)
+            return cls(Source.of(found.NAME, found.TIMES, found.TIMEZONE), found.handler)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise CommandError(f"SOURCES={module} is not the module of a source: {error}") from None
+
+
 class Answer(NamedTuple):
     """The HTTP status, and what is answered as JSON."""
 
@@ -63,10 +87,12 @@ class Answer(NamedTuple):
 class Local:
     """A deployment on a virtual clock, which begins empty at `now`."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, sources: Sequence[LocalSource] = ()) -> None:
+        self._sources = sources
         self._begin(now)
 
     def _begin(self, now: datetime) -> None:
+        self._ran = {each.source.name: each.source.slot(now) for each in self._sources}
         plan = Plan(SEOUL, now, "korea", 1, [], [], faults_until=0.0, slow_s=0.1)
         self.world = World(now, seed=0)
         faults = Faults(Random(0), 0.0)
@@ -91,15 +117,28 @@ class Local:
         return Answer(200, {"message_id": message.id})
 
     def test(self) -> Answer:
-        """Trigger the scheduler, and let the functions work on what it releases."""
+        """Trigger the scheduler and the sources, and let the functions work on what they bring."""
         results: dict[str, Any] = {}
 
-        def done(answer: Any) -> None:
-            results["scheduler"] = answer if isinstance(answer, dict) else {"error": type(answer).__name__}
+        def note(name: str, answer: Any) -> None:
+            results[name] = answer if isinstance(answer, dict) else {"error": f"{type(answer).__name__}: {answer}"}
 
-        self.deployment.scheduler.invoke({}, done)
+        self.deployment.scheduler.invoke({}, partial(note, "scheduler"))
+        for each in self._sources:
+            process = Process(self.world, each.source.name)
+            process.start(partial(self._run, each, process), partial(note, each.source.name))
         self._settle()
         return Answer(200, results)
+
+    def _run(self, each: LocalSource, process: Process) -> dict[str, Any]:
+        """Run a source if a time of its own has come since its last run. One that fails runs again the next time."""
+        slot = each.source.slot(process.now())
+        if slot == self._ran[each.source.name]:
+            return {"skipped": f"none of its times has come since {slot.until.isoformat()}"}
+        sqs, settings = self.deployment.sqs(process), self.deployment.settings
+        result = source.run(each.source, slot, lambda asked: each.handler(asked, None), process.now(), sqs, settings)
+        self._ran[each.source.name] = slot
+        return result
 
     def set_clock(self, body: bytes) -> Answer:
         """Let time pass until then. An earlier time begins anew."""
@@ -179,7 +218,8 @@ def main() -> None:
     """Serve until the process ends. Raises `CommandError` if the port is taken."""
     port = requested_port() or DEFAULT_PORT
     check_port_is_free(port)
-    local = Local(datetime.now(UTC))
+    modules = [each.strip() for each in os.environ.get("SOURCES", "").split(",") if each.strip()]
+    local = Local(datetime.now(UTC), [LocalSource.load(module) for module in modules])
     with Server(port, local) as server:
         clock = f"{local.now:%Y-%m-%d %H:%M:%S %Z}"
         print(f"http://127.0.0.1:{port} answers. Its clock shows {clock}. Ctrl-C ends it.", flush=True)

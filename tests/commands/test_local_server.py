@@ -1,4 +1,4 @@
-"""`make server`: the local server with a clock that can be set. Shows R8."""
+"""`make server`: the local server with a clock that can be set. Shows R6 and R8."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from local import ROOT
 from local.server import free_port
-from simulation.server import Local, Server
+from simulation.server import Local, LocalSource, Server
 from tests.helpers.notifications import advertising, order
 
 EVENING, MORNING = "2020-11-11T21:30:00+09:00", "2020-11-12T08:00:00+09:00"
@@ -98,6 +99,46 @@ def test_what_cannot_be_is_answered_with_a_sentence(local: Local, ask: Callable[
     status, content = ask(local)
     assert status == 400
     assert content["error"].startswith(said)
+
+
+# --- sources with a schedule of their own
+
+
+DIGEST = LocalSource.load("examples.order_digest.digest")
+
+
+def test_r6_the_map_of_results_has_each_source_which_runs_once_for_each_of_its_times() -> None:
+    local = Local(datetime.fromisoformat("2020-11-12T09:59:00+09:00"), [DIGEST])
+    nothing = {"released": 0, "messages": 0, "remaining": False}
+    early = {"skipped": "none of its times has come since 2020-11-11T10:00:00+09:00"}
+    assert local.test().content == {"scheduler": nothing, "OrderDigest": early}
+    set_clock(local, "2020-11-12T10:07:00+09:00")
+    ran = {"until": "2020-11-12T10:00:00+09:00", "accepted": 2, "invalid": 0}
+    assert local.test().content == {"scheduler": nothing, "OrderDigest": ran}
+    assert list(local.status().content["notifications"].values()) == ["delivered"] * 2
+    late = {"skipped": "none of its times has come since 2020-11-12T10:00:00+09:00"}
+    assert local.test().content == {"scheduler": nothing, "OrderDigest": late}
+
+
+def test_a_source_that_fails_stops_nothing_else_and_runs_again() -> None:
+    answers = iter([None, []])
+    failing = LocalSource(DIGEST.source, lambda asked, context: next(answers))
+    local = Local(datetime.fromisoformat(EVENING), [failing, DIGEST._replace(source=replace(DIGEST.source, name="B"))])
+    send(local, advertising("held"))
+    set_clock(local, "2020-11-12T10:00:00+09:00")
+    results = local.test().content
+    assert results["OrderDigest"] == {"error": "SourceFailed: the function did not return an array of notifications"}
+    assert (results["scheduler"]["released"], results["B"]["accepted"]) == (1, 2)
+    assert local.test().content["OrderDigest"]["accepted"] == 0
+
+
+@pytest.mark.parametrize("module", ["examples.nothing", "json", "examples.own_stack"])
+def test_a_module_that_is_no_source_is_one_sentence(module: str) -> None:
+    env = {"PATH": os.defpath, "PORT": str(free_port()), "PYTHONPATH": str(ROOT), "SOURCES": module}
+    command = [sys.executable, "-m", "simulation.server"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"SOURCES={module} is not the module of a source: ")
 
 
 # --- over HTTP

@@ -150,6 +150,17 @@ def test_a_release_that_stops_every_minute_is_posted_once_in_a_quarter_of_an_hou
     ]
 
 
+def test_a_source_that_failed_is_posted_under_a_name_of_its_own_without_its_payload(settings: Settings) -> None:
+    message = json.loads(failed_invocation(errorType="SourceFailed"))
+    message["requestPayload"] = {"scheduled_at": "2020-11-12T01:00:00Z", "secret": "01012345678"}
+    with listening(answering(OK)) as slack:
+        post_alert(json.dumps(message), NOW, settings, slack.url, local=True)
+    (shown,) = posted(slack)
+    assert shown["text"] == "Quiet Hours: SourceFailed"
+    assert shown["attachments"][0]["fields"][1]["value"] == "RetriesExhausted, SourceFailed"
+    assert b"01012345678" not in slack.requests[0]
+
+
 def test_a_run_that_crashed_is_posted_without_its_payload_and_its_errors_text(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
         post_alert(failed_invocation(), NOW, settings, slack.url, local=True)
