@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -170,7 +171,7 @@ def test_a_second_run_for_the_same_time_asks_with_the_same_ids_even_if_the_conte
     ids = [each["id"] for each in take_notifications(sqs, settings.notification_queue_url)]
     assert ids[0] == ids[3]
     assert ids[1] == ids[2]
-    assert all(id.startswith("source:OrderDigest:2020-11-12T10:00:") for id in ids)
+    assert all(re.fullmatch("source:OrderDigest:2020-11-12T10:00:[0-9a-f]{32}", id) for id in ids)
 
 
 def test_the_next_day_has_other_ids(sqs: Any, settings: Settings) -> None:
