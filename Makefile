@@ -19,16 +19,19 @@ QUICK ?=
 SET ?=
 FILE ?=
 YES ?=
+SOURCES ?=
+
+JAVASCRIPT := examples/producers/javascript
 
 # Without byte code, each of the many processes that a test starts would compile its imports again: 3 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export CHANNELS CONTEXT PORT SET
+export CHANNELS CONTEXT PORT SET SOURCES
 export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local local-status local-stop redrive channels-set consents-import consents-export consents-due \
+.PHONY: help setup demo local local-status local-stop server redrive channels-set consents-import consents-export consents-due \
   restore-consents restore-ledger bootstrap deploy nights situations bench night-picture sam-env unit test test-slow check evening openapi events lock clean
 
 help: ## list these commands
@@ -47,6 +50,9 @@ local-status: setup ## show how many messages each queue of `make local` holds
 
 local-stop: ## stop what `make local` started
 	@if [ -x .venv/bin/python ]; then python -m local.stop; else echo "nothing is running"; fi
+
+server: setup ## answer POST /send and GET /test on 127.0.0.1, with a clock that can be set (PORT=8080; SOURCES=modules)
+	@python -m simulation.server
 
 redrive: setup ## bring dead letters back (OUTPUTS=file for an account; RESEND_UNKNOWN=1; EXPIRED=keep|drop)
 	@python -m operators.redrive
@@ -88,8 +94,11 @@ bench: setup ## measure everything in a quarter of an hour (QUICK=1: in two minu
 night-picture: setup ## draw docs/night.svg from one simulated night
 	@python -m tools.night_picture
 
+# A container of another architecture runs under emulation, in which most functions never answer.
+architecture := $(if $(filter x86_64 amd64,$(shell uname -m)),x86_64,arm64)
+
 sam-env: setup .venv-sam/.filled ## prepare `sam local invoke` against the running `make local` (docs/local.md)
-	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true $(CONTEXT) \
+	cdk synth QuietHours --quiet --output build/sam -c localEndpoint=true -c architecture=$(architecture) $(CONTEXT) \
 	  -c stackName=QuietHours -c env=
 	@python -m local.sam_env
 
@@ -104,7 +113,7 @@ test: setup ## run every test except the slow ones
 	@# processes on two cores because the embedded AWS makes some of them wait.
 	python -m pytest -n 4 --dist loadgroup -m "not slow"
 
-test-slow: setup .venv-sam/.filled ## run the slow tests; they fail where a tool is missing
+test-slow: setup .venv-sam/.filled .venv-producers/.filled $(JAVASCRIPT)/node_modules/.filled ## run the slow tests; they fail where a tool is missing
 	python -m pytest -n 3 --dist loadgroup -m slow
 
 check: setup ## check format, lint, types, the synthesised template (cdk-nag, cfn-lint)
@@ -125,14 +134,15 @@ events: setup ## generate the sample events in events/
 
 lock: .venv/bin/uv ## pin the versions and hashes of every requirements file and of package.json
 	@for lock in requirements lambdas/requirements requirements/dev requirements/ministack requirements/sam \
-	  requirements/uv; do \
+	  requirements/producers requirements/uv; do \
 	  echo "$$lock.txt" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $$lock.in --output-file $$lock.txt || exit 1; done
 	@$(MAKE) --no-print-directory .venv/.filled
 	npm install --package-lock-only
+	cd $(JAVASCRIPT) && npm install --package-lock-only
 
 clean: local-stop ## remove everything that was built or installed
-	rm -rf build cdk.out .aws-sam node_modules .venv .venv-ministack .venv-sam \
+	rm -rf build cdk.out .aws-sam node_modules .venv .venv-ministack .venv-sam .venv-producers $(JAVASCRIPT)/node_modules \
 	  .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # --- setup: it does nothing while each stamp is newer than its lock file ----------------------------------------------
@@ -147,7 +157,7 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 	echo "Python 3.11 or newer with venv and pip is needed, and none of these is one: $(PYTHON)" \
 	  "(PYTHON=/path/to/python names another)." >&2; exit 1
 
-.venv-ministack/bin/python .venv-sam/bin/python: %/bin/python: | .venv/bin/python
+.venv-ministack/bin/python .venv-sam/bin/python .venv-producers/bin/python: %/bin/python: | .venv/bin/python
 	@.venv/bin/python -m venv --clear $*
 
 # uv fills the first venv in 14 s, pip in 100 s. pip installs uv and checks its hash.
@@ -163,6 +173,13 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .venv-sam/.filled: requirements/sam.txt .venv/bin/uv | .venv-sam/bin/python
 	@$(call fill,.venv-sam,$<)
+
+.venv-producers/.filled: requirements/producers.txt .venv/bin/uv | .venv-producers/bin/python
+	@$(call fill,.venv-producers,$<)
+
+$(JAVASCRIPT)/node_modules/.filled: $(JAVASCRIPT)/package-lock.json .venv/.filled
+	@$(call try,the AWS SDK of $<,cd $(JAVASCRIPT) && npm ci)
+	@touch $@
 
 node_modules/.filled: package-lock.json .venv/.filled
 	@$(call try,the CDK CLI of package-lock.json,npm ci)

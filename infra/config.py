@@ -28,6 +28,7 @@ _KEYS = {
     "check_campaign_sender": "checkCampaignSender",
     "advertising_consent": "advertisingConsent",
     "runbook_url": "runbookUrl",
+    "architecture": "architecture",
 }
 """The context key of each property of the construct that one key gives."""
 

@@ -19,6 +19,8 @@ RUNTIME = lambda_.Runtime.PYTHON_3_14
 ONE_CORE_MB = 1769
 DEFAULT_MB = 1024
 
+_ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
+
 
 def pipeline_function(
     scope: Construct,
@@ -28,6 +30,7 @@ def pipeline_function(
     environment: Mapping[str, str],
     timeout_s: int,
     permissions: Sequence[iam.PolicyStatement],
+    architecture: str = "arm64",
     memory_mb: int = DEFAULT_MB,
     recursive_loop: lambda_.RecursiveLoop = lambda_.RecursiveLoop.TERMINATE,
 ) -> lambda_.Function:
@@ -50,7 +53,7 @@ def pipeline_function(
         code=code,
         handler=f"lambdas.{service}.handler",
         runtime=RUNTIME,
-        architecture=lambda_.Architecture.ARM_64,
+        architecture=_ARCHITECTURES[architecture],
         memory_size=memory_mb,
         timeout=Duration.seconds(timeout_s),
         environment={**environment, "POWERTOOLS_SERVICE_NAME": service, "POWERTOOLS_LOG_LEVEL": "INFO"},

@@ -107,6 +107,10 @@ class QuietHoursProps:
     runbook_url: str = ""
     """The place where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
 
+    architecture: str = "arm64"
+    """The processor that the functions run on: `arm64`, or `x86_64`, which costs a quarter more. Their code is pure
+    Python and runs on both."""
+
     local_endpoint: bool = False
     """Declare `AWS_ENDPOINT_URL` for every function: `sam local invoke` can set only what is declared."""
 
@@ -187,6 +191,7 @@ _RULES = {
     "check_campaign_sender": _SWITCH,
     "advertising_consent": _one_of("elsewhere", "required"),
     "runbook_url": _text("one https:// URL without a fragment or empty", r"https://[^\s<>|#]+"),
+    "architecture": _one_of("arm64", "x86_64"),
     "local_endpoint": _SWITCH,
 }
 

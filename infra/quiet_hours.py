@@ -52,11 +52,13 @@ from infra.permissions import (
 )
 from infra.props import QuietHoursProps
 from infra.queues import Queues, make_queues
+from infra.sources import make_source
 from infra.stores import Tables, channel_secret, index_arn, make_tables
 from infra.triggers import report_failed_triggers, start_at_end_of_quiet_hours, start_every_minute
 from infra.ways_in import feed, feed_batches, feed_from_bus, feed_from_their_queue, feed_from_topic, read_their_queue
 from lambdas.quiet_hours.rule.policies import zone_warning
 from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.sources import Source
 from lambdas.quiet_hours.stores.consents import DUE_INDEX
 from lambdas.quiet_hours.stores.held import OLD_SOURCE_INDEX, SOURCE_INDEX
 from lambdas.quiet_hours.timings import (
@@ -176,6 +178,26 @@ class QuietHours(Construct):
             "ChannelSecretName": self.channel_secret_name,
             "AlertTopicArn": self.alert_topic.topic_arn,
         }
+
+    def add_source(
+        self, id_: str, function: lambda_.IFunction, *, at: Sequence[str], timezone: str
+    ) -> lambda_.Function:
+        """Start a function of yours at local times such as `10:00`, each day, and accept the notifications that it
+        returns. docs/sources.md describes what it gets and what it may return.
+
+        Returns the function that starts yours, for alarms and grants. Raises `ValueError` for a time or a zone that
+        cannot be.
+        """
+        return make_source(
+            Construct(self, id_),
+            Source.of(id_, at, timezone),
+            function,
+            code=self._code,
+            environment=self._environment,
+            architecture=self._props.architecture,
+            queues=self.queues,
+            alert_topic_arn=self.alert_topic.topic_arn,
+        )
 
     def _feed_functions(self) -> None:
         """Connect the queues to the functions. Wait feeds none: the scheduler drains it when the policy allows."""
@@ -328,6 +350,7 @@ class QuietHours(Construct):
             environment=self._environment,
             timeout_s=timeout_s,
             permissions=permissions,
+            architecture=self._props.architecture,
             memory_mb=memory_mb,
             recursive_loop=recursive_loop,
         )

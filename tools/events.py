@@ -20,6 +20,7 @@ from lambdas.quiet_hours.notification.notification import accept
 from local import ROOT
 from local.aws import ACCOUNT, REGION
 from local.deploy import STACK
+from local.sam_env import CAMPAIGN_KEY
 
 EVENTS = ROOT / "events"
 
@@ -74,6 +75,9 @@ COUPON: dict[str, Any] = {
     },
     "metadata": {"campaign": "winter"},
 }
+CAMPAIGN_FILE = "channel,address,category,body\nlog,user-42,informational,배송이 시작되었습니다.\n".encode()
+"""The campaign file that an event names."""
+
 NIGHT_CONSENT: dict[str, Any] = {"night_consent": True, "opted_out": False, "evidence": "web form of 2020-11-11"}
 UNKNOWN_CHANNEL: dict[str, Any] = {"channel": "fax", "address": "02-123-4567", "content": {"body": "팩스"}}
 UNREADABLE = '{"channel": "log", "address": "user-42", "content": {"body": "여기서 끊겼'
@@ -99,7 +103,7 @@ def events() -> dict[str, Any]:
         "worker-urgent": sqs_event("Urgent", pack(accepted(LOGIN_CODE)), EVENING),
         "worker-delivery": sqs_event("Delivery", pack(accepted(ORDER_PAID)), EVENING),
         "worker-schedule": sqs_event("Schedule", pack(accepted(COUPON)), MORNING),
-        "campaign-file": sqs_event("Campaign", [Message(to_text(_upload("campaigns/겨울 세일.csv")))], EVENING),
+        "campaign-file": sqs_event("Campaign", [Message(to_text(_upload(CAMPAIGN_KEY)))], EVENING),
         "alerter-alarm": _sns_event(to_text(_alarm())),
     }
 
@@ -162,7 +166,8 @@ def bus_event(detail_type: str, source: str, detail: object, at: datetime = EVEN
 def _upload(key: str) -> dict[str, Any]:
     """Return an event notification of S3: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html"""
     bucket = f"{STACK.lower()}-campaigns-{ACCOUNT}-{REGION}"
-    uploaded = {"key": quote_plus(key, safe="/"), "size": 84, "eTag": "d41d8cd98f00b204e9800998ecf8427e"}
+    etag = md5(CAMPAIGN_FILE, usedforsecurity=False).hexdigest()  # as S3 makes it of a file that comes in one part
+    uploaded = {"key": quote_plus(key, safe="/"), "size": len(CAMPAIGN_FILE), "eTag": etag}
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",

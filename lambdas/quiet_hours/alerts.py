@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-STOPPED, CRASHED, UNKNOWN = OWN = ("ReleaseStopped", "ReleaseCrashed", "UnknownAlert")
+STOPPED, CRASHED, SOURCE, UNKNOWN = OWN = ("ReleaseStopped", "ReleaseCrashed", "SourceFailed", "UnknownAlert")
 """The alerts that are no alarms."""
 
 
@@ -75,5 +75,10 @@ def _failed_invocation(found: dict[str, Any], published: datetime) -> Alert:
     context, answer = found["requestContext"], found.get("responsePayload") or {}
     function = str(context["functionArn"]).partition(":function:")[2].partition(":")[0]
     error = str(answer.get("errorType", "no error named")) if isinstance(answer, dict) else "no error named"
+    numbers = f"{context.get('condition', 'unknown condition')}, {error}"
+    asked = found.get("requestPayload")
+    if isinstance(asked, dict) and "scheduled_at" in asked:
+        what = f"{function} could not accept what its source asks for. It was tried again, and will not be any more."
+        return Alert(SOURCE, what, published, numbers)
     what = f"{function} ended without an answer: it crashed, ran out of time, or could not be started."
-    return Alert(CRASHED, what, published, f"{context.get('condition', 'unknown condition')}, {error}")
+    return Alert(CRASHED, what, published, numbers)

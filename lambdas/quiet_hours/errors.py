@@ -18,6 +18,7 @@
     │       ├── NotSent
     │       └── NoAnswer
     ├── AlertFailed
+    ├── SourceFailed
     └── HandlerFailed
 
 No error's text shows what somebody sent, because that may be anybody's data. One error stands outside the tree:
@@ -109,6 +110,10 @@ class NoAnswer(CallFailed):
 
 class AlertFailed(QuietHoursError):
     """Raised when an alert did not reach Slack. The text is a code and a sentence, without the URL."""
+
+
+class SourceFailed(QuietHoursError):
+    """Raised when a source's function fails or answers something else than notifications, or SQS does not take them."""
 
 
 class HandlerFailed(QuietHoursError):

@@ -10,7 +10,7 @@ from functools import wraps
 from traceback import extract_tb
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import AlertFailed, HandlerFailed
+from .errors import AlertFailed, HandlerFailed, SourceFailed
 from .stores.clients import error_code
 
 if TYPE_CHECKING:
@@ -23,8 +23,9 @@ Handler = Callable[[Any, Any], R]
 def redact_errors(logger: Logger, message: str = "failed") -> Callable[[Handler[R]], Handler[R]]:
     """Make a handler raise `HandlerFailed` in place of any error, and log `message` with the place in the code.
 
-    `AlertFailed` stays: its text is our own. While the handler runs, each line that `logger` writes carries
-    `function_request_id`, under the name that Powertools gives it. A caller that is not Lambda may give no request id.
+    `AlertFailed` and `SourceFailed` stay: their texts are our own. While the handler runs, each line that `logger`
+    writes carries `function_request_id`, under the name that Powertools gives it. A caller that is not Lambda may give
+    no request id.
     """
 
     def decorate(handler: Handler[R]) -> Handler[R]:
@@ -33,7 +34,7 @@ def redact_errors(logger: Logger, message: str = "failed") -> Callable[[Handler[
             logger.append_keys(function_request_id=getattr(context, "aws_request_id", None))
             try:
                 return handler(event, context)
-            except AlertFailed:
+            except (AlertFailed, SourceFailed):
                 raise
             except Exception as error:
                 at = [f"{frame.name}:{frame.lineno}" for frame in extract_tb(error.__traceback__)]

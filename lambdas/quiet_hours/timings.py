@@ -11,6 +11,7 @@ SCHEDULER_TIMEOUT_S = 300
 WORKER_TIMEOUT_S = 60
 ALERTER_TIMEOUT_S = 30
 CAMPAIGN_TIMEOUT_S = 300
+SOURCE_TIMEOUT_S = 900
 
 LEASE_S = 120
 """The lease of a claim in the ledger: longer than a worker can live, shorter than its bundle stays invisible."""

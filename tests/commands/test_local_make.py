@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -56,6 +57,21 @@ def test_without_a_python_that_is_new_enough_one_sentence_says_so(clone: Path) -
     assert result.returncode != 0
     assert sentence(result).startswith("Python 3.11 or newer with venv and pip is needed")
     assert "./old-python no-such-python" in sentence(result)
+
+
+@pytest.mark.parametrize(
+    ("machine", "architecture"),
+    [("x86_64", "x86_64"), ("amd64", "x86_64"), ("arm64", "arm64"), ("aarch64", "arm64")],
+)
+def test_sam_env_synthesises_for_this_machines_architecture(clone: Path, machine: str, architecture: str) -> None:
+    uname = clone / "bin" / "uname"
+    uname.parent.mkdir()
+    uname.write_text(f"#!/bin/sh\necho {machine}\n")
+    uname.chmod(0o755)
+    path = os.pathsep.join([str(uname.parent), os.environ["PATH"]])
+    result = make(clone, "--dry-run", "sam-env", "CONTEXT=-c architecture=yours", PATH=path)
+    (synth,) = re.findall(r"cdk synth .*", result.stdout)
+    assert re.findall(r"architecture=(\w+)", synth) == [architecture, "yours"], "the CDK takes the last one"
 
 
 @pytest.mark.slow

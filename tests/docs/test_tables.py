@@ -81,6 +81,8 @@ def test_every_package_that_is_asked_for_is_explained() -> None:
         if line and not line.startswith(("#", "-"))
     }
     asked |= json.loads((ROOT / "package.json").read_text())["devDependencies"].keys()
+    producer = ROOT / "examples" / "producers" / "javascript" / "package.json"
+    asked |= json.loads(producer.read_text())["dependencies"].keys()
 
     assert not {name for name in asked if f"`{name}`" not in PAGES["docs/dependencies.md"]}
 

@@ -1,4 +1,7 @@
-"""From what goes wrong to Slack, on the embedded AWS: the topic, the alerter and a fake of Slack on a real socket."""
+"""From what goes wrong to Slack, on the embedded AWS: the topic, the alerter and a fake of Slack on a real socket.
+
+Shows R7 and R23.
+"""
 
 from __future__ import annotations
 
@@ -73,6 +76,7 @@ def test_an_alarm_on_the_topic_is_posted_to_slack(pipeline: Pipeline, slack: Pee
 def test_a_release_that_a_failed_call_stops_is_in_slack_at_once_and_what_was_held_stays_held(
     pipeline: Pipeline, slack: Peer
 ) -> None:
+    """R7: moving from wait to schedule fails, and Slack shows it."""
     id = pipeline.new_id()
     pipeline.night()
     pipeline.produce(advertising(id))

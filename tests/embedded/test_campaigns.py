@@ -1,4 +1,4 @@
-"""From a file in the bucket to the provider, on the embedded AWS."""
+"""From a file in the bucket to the provider, on the embedded AWS. Shows R24."""
 
 from __future__ import annotations
 

@@ -163,6 +163,7 @@ def other_stack() -> Deployed:
         "senderName": "온결",
         "checkCampaignSender": "false",
         "runbookUrl": "https://wiki.example.com/runbook",
+        "architecture": "x86_64",
         "localEndpoint": "true",
     }
     return Deployed(make_stack(**context))

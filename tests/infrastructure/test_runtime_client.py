@@ -23,15 +23,19 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import distribution, requires
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
 
 from fakes.process import Provider
 from infra import asset
+from lambdas.quiet_hours.files.uploads import Upload, uploads
 from lambdas.quiet_hours.notification.bundle import pack
-from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.settings import CAMPAIGN_REPORTS, Settings
 from lambdas.quiet_hours.timings import (
+    ALERTER_TIMEOUT_S,
+    CAMPAIGN_TIMEOUT_S,
     CONSUMER_TIMEOUT_S,
     PRODUCER_TIMEOUT_S,
     REGISTRAR_TIMEOUT_S,
@@ -40,11 +44,13 @@ from lambdas.quiet_hours.timings import (
 )
 from local import server
 from local.aws import client, shell_environment
-from local.sam_env import sam_environment
+from local.deploy import STACK
+from local.sam_env import put_campaign_file, sam_environment
 from tests.helpers.aws import take, take_notifications, text_attributes
 from tests.helpers.deployment import make_deployment
+from tests.helpers.http_peer import Peer, answering, listening
 from tests.helpers.stack_template import ROOT
-from tools.events import COUPON, EVENTS, LOGIN_CODE, NIGHT_SALE, ORDER_PAID, accepted
+from tools.events import CAMPAIGN_FILE, COUPON, EVENTS, LOGIN_CODE, NIGHT_SALE, ORDER_PAID, accepted
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,6 +59,7 @@ pytestmark = [
 
 STARTED_WITHIN_S = 120
 """Bounds a failure only: a machine may be busy."""
+LOCAL_DOCS = (ROOT / "docs" / "local.md").read_text(encoding="utf-8")
 NO_FAILURES: dict[str, Any] = {"batchItemFailures": []}
 
 
@@ -170,6 +177,52 @@ def test_the_worker_hands_back_what_its_remaining_time_does_not_allow(
         assert worker.invoke(event("worker-schedule")) == NO_FAILURES
     assert embedded.ids("schedule") == [COUPON["id"]]
     assert provider.arrivals() == []
+
+
+def test_what_the_document_puts_on_wait_is_what_the_scheduler_releases(
+    functions: Functions, embedded: Embedded, tmp_path: Path
+) -> None:
+    (snippet,) = re.findall(r"```python\n( +# \. build/local\.env.*?WaitQueueUrl.*?)```", LOCAL_DOCS, re.DOTALL)
+    (tmp_path / "build").mkdir()
+    outputs = {STACK: {"WaitQueueUrl": embedded.settings.wait_queue_url}}
+    (tmp_path / "build" / "outputs.json").write_text(json.dumps(outputs))
+    (tmp_path / "events").symlink_to(EVENTS)
+    command = [sys.executable, "-c", dedent(snippet)]
+    subprocess.run(command, cwd=tmp_path, env=shell_environment(embedded.endpoint), timeout=60, check=True)
+    answer = functions.scheduler.invoke(event("scheduler-every-minute"))
+    assert f"`{json.dumps(answer)}`" in LOCAL_DOCS
+    assert embedded.ids("schedule") == [ORDER_PAID["id"], NIGHT_SALE["id"]]
+
+
+def test_the_campaign_accepts_the_file_that_its_event_names(functions: Functions, embedded: Embedded) -> None:
+    (upload,) = uploads(json.loads(event("campaign-file"))["Records"][0]["body"])
+    embedded.s3.create_bucket(Bucket=upload.bucket)
+    embedded.s3.put_object(Bucket=upload.bucket, Key=upload.key, Body=CAMPAIGN_FILE)
+    assert functions.campaign.invoke(event("campaign-file")) == NO_FAILURES
+    assert len(embedded.ids("notification")) == 1
+    assert embedded.report(upload) == (1, 0, None)
+
+
+def test_the_campaign_accepts_the_file_that_make_sam_env_puts_and_reads_it_once(
+    functions: Functions, embedded: Embedded
+) -> None:
+    made = put_campaign_file(embedded.s3, datetime.now(UTC))
+    (upload,) = uploads(made["Records"][0]["body"])
+    for accepted_now in (1, 0):
+        assert functions.campaign.invoke(json.dumps(made).encode()) == NO_FAILURES
+        assert len(embedded.ids("notification")) == accepted_now
+        assert embedded.report(upload) == (1, 0, None)
+
+
+def test_the_alerter_posts_an_alarm_to_slack(functions: Functions, slack: Peer) -> None:
+    assert functions.alerter.invoke(event("alerter-alarm")) is None
+    (request,) = slack.requests
+    assert json.loads(request.partition(b"\r\n\r\n")[2])["text"] == "Quiet Hours: DeadLetterNotEmpty"
+
+
+def test_every_file_of_events_is_answered_above() -> None:
+    tests = Path(__file__).read_text(encoding="utf-8")
+    assert {path.stem for path in EVENTS.iterdir() if f'"{path.stem}"' not in tests} == set()
 
 
 # --- errors
@@ -341,6 +394,10 @@ class Embedded:
         return client(self.endpoint, "sqs")
 
     @property
+    def s3(self) -> Any:
+        return client(self.endpoint, "s3")
+
+    @property
     def secrets(self) -> Any:
         return client(self.endpoint, "secretsmanager")
 
@@ -374,6 +431,12 @@ class Embedded:
         entry = dynamodb.get_item(TableName=self.settings.ledger_table, Key={"id": {"S": id}})["Item"]
         return str(entry["state"]["S"])
 
+    def report(self, upload: Upload) -> tuple[int, int, str | None]:
+        """The rows accepted and rejected of a campaign file, and its error."""
+        key = f"{CAMPAIGN_REPORTS}{upload.key}.report.json"
+        report = json.load(self.s3.get_object(Bucket=upload.bucket, Key=key)["Body"])
+        return report["accepted"], report["rejected"], report["error"]
+
     def clear(self) -> None:
         """Empty every queue and the ledger."""
         for queue in ("notification", "urgent", "delivery", "wait", "schedule", "dead_letter"):
@@ -395,6 +458,8 @@ class Functions:
     consumer: Function
     scheduler: Function
     worker: Function
+    campaign: Function
+    alerter: Function
 
 
 @pytest.fixture(scope="module")
@@ -414,10 +479,16 @@ def embedded(deployed: Embedded) -> Embedded:
 
 
 @pytest.fixture(scope="module")
-def receiver(deployed: Embedded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+def slack() -> Iterator[Peer]:
+    with listening(answering(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")) as peer:
+        yield peer
+
+
+@pytest.fixture(scope="module")
+def receiver(deployed: Embedded, slack: Peer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     provider = Provider(tmp_path_factory.mktemp("provider") / "book.jsonl")
     provider.start()
-    secret = json.dumps({"webhook": {"url": provider.url}})
+    secret = json.dumps({"webhook": {"url": provider.url}, "alerts": {"slack_url": slack.url}})
     deployed.secrets.create_secret(Name=deployed.settings.channel_secret, SecretString=secret)
     yield provider
     provider.stop()
@@ -448,8 +519,10 @@ def functions(runtime: Runtime, deployed: Embedded, receiver: Provider) -> Itera
         runtime("consumer", day, CONSUMER_TIMEOUT_S) as consumer,
         runtime("scheduler", day, SCHEDULER_TIMEOUT_S) as scheduler,
         runtime("worker", day, WORKER_TIMEOUT_S) as worker,
+        runtime("campaign", day, CAMPAIGN_TIMEOUT_S) as campaign,
+        runtime("alerter", day, ALERTER_TIMEOUT_S) as alerter,
     ):
-        yield Functions(producer, registrar, consumer, scheduler, worker)
+        yield Functions(producer, registrar, consumer, scheduler, worker, campaign, alerter)
 
 
 @pytest.fixture

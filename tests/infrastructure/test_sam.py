@@ -61,7 +61,12 @@ provider = SamFunctionProvider(stacks)
 runner = LocalLambdaRunner(None, provider, ".", ".", env_vars_values=json.load(open(env_vars)))
 configs = {name: runner.get_invoke_config(provider.get(name)) for name in names}
 print(json.dumps({
-    name: {"handler": config.handler, "code": str(config.code_abs_path), "environment": config.env_vars.resolve()}
+    name: {
+        "handler": config.handler,
+        "architecture": config.architecture,
+        "code": str(config.code_abs_path),
+        "environment": config.env_vars.resolve(),
+    }
     for name, config in configs.items()
 }))
 """
@@ -70,7 +75,7 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def assembly(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The stack as the documented command synthesises it."""
-    (line,) = re.findall(r"`(cdk synth .*?)`", DOCS)
+    (line,) = re.findall(r"`(cdk synth [^`]*)`", DOCS)
     directory = tmp_path_factory.mktemp("assembly")
     env = {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / "node_modules" / ".bin"), os.defpath]),
@@ -146,6 +151,7 @@ def test_every_function_in_a_container_gets_the_settings_and_the_endpoint(
         env = read[name]["environment"]
         assert env["AWS_ENDPOINT_URL"] == ENDPOINT
         assert Settings.from_env(env) == _reached_from_a_container(SETTINGS)
+        assert read[name]["architecture"] == "x86_64"
         assert read[name]["handler"] == f"lambdas.{name.lower()}.handler"
         assert (Path(read[name]["code"]) / "lambdas" / f"{name.lower()}.py").exists()
 
@@ -172,7 +178,8 @@ def test_the_settings_are_those_of_the_running_stack() -> None:
 def _documented(command: str) -> list[str]:
     """The one command of docs/local.md that begins so, split as a shell splits it."""
     (line,) = re.findall(rf"^\.venv-sam/bin/{command} .*", DOCS, re.MULTILINE)
-    return shlex.split(line)
+    command, _, _ = line.partition(" | ")
+    return shlex.split(command)
 
 
 def _in(assembly: Path, command: str | list[str]) -> list[str]:

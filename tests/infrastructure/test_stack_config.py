@@ -56,6 +56,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "checkCampaignSender": True,
         "advertisingConsent": "elsewhere",
         "runbookUrl": "",
+        "architecture": "arm64",
     }
 
 
@@ -196,6 +197,7 @@ def test_a_policy_that_the_functions_can_build_is_accepted() -> None:
         ({"sender_name": " shop"}, "sender_name must be empty or a name of up to 100 characters, not ' shop'"),
         ({"sms_encoding": "utf-8"}, "sms_encoding must be euc-kr or unicode, not 'utf-8'"),
         ({"advertising_consent": "here"}, "advertising_consent must be elsewhere or required, not 'here'"),
+        ({"architecture": "arm"}, "architecture must be arm64 or x86_64, not 'arm'"),
         (
             {"runbook_url": "http://wiki/runbook"},
             "runbook_url must be one https:// URL without a fragment or empty, not 'http://wiki/runbook'",

@@ -35,6 +35,11 @@ def test_a_function_runs_the_newest_python_on_arm(stack: Deployed, name: str) ->
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_runs_on_the_architecture_that_the_context_names(other_stack: Deployed, name: str) -> None:
+    assert other_stack.function(name)["Architectures"] == ["x86_64"]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_given_the_time_that_the_code_counts_on(stack: Deployed, name: str) -> None:
     assert stack.function(name)["Timeout"] == getattr(timings, f"{name.upper()}_TIMEOUT_S")
 

@@ -296,6 +296,8 @@ def test_the_topic_refuses_plain_http_and_takes_this_accounts_alarms(stack: Depl
 
 
 def test_an_address_is_subscribed_only_when_one_is_given(stack: Deployed, other_stack: Deployed) -> None:
+    """R23: the alert topic has a Lambda subscriber, and one by e-mail."""
+
     def told(deployed: Deployed) -> list[dict[str, Any]]:
         subscriptions = deployed.all("AWS::SNS::Subscription").values()
         return [each for each in subscriptions if each["TopicArn"] == deployed.outputs["AlertTopicArn"]]

@@ -125,6 +125,18 @@ def test_every_change_of_an_alarm_is_posted_however_often(settings: Settings) ->
     assert len(slack.requests) == 3
 
 
+def test_r7_a_release_that_a_failed_call_stops_is_posted_with_a_title_and_a_text_as_attachment(
+    settings: Settings,
+) -> None:
+    with listening(answering(OK)) as slack:
+        post_alert(release_stopped(["AccessDenied"], {"released": 7}, NOW), NOW, settings, slack.url, local=True)
+    (message,) = posted(slack)
+    assert message["text"] == "Quiet Hours: ReleaseStopped"
+    (attachment,) = message["attachments"]
+    assert attachment["color"] == "danger"
+    assert attachment["text"].startswith("A call that failed has stopped the release. What is held stays held;")
+
+
 def test_a_release_that_stops_every_minute_is_posted_once_in_a_quarter_of_an_hour(settings: Settings) -> None:
     with listening(answering(OK)) as slack:
         for minute in range(31):
@@ -136,6 +148,17 @@ def test_a_release_that_stops_every_minute_is_posted_once_in_a_quarter_of_an_hou
         "2020-11-12 08:06:30 KST",
         "error AccessDenied; 7 notifications were released before it",
     ]
+
+
+def test_a_source_that_failed_is_posted_under_a_name_of_its_own_without_its_payload(settings: Settings) -> None:
+    message = json.loads(failed_invocation(errorType="SourceFailed"))
+    message["requestPayload"] = {"scheduled_at": "2020-11-12T01:00:00Z", "secret": "01012345678"}
+    with listening(answering(OK)) as slack:
+        post_alert(json.dumps(message), NOW, settings, slack.url, local=True)
+    (shown,) = posted(slack)
+    assert shown["text"] == "Quiet Hours: SourceFailed"
+    assert shown["attachments"][0]["fields"][1]["value"] == "RetriesExhausted, SourceFailed"
+    assert b"01012345678" not in slack.requests[0]
 
 
 def test_a_run_that_crashed_is_posted_without_its_payload_and_its_errors_text(settings: Settings) -> None:

@@ -304,6 +304,7 @@ TEST_EVENT = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": BUCKET}
 
 @pytest.mark.parametrize("event", [s3_event(), eventbridge(), sns(s3_event()), sns(eventbridge())])
 def test_an_event_is_read_with_and_without_an_envelope(event: dict[str, Any]) -> None:
+    """R24: the arrival of an object may also be told by way of SNS."""
     assert uploads(json.dumps(event)) == [(BUCKET, "campaigns/a b c.csv", "e", 5, "01")]
 
 

@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stores": {"errors", "rule", "settings", "notification", "files", "consents"},
     "channels": {"errors", "timings", "notification"},
     "redaction": {"errors", "stores"},
+    "sources": {"errors", "settings", "notification"},
     "alerts": set(),
     "delivery": {
         *("errors", "side_by_side", "rule", "settings", "notification", "consents", "stores", "channels"),
@@ -36,10 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"errors", "rule", "settings", "notification", "consents", "stores"},
     "handlers": {
         *("errors", "timings", "side_by_side", "rule", "settings", "notification", "files", "consents", "stores"),
-        *("channels", "redaction", "alerts", "delivery", "api"),
+        *("channels", "redaction", "alerts", "delivery", "api", "sources"),
     },
     # Around it.
-    "infra": {"timings", "rule", "settings", "notification", "stores"},
+    "infra": {"timings", "rule", "settings", "notification", "stores", "sources"},
     "app": {"infra"},
     "examples": {"infra"},
     "commands": {"settings"},
@@ -235,7 +236,7 @@ def test_a_forbidden_import_is_seen(room: str, target: str) -> None:
 # --- packages of others
 
 AWS_CLIENTS = ("boto3", "botocore", "aiobotocore")
-MAY_CALL_AWS = ("stores", "channels", "handlers", "local", "fakes", "operators", "demo", *OUTSIDE)
+MAY_CALL_AWS = ("stores", "channels", "handlers", "local", "fakes", "operators", "demo", "examples", *OUTSIDE)
 CHANNELS_THAT_CALL_AWS = re.compile(r"lambdas\.quiet_hours\.channels\.aws\w*")
 
 

@@ -1,0 +1,1 @@
+"""Producers in other people's code: five statements or fewer that ask for a notification (docs/producers.md)."""
