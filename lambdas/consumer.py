@@ -24,12 +24,16 @@ from .quiet_hours.notification.notification import consent_keys
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.policy import Hold, Policy, decide, may_be_held, quiet_until
 from .quiet_hours.settings import Settings
+from .quiet_hours.side_by_side import SideBySide, in_threads
+from .quiet_hours.stores.backoff import TRIES_MAX, Tries, endless
 from .quiet_hours.stores.clients import client_config
 from .quiet_hours.stores.consents import read_each_consent
 from .quiet_hours.stores.held import held_record, record_held
+from .quiet_hours.stores.newest import note_newest
 from .quiet_hours.stores.queues import send
 
 if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_sqs import SQSClient
 
@@ -46,12 +50,25 @@ def _clients() -> tuple[SQSClient, DynamoDBClient]:
 
 
 @redact_errors(logger)
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Take an SQS event and return the partial batch response: `{"batchItemFailures": [{"itemIdentifier": …}]}`."""
     sqs, dynamodb = _clients()
     settings = Settings.from_env()
     policy = settings.quiet_hours()
-    failed, counts = consume(event["Records"], datetime.now(UTC), sqs, dynamodb, settings, policy, owed=_owed_marks)
+
+    def remaining_s() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
+    failed, counts = consume(
+        event["Records"],
+        datetime.now(UTC),
+        sqs,
+        dynamodb,
+        settings,
+        policy,
+        owed=_owed_marks,
+        remaining_s=remaining_s,
+    )
     logger.info("judged", extra={"records": len(event["Records"]), "failed_records": len(failed), **counts})
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
@@ -86,9 +103,12 @@ def consume(
     policy: Policy,
     sleep: Callable[[float], None] = time.sleep,
     owed: MutableMapping[str, datetime] | None = None,
+    remaining_s: Callable[[], float] = endless,
+    side_by_side: SideBySide = in_threads,
 ) -> Consumed:
     """Judge the notifications in the records and pass them on. `sleep` is used between the tries of reads and writes,
-    `owed` to record what is held (stores/held.py).
+    `owed` to record what is held (stores/held.py), `remaining_s` and `side_by_side` to note the newest of what has a
+    collapse key (stores/newest.py).
 
     A record must come again if a queue did not take everything that it holds. Raises what reading consents raises:
     then nothing has been sent, and all records come again.
@@ -98,10 +118,23 @@ def consume(
     failed: set[str] = set()
     for queue_url, lane_items in _lanes(may_go, settings).items():
         failed |= _send(lane_items, queue_url, sqs)
+    not_noted = note_newest(
+        dynamodb,
+        settings.held_table,
+        [each.item for each in held],
+        lambda seed: Tries(TRIES_MAX, sleep, remaining_s, seed),
+        side_by_side,
+        remaining_s,
+    )
+    if not_noted:  # rare, so that the usual way makes no copy
+        failed |= {each.item.message_id for each in held if each.item.id in not_noted}
+        held = [each for each in held if each.item.id not in not_noted]
     failed |= _send([each.item for each in held], settings.wait_queue_url, sqs)
     not_taken = send(sqs, settings.dead_letter_queue_url, [letter.message for letter in letters])
     failed |= {letters[index].message_id for index in not_taken}
     counts = Counter(now=len(may_go), held=len(held), refused=len(letters))
+    if not_noted:
+        counts["not_noted"] = len(not_noted)
     if settings.record_held:  # last: nothing that sends depends on it, and what failed is recorded when it comes again
         on_wait = [held_record(item.notification, hold, now) for item, hold in held if item.message_id not in failed]
         owed = {} if owed is None else owed

@@ -123,4 +123,4 @@ def decide(letter: Letter, entry: Entry | None, choice: Choice, now: datetime) -
 
 
 def _has_ended(entry: Entry | None) -> bool:
-    return entry is not None and entry.state in ("delivered", "expired", "cancelled", "opted_out")
+    return entry is not None and entry.state in ("delivered", "expired", "cancelled", "opted_out", "superseded")

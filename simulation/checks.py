@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 from lambdas.quiet_hours.stores.health import REFUSALS_MAX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
+from .collapsing import Held
 from .plan import Consent, Plan, Wanted
 from .providers import Kind, Provider, ProviderCall
 from .queues import Msg, Queue
 from .records import Records
 from .world import Process, Span, World
 
-ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
+ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "superseded", "dead_lettered", "unknown")
 BEGUN_ANEW = (("dead_lettered", "claimed"), ("dead_lettered", "expired"))
 """The state changes that may follow an ending: a redrive, and an operator who drops what has expired. An operator may
 also let an unknown outcome be sent again."""
@@ -49,6 +50,7 @@ LATE_TURN_S = 1.0
 MAY_HAVE_IT = "the provider may have it"
 """Part of the reason of an ending after an unanswered call, where the ending is not the provider's own answer."""
 
+NOT_SENT = ("expired", "opted_out", "superseded")
 WITH_LETTER = ("dead_lettered", "unknown")
 QUIET_FROM_HOUR = 21
 FEWEST_FAULTS_TO_EXHAUST = 7
@@ -90,6 +92,7 @@ class Checks:
     reopened: Counter[str] = field(default_factory=Counter)
     taken: defaultdict[int, list[Taken]] = field(default_factory=lambda: defaultdict(list))
     records: Records = field(default_factory=Records)
+    held: Held = field(init=False)
     ended: dict[str, str] = field(default_factory=dict)
     claimed_at: dict[str, float] = field(default_factory=dict)
     by_number: dict[int, Wanted] = field(default_factory=dict)
@@ -98,6 +101,7 @@ class Checks:
     claimed: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
+        self.held = Held(self.plan.requests)
         self.by_number = {each.number: each for each in self.plan.wanted}
         for each in self.plan.wanted:
             if each.id:
@@ -127,6 +131,8 @@ class Checks:
         self._check_consent(wanted, who, since)
         if wanted.expires is not None and t > wanted.expires + self.late_s:
             self._broken("never_expired", f"{who} had expired")
+        if newer := self.held.newer(wanted, notification, since):
+            self._broken("collapsed", f"{who} went out although #{newer[0]}, which is newer, was held with it")
         before = self.taken[wanted.number]
         allowed_again = self.reopened[id_]
         if self.kinds[provider].rule != "dead_letter":
@@ -184,6 +190,10 @@ class Checks:
                     self.claimed(id_)
         if self.world.note:
             self.world.note(_ledger_line(item, process), id_)
+
+    def wait_took(self, msg: Msg) -> None:
+        """Somebody has put a message on the wait queue."""
+        self.held.note(msg.body, self.by_number, self.world.t)
 
     def wait_received(self) -> None:
         """Somebody receives from the wait queue."""
@@ -263,7 +273,9 @@ class Checks:
                 self._broken("conserved", f"{id_} is recorded as delivered and no provider has it")
             elif state == "opted_out" and not self._may_be_unwanted(wanted):
                 self._broken("conserved", f"{id_} is recorded as opted out and nobody did")
-            elif state in ("expired", "opted_out") and self._is_taken(id_) and MAY_HAVE_IT not in _reason(ledger[id_]):
+            elif state == "superseded" and not self.held.may_be_superseded(wanted):
+                self._broken("collapsed", f"{id_} is recorded as superseded and no newer one was sent")
+            elif state in NOT_SENT and self._is_taken(id_) and MAY_HAVE_IT not in _reason(ledger[id_]):
                 self._broken("conserved", f"{id_} is {state}, its provider has it, and nothing says that it may")
             elif state == "expired" and not self._has_expired(wanted):
                 self._broken("conserved", f"{id_} is recorded as expired before its time")

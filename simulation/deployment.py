@@ -51,6 +51,7 @@ class Deployment:
         for name, away in plan.queues_away.items():
             self.queues[name].away = away
         self.queues["wait"].asked = checks.wait_received
+        self.queues["wait"].took = checks.wait_took
         self.tables = {
             "ledger": Table(world, "ledger", "id", written=checks.ledger_written, ttl="expires"),
             "consent": Table(world, "consent", "recipient_id"),
@@ -151,6 +152,8 @@ class Deployment:
             self.settings,
             self.policy,
             sleep=process.pause,
+            remaining_s=process.remaining_s,
+            side_by_side=process.side_by_side,
         )
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 

@@ -6,12 +6,13 @@ These draws have a stream of their own, so that they do not shift the other draw
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from datetime import timedelta
 from random import Random
 from typing import get_args
 
 from .drawing import moment
-from .plan import Consent, ConsentChange, Outage, Plan
+from .plan import Consent, ConsentChange, Outage, Plan, Wanted
 from .providers import KINDS
 from .world import Span
 
@@ -36,6 +37,24 @@ def draw_world(plan: Plan, rng: Random) -> None:
     if rng.random() < 0.1:
         _use_a_template(plan, rng, end)
     plan.faults_until = max(plan.faults_until, *(span.end for span in _spans(plan)))
+
+
+def draw_collapse_keys(plan: Plan, rng: Random) -> None:
+    """Some notifications of one recipient are of one source and have one collapse key."""
+    if rng.random() >= 0.2:
+        return
+    uses = Counter(each.id for each in plan.wanted if each.id)
+    by_recipient: defaultdict[str, list[Wanted]] = defaultdict(list)
+    for each in plan.wanted:
+        if each.category == "advertising" and uses[each.id or ""] <= 1:
+            by_recipient[each.recipient].append(each)
+    for recipient, wanted in by_recipient.items():
+        if len(wanted) > 1 and rng.random() < 0.7:
+            # One source is another sender's, and has the same key for the same people.
+            for each in rng.sample(wanted, min(len(wanted), rng.choice((2, 2, 3, 5)))):
+                each.body |= {"source": rng.choice(("source-1",) * 4 + ("source-2",)), "collapse_key": "price"}
+            for each in wanted[:1]:
+                each.body.setdefault("collapse_key", f"stock of {len(recipient)}")
 
 
 def _spans(plan: Plan) -> tuple[Span, ...]:

@@ -20,7 +20,7 @@ from .checks import Checks, Violation
 from .deployment import Deployment
 from .drawing import draw, draw_large_campaign, draw_last_seconds, draw_misplaced, draw_rush
 from .drawing_consents import draw_records
-from .drawing_world import draw_world
+from .drawing_world import draw_collapse_keys, draw_world
 from .faults import Faults
 from .plan import Plan
 from .providers import KINDS
@@ -82,6 +82,7 @@ class Night:
             draw_large_campaign(self.plan, Random(f"campaign {seed}"))
             draw_records(self.plan, Random(f"records {seed}"))
             draw_world(self.plan, Random(f"world {seed}"))
+            draw_collapse_keys(self.plan, Random(f"collapse keys {seed}"))
             rush = Random(f"rush {seed}")
             if self.plan.calm:
                 draw_rush(self.plan, rush)

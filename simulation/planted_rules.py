@@ -14,7 +14,7 @@ from lambdas.quiet_hours.rule.policy import Consent, Drop, Send
 from lambdas.quiet_hours.stores import consents as consent
 
 from . import functions
-from .planting import Patch, admission, blind, consumer, counting, delivery, judging, plant, scheduler, settings
+from .planting import Patch, admission, blind, consumer, counting, delivery, judging, newest, plant, scheduler, settings
 from .providers import FakeChannel
 
 # --- scheduler --------------------------------------------------------------------------------------------------------
@@ -291,3 +291,32 @@ def sends_what_has_expired() -> list[Patch]:
     decide = delivery.decide
     far = {"expires_at": "2099-01-01T00:00:00+00:00"}
     return judging(lambda notification, *rest: decide({**notification, **far}, *rest))
+
+
+# --- collapse keys ----------------------------------------------------------------------------------------------------
+
+
+@plant("of several held ones with one collapse key all are sent", "collapsed")
+def sends_all_of_a_collapse_key() -> list[Patch]:
+    return [(delivery, "superseded", lambda *_: {})]
+
+
+@plant("the first of a collapse key is kept instead of the newest", "collapsed")
+def keeps_the_first_of_a_collapse_key() -> list[Patch]:
+    note = newest._note_of
+    return [(newest, "_note_of", lambda item: note(item)._replace(accepted_ms=10**14 - note(item).accepted_ms))]
+
+
+@plant("a collapse key of one recipient supersedes another's notification", "collapsed")
+def collapses_across_recipients() -> list[Patch]:
+    return [(newest, "recipient_of", lambda notification: "")]
+
+
+@plant("a collapse key of one source supersedes another's notification", "collapsed")
+def collapses_across_sources() -> list[Patch]:
+    return [(newest, "source_key", lambda source: "")]
+
+
+@plant("what is sent by day is taken for older than what was held", "collapsed")
+def supersedes_what_was_not_held() -> list[Patch]:
+    return [(newest, "_is_older", lambda notification, note: notification["id"] != note.id)]

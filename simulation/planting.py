@@ -23,6 +23,7 @@ from lambdas.quiet_hours.notification import admission as admission_module
 from lambdas.quiet_hours.notification import bundle as bundle_module
 from lambdas.quiet_hours.stores import health as health_module
 from lambdas.quiet_hours.stores import ledger as ledger_module
+from lambdas.quiet_hours.stores import newest as newest_module
 from lambdas.quiet_hours.stores import turns as turns_module
 
 # The patched names are private to their modules, so the modules are `Any` here.
@@ -40,6 +41,7 @@ health: Any = health_module
 turns: Any = turns_module
 verdicts: Any = verdicts_module
 ledger: Any = ledger_module
+newest: Any = newest_module
 settings: Any = settings_module
 status: Any = status_module
 timings: Any = timings_module

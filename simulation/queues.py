@@ -43,9 +43,11 @@ class Msg:
 
 @dataclass
 class Queue:
-    """One standard queue. It calls `arrived` with the time at which a message becomes visible, `seen` for each message
-    that is put on it, `asked` at each receive, and `dropped` for each message that has become too old. It refuses
-    sends while it is `away`."""
+    """One standard queue. It refuses sends while it is `away`.
+
+    It calls `arrived` with the time at which a message becomes visible, `took` and `seen` for each message that is put
+    on it, `asked` at each receive, and `dropped` for each message that has become too old.
+    """
 
     world: World
     faults: Faults
@@ -60,6 +62,7 @@ class Queue:
     arrived: Callable[[float], None] | None = None
     seen: Callable[[Queue, Msg, str], None] | None = None
     asked: Callable[[], None] | None = None
+    took: Callable[[Msg], None] | None = None
     dropped: Callable[[Msg], None] | None = None
     messages: dict[str, Msg] = field(default_factory=dict)
     _ready: dict[str, Msg] = field(default_factory=dict)
@@ -88,6 +91,8 @@ class Queue:
         self.messages[msg.id] = msg
         self._oldest.append(msg)
         self._hide(msg)
+        if self.took:
+            self.took(msg)
         if self.seen:
             self.seen(self, msg, by)
         if self.arrived:

@@ -249,6 +249,8 @@ def _notification() -> Schema:
         "accepted_at": _ref("Time") | {"description": "Set by the producer; a value in the request is ignored"},
         "source": _text(128) | {"pattern": SENDABLE.replace(r"\u000c\u000e", r"\u000c-\u000e")},
         "metadata": _ANY | {"description": f"At most {notification.METADATA_BYTES_MAX} bytes as JSON"},
+        "collapse_key": _text(128)
+        | {"description": "Of several held ones with the same key, source and recipient only the newest is sent"},
     }
     ordered = {name: fields[name] for name in notification._FIELDS}
     return _object(set(ordered) - {"channel", "address", "content"}, **ordered)

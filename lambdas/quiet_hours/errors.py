@@ -80,6 +80,10 @@ class LedgerUnavailable(StoreUnavailable):
     """Raised when DynamoDB does not settle a write to the ledger: the write may not have happened."""
 
 
+class NewestUnavailable(StoreUnavailable):
+    """Raised when the notes of the newest held notifications could not all be read."""
+
+
 class TurnsUnavailable(StoreUnavailable):
     """Raised when other workers keep changing a channel's item: nothing was booked."""
 

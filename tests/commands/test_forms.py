@@ -443,6 +443,24 @@ def test_stored_refusals_of_a_template_count(turns: Callable[[datetime], Turns])
     assert turns(SOON).has_refused("refused_once", Refusals(["c"], epoch_ms(SOON))).health.rests
 
 
+# --- the newest of a collapse key
+
+
+def test_a_stored_note_supersedes_what_is_older(
+    stored: Callable[[str], Forms], dynamodb: Any, settings: Settings
+) -> None:
+    try:
+        note = stored("newest")["note"]
+    except FileNotFoundError:
+        pytest.skip("this version has no collapse keys")
+    dynamodb.put_item(TableName="held", Item=note)
+    world = worker(dynamodb, MORNING)
+    for id, at in (("older", NIGHT), ("newest", NIGHT + timedelta(minutes=1))):
+        fields = {"category": "advertising", "address": "user-1", "collapse_key": "sale"}
+        world.invoke(accepted(id, accepted_at=at.isoformat(), **fields), lane="schedule")
+    assert world.states() == {"older": "superseded", "newest": "delivered"}
+
+
 # --- consents, their history, and what is held
 
 
@@ -697,15 +715,15 @@ def test_every_alert_is_read(stored: Callable[[str], Forms]) -> None:
 
 
 def test_a_field_of_a_later_version_is_dead_lettered_alone(night: Night) -> None:
-    later = accepted("later", collapse_key="x")
+    later = accepted("later", fallback="x")
     night.settle({"queue": "notification", "body": [later, accepted("now-1")]})
     night.settle({"queue": "schedule", "body": [later, accepted("now-2")]})
     night.settle({"queue": "wait", "body": [later, accepted("now-3")]})
     assert sorted(night.sent) == ["now-1", "now-2", "now-3"]
-    assert night.letters["later"].startswith("invalid: collapse_key: unknown field")
+    assert night.letters["later"].startswith("invalid: fallback: unknown field")
 
 
-@pytest.mark.parametrize("state", ["sent", "undelivered", "superseded"])
+@pytest.mark.parametrize("state", ["sent", "undelivered", "parked"])
 def test_a_ledger_state_of_a_later_version_is_an_ending(dynamodb: Any, settings: Settings, state: str) -> None:
     ended_at = "2020-11-11T02:00:00.000+00:00"
     item = {"id": {"S": "a"}, "state": {"S": state}, "ended_at": {"S": ended_at}}

@@ -39,6 +39,7 @@ SETTINGS = Settings(
     ledger_table="ledger",
     consent_table="consent",
     turn_table="turn",
+    held_table="held",
     channel_secret="quiet-hours/channels",
 )
 LANES = ("urgent", "delivery", "wait", "schedule", "dead-letter")

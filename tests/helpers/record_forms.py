@@ -482,6 +482,14 @@ def held() -> Forms:
         return {item["id"]["S"]: item for item in at.items("held")}
 
 
+def newest() -> Forms:
+    """The note of the newest held notification of a collapse key."""
+    with deployment() as at:
+        at.consume(record(to_text(advert("older", collapse_key="sale")), "message-1", NIGHT))
+        at.consume(record(to_text(advert("newest", collapse_key="sale")), "message-2", NIGHT + timedelta(minutes=1)))
+        return {"note": next(item for item in at.items("held") if "newest" in item)}
+
+
 # --- the bucket and the alert topic
 
 
@@ -551,6 +559,7 @@ def record_forms() -> dict[str, Forms]:
         "consents": stored,
         "consent_history": history,
         "held": held(),
+        "newest": newest(),
         "campaigns": campaigns(),
         "alerts": alerts(),
         "turns": turns(),

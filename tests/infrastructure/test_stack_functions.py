@@ -148,6 +148,7 @@ PERMISSIONS = {
         ("sqs:SendMessage", "Wait"),
         ("sqs:SendMessage", "DeadLetter"),
         ("dynamodb:BatchGetItem", "Consent"),
+        ("dynamodb:PutItem", "Held"),
     },
     "Scheduler": {
         ("sqs:ReceiveMessage", "Wait"),
@@ -172,6 +173,8 @@ PERMISSIONS = {
         ("sqs:SendMessage", "DeadLetter"),
         ("dynamodb:GetItem", "Ledger"),
         ("dynamodb:PutItem", "Ledger"),
+        ("dynamodb:BatchGetItem", "Held"),
+        ("dynamodb:PutItem", "Held"),
         ("dynamodb:BatchWriteItem", "Ledger"),
         ("dynamodb:GetItem", "Turn"),
         ("dynamodb:UpdateItem", "Turn"),

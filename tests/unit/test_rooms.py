@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "notification": {"errors", "rule", "settings"},
     "files": {"errors", "settings", "notification"},
     "consents": {"errors", "timings", "rule", "notification"},
-    "stores": {"errors", "rule", "settings", "notification", "files", "consents"},
+    "stores": {"errors", "side_by_side", "rule", "settings", "notification", "files", "consents"},
     "channels": {"errors", "timings", "notification"},
     "redaction": {"errors", "stores"},
     "sources": {"errors", "settings", "notification"},

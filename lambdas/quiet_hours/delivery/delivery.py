@@ -7,7 +7,7 @@ them at the end (aftermath.py).
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,10 +23,12 @@ from ..notification.notification import consent_keys
 from ..rule.policy import Consent, Drop, Hold, Policy, decide, may_be_held, quiet_until
 from ..settings import Settings
 from ..side_by_side import SideBySide
+from ..stores.backoff import TRIES_MAX, Tries
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_each_consent
 from ..stores.health import Failure
 from ..stores.ledger import Ledger
+from ..stores.newest import note_newest, superseded
 from ..stores.turns import Probe, Resting, Turns
 from .aftermath import Aftermath, Letter
 from .calls import STORE_ERRORS, STORE_REST_S, Calls, Memory
@@ -103,6 +105,7 @@ class Delivery:
         else:
             for once_each in _rounds(self._on_its_lane(items, lane, after)):
                 self._settle_round(once_each, lane, after)
+        self._note_newest(after)
         settled = after.apply(lane.url, self.sqs, self.ledger, self.settings, self.now)
         return Delivered(settled, +after.counts, after.urgent_wait_s if after.urgent_wait_s >= 0 else None)
 
@@ -265,11 +268,52 @@ class Delivery:
                 dropped[item.id] = decision
             else:
                 going.append(item)
+        going, older = self._without_older(going, after)
+        dropped |= older
         can_resend = calls.channel.can_resend
         unwanted = [item for item in wanted.items if item.id in dropped]
         for item, entry in calls.claimer.claim(can_resend, unwanted, after):
             after.add(item, settlement(dropped[item.id], entry, can_resend, 0, now))
         return going
+
+    def _without_older(self, items: list[Item], after: Aftermath) -> tuple[list[Item], dict[str, Drop]]:
+        """The items without those in whose place a newer one was held, and these. Where that cannot be read, the items
+        with a collapse key are given back."""
+        asking = [
+            item
+            for item in items
+            if "collapse_key" in item.notification and may_be_held(item.notification, self.policy)
+        ]
+        if not asking:
+            return items, {}
+        given = [item.notification for item in asking]
+        apart: Collection[str]
+        try:
+            older = {
+                id: Drop("superseded", f"a newer one with its collapse key was held: {note.id}")
+                for id, note in superseded(self.dynamodb, self.settings.held_table, given, self._tries).items()
+            }
+            apart = older
+        except STORE_ERRORS:
+            older = {}
+            apart = {item.id for item in asking}
+            after.counts["newest_unavailable"] += len(asking)
+            after.give_back(asking, STORE_REST_S)
+        return [item for item in items if item.id not in apart], older
+
+    def _note_newest(self, after: Aftermath) -> None:
+        """Note the newest of what is held again. What cannot be noted now goes back to its lane."""
+        # Place 0: this worker's bundle says nothing about the order in which they were accepted.
+        held = [item._replace(place=0) for item in after.held]
+        not_noted = note_newest(
+            self.dynamodb, self.settings.held_table, held, self._tries, self.side_by_side, self.remaining_s
+        )
+        if not_noted:
+            after.give_back([item for item in after.held if item.id in not_noted], STORE_REST_S)
+            after.held = [item for item in after.held if item.id not in not_noted]
+
+    def _tries(self, seed: str) -> Tries:
+        return Tries(TRIES_MAX, self.sleep, self.remaining_s, seed)
 
     def _give_back_left(self, calls: Calls, items: Sequence[Item], after: Aftermath) -> None:
         """Give back what found no turn or no time, in its order, and spaced so that it comes back when it can go."""

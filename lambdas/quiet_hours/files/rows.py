@@ -20,7 +20,10 @@ from .hidden_rows import Breaks, Inner, Kind, looks_like_address
 from .lines import Line, decoded, lines
 
 REQUIRED = ("channel", "address")
-COLUMNS = (*REQUIRED, "category", "recipient_id", "id", "title", "body", "template", "expires_at", "source")
+COLUMNS = (
+    *REQUIRED,
+    *("category", "recipient_id", "id", "title", "body", "template", "expires_at", "source", "collapse_key"),
+)
 GROUPS = {"variables.": ("content", "variables"), "metadata.": ("metadata",)}
 """Prefixes of columns with free names, and where in a notification their values go."""
 

@@ -30,7 +30,8 @@ class Item(NamedTuple):
     """A notification on its way.
 
     `text` is its JSON as it travels. `redriven` is the ending that a redrive undoes. `message_id` is that of the SQS
-    message that it came in, `place` where it stands in a request: each for whoever must answer for it.
+    message that it came in, for whoever must answer for it. `place` is where it stands in that message, or in a
+    request.
     """
 
     notification: Notification
@@ -118,7 +119,7 @@ def read(record: Mapping[str, Any]) -> tuple[list[Item], list[InvalidItem]]:
             id = str(given) if has_id else default_id
             invalid.append(InvalidItem(text, id, fault.errors, redriven, is_nameless=not has_id))
         else:
-            items.append(_item((notification, written, redriven, record["messageId"], 0)))
+            items.append(_item((notification, written, redriven, record["messageId"], index)))
     return items, invalid
 
 

@@ -58,6 +58,7 @@ class Notification(TypedDict, total=False):
     accepted_at: str
     source: str
     metadata: dict[str, Any]
+    collapse_key: str
 
 
 class Canonical(NamedTuple):
@@ -292,6 +293,7 @@ _FIELDS: dict[str, Check] = {
     "accepted_at": time_fault,
     "source": _source,
     "metadata": _metadata,
+    "collapse_key": _short_text,
 }
 
 _PASSES: dict[str, Callable[[Any], object]] = {
@@ -305,5 +307,6 @@ _PASSES: dict[str, Callable[[Any], object]] = {
     "accepted_at": instant,
     "source": lru_cache(maxsize=64)(lambda value: _source(value) is None),
     "metadata": lambda value: _metadata(value) is None,
+    "collapse_key": lambda value: _short_text(value) is None,
 }
 """Checks for nearly every value: true if it has no fault. They are fast, and raise `TypeError` for some other types."""

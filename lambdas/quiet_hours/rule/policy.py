@@ -90,7 +90,7 @@ class Hold:
 class Drop:
     """The notification has ended without being sent."""
 
-    reason: Literal["expired", "opted_out"]
+    reason: Literal["expired", "opted_out", "superseded"]
     why: str
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..notification.bundle import REASON_CHARACTERS_MAX
 
 KEEP = timedelta(days=30)
 """Longer than any message can live: 3 days to its expiry, 14 in dead-letter, 4 on each of three queues after that."""
 
-Ending = Literal["delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown"]
-ENDINGS: tuple[Ending, ...] = ("delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown")
+Ending = Literal["delivered", "expired", "cancelled", "opted_out", "superseded", "dead_lettered", "unknown"]
+ENDINGS: tuple[Ending, ...] = get_args(Ending)
 
 MALFORMED = "malformed"
 """The state of an entry whose item cannot be read. It is never written."""
