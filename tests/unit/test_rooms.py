@@ -235,7 +235,7 @@ def test_a_forbidden_import_is_seen(room: str, target: str) -> None:
 # --- packages of others
 
 AWS_CLIENTS = ("boto3", "botocore", "aiobotocore")
-MAY_CALL_AWS = ("stores", "channels", "handlers", "local", "fakes", "operators", "demo", *OUTSIDE)
+MAY_CALL_AWS = ("stores", "channels", "handlers", "local", "fakes", "operators", "demo", "examples", *OUTSIDE)
 CHANNELS_THAT_CALL_AWS = re.compile(r"lambdas\.quiet_hours\.channels\.aws\w*")
 
 
