@@ -30,7 +30,8 @@ export MAKE_STARTED_S := $(shell date +%s)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo local local-status local-stop notebook redrive channels-set consents-import consents-export \
-  consents-due restore-consents restore-ledger bootstrap deploy nights situations bench night-picture sam-env unit test test-slow check evening openapi events lock clean
+  consents-due restore-consents restore-ledger bootstrap deploy nights situations bench night-picture sam-env unit test reference test-slow \
+  check evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -107,6 +108,9 @@ test: setup .venv-notebook/.filled ## run every test except the slow ones
 	@# Tests that share a stack form a group, and a group runs in one process (tests/conftest.py). There are four
 	@# processes on two cores because the embedded AWS makes some of them wait.
 	python -m pytest -n 4 --dist loadgroup -m "not slow"
+
+reference: setup .venv-notebook/.filled ## run the tests that docs/reference.md names, row by row
+	@python -m tools.reference
 
 test-slow: setup .venv-sam/.filled ## run the slow tests; they fail where a tool is missing
 	python -m pytest -n 3 --dist loadgroup -m slow
