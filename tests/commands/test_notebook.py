@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -25,7 +26,11 @@ def get(url: str) -> Any:
         return json.load(answer)
 
 
-def test_r25_jupyterlab_starts_without_docker_and_listens_on_this_machine_only(tmp_path: Path) -> None:
+def test_r25_jupyterlab_starts_without_docker_and_listens_on_this_machine_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(notebook, "COPY", tmp_path / "sqs.ipynb")
+    shutil.copy(notebook.NOTEBOOK, notebook.COPY)
     port = server.free_port()
     folders = {f"JUPYTER_{name}_DIR": str(tmp_path) for name in ("CONFIG", "DATA", "RUNTIME")}
     options = [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.open_browser=False"]
@@ -47,7 +52,7 @@ def test_r25_jupyterlab_starts_without_docker_and_listens_on_this_machine_only(t
                 assert lab.poll() is None, (tmp_path / "log").read_text()
                 assert time.monotonic() < deadline, (tmp_path / "log").read_text()
                 time.sleep(0.2)
-        found = get(f"http://127.0.0.1:{port}/api/contents/examples/sqs.ipynb?content=0&token=secret")
+        found = get(f"http://127.0.0.1:{port}/api/contents/sqs.ipynb?content=0&token=secret")
         assert found["type"] == "notebook"
         with pytest.raises(urllib.error.HTTPError, match="403"):
             get(f"http://127.0.0.1:{port}/api/sessions")
@@ -81,6 +86,7 @@ def test_what_runs_already_is_used_and_the_notebook_is_pointed_at_it(
     (tmp_path / "outputs.json").write_text("{}")
     monkeypatch.setattr(notebook, "OUTPUTS", tmp_path / "outputs.json")
     monkeypatch.setattr(server, "running_in_background", lambda: server.Background(1, 4577))
+    monkeypatch.setattr(notebook, "COPY", tmp_path / "sqs.ipynb")
     monkeypatch.setattr(os, "execve", lambda *arguments: began.append(arguments))
     notebook.main()
 
@@ -90,8 +96,14 @@ def test_what_runs_already_is_used_and_the_notebook_is_pointed_at_it(
     assert env["AWS_ACCESS_KEY_ID"] == "test"
     assert env["QUIET_HOURS_OUTPUTS"] == str(tmp_path / "outputs.json")
 
+    assert notebook.COPY.read_bytes() == notebook.NOTEBOOK.read_bytes()
+    notebook.COPY.write_text("with outputs of the reader's own")
+    notebook.main()
+    assert notebook.COPY.read_text() == "with outputs of the reader's own"
 
-def test_what_does_not_run_is_started_first(monkeypatch: pytest.MonkeyPatch) -> None:
+
+def test_what_does_not_run_is_started_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(notebook, "COPY", tmp_path / "sqs.ipynb")
     running: list[server.Background] = []
     began: list[Any] = []
     monkeypatch.setattr(server, "running_in_background", lambda: running[0] if running else None)

@@ -80,7 +80,8 @@ def test_r25_the_notebook_and_its_modules_are_in_the_folder_that_is_mounted(
 
     assert mounted == ".:/quiet-hours"
     assert "WORKDIR /quiet-hours" in notebook["build"]["dockerfile_inline"]
-    assert (ROOT / re.findall(r'"(\S+\.ipynb)"', notebook["build"]["dockerfile_inline"])[0]).exists()
+    [source] = re.findall(r"cp -n (\S+) build/", notebook["command"][-1])
+    assert (ROOT / source).exists()
 
 
 def test_r25_the_embedded_aws_answers_under_its_name_and_names_its_queues_by_it(
