@@ -7,6 +7,7 @@ PYTHON ?= python3.13 python3.12 python3.11 python3.14 python3
 CHANNEL ?=
 CHANNELS ?=
 CONTEXT ?=
+ENDPOINT ?=
 PORT ?=
 SEEDS ?= 1000
 SEED ?=
@@ -26,13 +27,14 @@ JAVASCRIPT := examples/producers/javascript
 # Without byte code, each of the many processes that a test starts would compile its imports again: 3 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export CHANNELS CONTEXT PORT SET SOURCES
+export CHANNELS CONTEXT ENDPOINT PORT SET SOURCES
 export MAKE_STARTED_S := $(shell date +%s)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo local local-status local-stop server redrive channels-set consents-import consents-export consents-due \
-  restore-consents restore-ledger bootstrap deploy nights situations bench night-picture sam-env unit test test-slow check evening openapi events lock clean
+.PHONY: help setup demo local local-status local-stop server notebook redrive channels-set consents-import \
+  consents-export consents-due restore-consents restore-ledger bootstrap deploy nights situations bench night-picture \
+  sam-env unit test reference test-slow check evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +44,7 @@ help: ## list these commands
 demo: setup ## play an evening with quiet hours on the embedded AWS and count at the receiver (CHANNELS=all, HANGS=solapi)
 	@python -m demo.run
 
-local: setup ## start the embedded AWS, deploy the stack and leave it running (PORT=4566 by default)
+local: setup ## start the embedded AWS, deploy the stack and leave it running (PORT=4566; ENDPOINT=url of one that runs)
 	@python -m local.start
 
 local-status: setup ## show how many messages each queue of `make local` holds
@@ -53,6 +55,9 @@ local-stop: ## stop what `make local` started
 
 server: setup ## answer POST /send and GET /test on 127.0.0.1, with a clock that can be set (PORT=8080; SOURCES=modules)
 	@python -m simulation.server
+
+notebook: setup .venv-notebook/.filled ## open examples/sqs.ipynb in JupyterLab, beside the embedded AWS with the stack
+	@python -m local.notebook
 
 redrive: setup ## bring dead letters back (OUTPUTS=file for an account; RESEND_UNKNOWN=1; EXPIRED=keep|drop)
 	@python -m operators.redrive
@@ -108,10 +113,13 @@ unit: .venv/.filled ## run the unit tests: no embedded AWS, no CDK, no simulated
 	@# No unit test uses schemathesis, and each process would take half a second to import it.
 	python -m pytest -n 3 --dist worksteal -p no:schemathesis -m "not slow" tests/unit
 
-test: setup ## run every test except the slow ones
+test: setup .venv-notebook/.filled ## run every test except the slow ones
 	@# Tests that share a stack form a group, and a group runs in one process (tests/conftest.py). There are four
 	@# processes on two cores because the embedded AWS makes some of them wait.
 	python -m pytest -n 4 --dist loadgroup -m "not slow"
+
+reference: setup .venv-notebook/.filled ## run the tests that docs/reference.md names, row by row
+	@python -m tools.reference
 
 test-slow: setup .venv-sam/.filled .venv-producers/.filled $(JAVASCRIPT)/node_modules/.filled ## run the slow tests; they fail where a tool is missing
 	python -m pytest -n 3 --dist loadgroup -m slow
@@ -133,8 +141,8 @@ events: setup ## generate the sample events in events/
 	@python -m tools.events
 
 lock: .venv/bin/uv ## pin the versions and hashes of every requirements file and of package.json
-	@for lock in requirements lambdas/requirements requirements/dev requirements/ministack requirements/sam \
-	  requirements/producers requirements/uv; do \
+	@for lock in requirements lambdas/requirements requirements/dev requirements/ministack requirements/notebook \
+	  requirements/sam requirements/producers requirements/uv; do \
 	  echo "$$lock.txt" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $$lock.in --output-file $$lock.txt || exit 1; done
 	@$(MAKE) --no-print-directory .venv/.filled
@@ -142,7 +150,8 @@ lock: .venv/bin/uv ## pin the versions and hashes of every requirements file and
 	cd $(JAVASCRIPT) && npm install --package-lock-only
 
 clean: local-stop ## remove everything that was built or installed
-	rm -rf build cdk.out .aws-sam node_modules .venv .venv-ministack .venv-sam .venv-producers $(JAVASCRIPT)/node_modules \
+	rm -rf build cdk.out .aws-sam node_modules .venv .venv-ministack .venv-notebook .venv-sam .venv-producers \
+	  $(JAVASCRIPT)/node_modules \
 	  .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # --- setup: it does nothing while each stamp is newer than its lock file ----------------------------------------------
@@ -157,7 +166,8 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 	echo "Python 3.11 or newer with venv and pip is needed, and none of these is one: $(PYTHON)" \
 	  "(PYTHON=/path/to/python names another)." >&2; exit 1
 
-.venv-ministack/bin/python .venv-sam/bin/python .venv-producers/bin/python: %/bin/python: | .venv/bin/python
+.venv-ministack/bin/python .venv-notebook/bin/python .venv-sam/bin/python .venv-producers/bin/python: %/bin/python: \
+  | .venv/bin/python
 	@.venv/bin/python -m venv --clear $*
 
 # uv fills the first venv in 14 s, pip in 100 s. pip installs uv and checks its hash.
@@ -170,6 +180,9 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .venv-ministack/.filled: requirements/ministack.txt .venv/bin/uv | .venv-ministack/bin/python
 	@$(call fill,.venv-ministack,$<)
+
+.venv-notebook/.filled: requirements/notebook.txt .venv/bin/uv | .venv-notebook/bin/python
+	@$(call fill,.venv-notebook,$<)
 
 .venv-sam/.filled: requirements/sam.txt .venv/bin/uv | .venv-sam/bin/python
 	@$(call fill,.venv-sam,$<)

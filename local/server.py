@@ -52,6 +52,14 @@ def check_port_is_free(port: int) -> None:
             ) from None
 
 
+def check_runs(endpoint: str) -> None:
+    """Raise `CommandError` unless an embedded AWS answers there. The real AWS does not."""
+    try:
+        _ask_if_ready(endpoint)
+    except (urllib.error.URLError, OSError, ValueError):
+        raise CommandError(f"No embedded AWS answers on {endpoint}.") from None
+
+
 @dataclass(frozen=True)
 class Server:
     """A ministack that ends with this process."""
@@ -176,15 +184,20 @@ def _environment(port: int, scratch: Path) -> dict[str, str]:
 
 def _wait_until_ready(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _READY_WITHIN_S
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise CommandError(f"The embedded AWS ended at once. Its output ends:\n{processes.tail(log)}")
         try:
-            with opener.open(f"http://127.0.0.1:{port}/_ministack/ready", timeout=5):
-                return
+            _ask_if_ready(f"http://127.0.0.1:{port}")
+            return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     raise CommandError(
         f"The embedded AWS was not ready within {_READY_WITHIN_S} s. Its output ends:\n{processes.tail(log)}"
     )
+
+
+def _ask_if_ready(endpoint: str) -> None:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{endpoint}/_ministack/ready", timeout=5):
+        pass

@@ -33,10 +33,18 @@ make local-stop       ends it
 
 
 def main() -> None:
-    """Start the embedded AWS unless it runs, deploy the stack to it, and say what to try next."""
+    """Start the embedded AWS unless it runs, deploy the stack to it, and say what to try next.
+
+    ENDPOINT names an embedded AWS that somebody else has started, such as the one of compose.yaml.
+    """
     began = time.monotonic()
+    elsewhere = os.environ.get("ENDPOINT", "").rstrip("/")
     background = server.running_in_background()
-    if background:
+    if elsewhere:
+        server.check_runs(elsewhere)
+        endpoint = elsewhere
+        print(f"Deploying the stack to the embedded AWS on {endpoint} …", flush=True)
+    elif background:
         endpoint = background.endpoint
         print(f"The embedded AWS already runs on port {background.port}: deploying the stack to it again.", flush=True)
     else:
@@ -45,7 +53,7 @@ def main() -> None:
     try:
         outputs = deploy.deploy(endpoint, BUILD / "local" / "deploy", context())
     except BaseException:
-        if not background:
+        if not background and not elsewhere:
             server.stop_in_background()
         raise
     OUTPUTS.write_bytes((BUILD / "local" / "deploy" / "outputs.json").read_bytes())

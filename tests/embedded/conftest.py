@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -38,20 +39,37 @@ def synthesised(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Path
     return assembly
 
 
+@dataclass(frozen=True)
+class EmbeddedAws:
+    """An embedded AWS, and the folder in which it keeps its files."""
+
+    endpoint: str
+    folder: Path
+
+
 @pytest.fixture(scope="session")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    """The stack, deployed once, and the provider that its webhook channel calls."""
+def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedAws]:
+    """An embedded AWS with nothing in it but what tests of this process have put there."""
     folder = tmp_path_factory.mktemp("embedded")
-    embedded = server.start(server.free_port(), folder)
+    started = server.start(server.free_port(), folder)
+    try:
+        yield EmbeddedAws(started.endpoint, folder)
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def deployed(embedded_aws: EmbeddedAws, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """The stack, deployed once, and the provider that its webhook channel calls."""
+    endpoint, folder = embedded_aws.endpoint, embedded_aws.folder
     # Tests stop the provider and start it again: meanwhile no other process may be given its port.
     provider = Provider(folder / "received.jsonl", server.free_port())
     try:
         provider.start()
-        assembly = synthesised(embedded.endpoint, tmp_path_factory)
-        outputs = deploy.deploy(embedded.endpoint, folder / "deploy", [], assembly)
-        yield Pipeline(embedded.endpoint, outputs, provider, folder)
+        assembly = synthesised(endpoint, tmp_path_factory)
+        outputs = deploy.deploy(endpoint, folder / "deploy", [], assembly)
+        yield Pipeline(endpoint, outputs, provider, folder)
     finally:
-        embedded.stop()
         provider.stop()
 
 

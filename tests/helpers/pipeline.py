@@ -17,6 +17,7 @@ from uuid import uuid4
 from fakes.process import Arrival, Provider
 from lambdas.quiet_hours.settings import Settings
 from local.aws import client, peek
+from local.clock import set_quiet_hours
 from local.status import QUEUES, depth
 
 WITHIN_S = 240
@@ -55,23 +56,16 @@ class Pipeline:
         """Quiet hours in six hours' time."""
         self._quiet_hours(6, 7)
 
+    def forget_quiet_hours(self) -> None:
+        """Say that somebody else has set quiet hours: the next test sets them again."""
+        self._quiet = None
+
     def _quiet_hours(self, start_h: int, end_h: int) -> None:
         if self._quiet == (start_h, end_h):
             return
         self.settle()  # a changed environment ends the functions that are running
         now = datetime.now(UTC)
-        window = {
-            "QUIET_HOURS_TIMEZONE": "UTC",
-            "QUIET_HOURS_START": f"{now + timedelta(hours=start_h):%H:%M}",
-            "QUIET_HOURS_END": f"{now + timedelta(hours=end_h):%H:%M}",
-        }
-        names = [self.outputs[f"{each}FunctionName"] for each in ("Producer", "Consumer", "Scheduler", "Worker")]
-        for name in names:
-            variables = self.lambda_.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-            assert window.keys() <= variables.keys(), "the functions no longer take quiet hours from these variables"
-            self.lambda_.update_function_configuration(FunctionName=name, Environment={"Variables": variables | window})
-        for name in names:
-            self.lambda_.get_waiter("function_updated_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+        set_quiet_hours(self.endpoint, self.outputs, now + timedelta(hours=start_h), now + timedelta(hours=end_h))
         self._quiet = (start_h, end_h)
 
     # --- senders ---

@@ -1,0 +1,1 @@
+"""A recommendation worker on a FIFO queue (docs/fifo.md)."""
