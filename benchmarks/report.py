@@ -58,6 +58,8 @@ TARGETS = (
     Target("worker: share of the ideal at 100 ms", "worker.share_of_ideal_at_100ms", at_least(0.9)),
     Target("consumer: CPU over one JSON round trip", "consumer_over_json", at_most(3)),
     Target("producer: CPU over one JSON round trip", "producer_over_json", at_most(5)),
+    Target("cold start: producer over its clients and Logger", "cold_start_ratio.producer", at_most(1.3)),
+    Target("cold start: worker over its clients and Logger", "cold_start_ratio.worker", at_most(1.3)),
     Target("isolation: p95 during a release over idle", "isolation_p95_ratio", at_most(2)),
     Target("urgent: p95 beside anything over idle", "urgent_worst.p95_ratio", at_most(2)),
     Target("urgent: p99 beside anything over idle", "urgent_worst.p99_ratio", at_most(2)),

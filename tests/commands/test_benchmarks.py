@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from benchmarks import __main__ as main
@@ -243,6 +245,20 @@ def test_every_function_with_a_handler_has_its_cold_start_measured() -> None:
     assert {"producer", "consumer", "scheduler", "worker"} <= set(cold_start.functions(ROOT))
 
 
+@pytest.mark.parametrize("name", cold_start.CLIENTS)
+def test_a_function_is_compared_with_the_clients_that_it_makes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"lambdas.{name}")
+    made: list[str] = []
+
+    def make(service: str, **_: Any) -> object:
+        made.append(service)
+        return object()
+
+    monkeypatch.setattr(boto3, "client", make)
+    module._clients.__wrapped__()
+    assert tuple(made) == cold_start.CLIENTS[name]
+
+
 # --- the JSON, the table and the charts
 
 
@@ -326,10 +342,15 @@ def test_the_consumer_and_the_producer_are_measured_under_their_keys_and_the_wor
 
 
 def test_the_cold_start_is_measured_under_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cold_start, "functions", lambda root: ["scheduler"])  # a second of CPU for each
+    monkeypatch.setattr(cold_start, "functions", lambda root: ["worker"])  # a second of CPU for each
+    monkeypatch.setattr(cold_start, "CLIENTS", {"worker": cold_start.CLIENTS["worker"]})
     result = main.families(quick=True)["cold_start"](lambda _: None)
-    assert result["cold_start"]["scheduler"] > result["cold_start_against"][cold_start.BARE] > 0
-    assert result["cold_start_spread"].keys() == result["cold_start"].keys() | result["cold_start_against"].keys()
+    assert result["cold_start"]["worker"] > result["cold_start_against"][cold_start.BARE] > 0
+    names = result["cold_start"].keys() | result["cold_start_against"].keys()
+    assert result["cold_start_spread"].keys() == result["cold_start_from_source_spread"].keys() == names
+    least_ms = result["cold_start_against"][cold_start.least("worker")]
+    assert result["cold_start_ratio"]["worker"] == pytest.approx(result["cold_start"]["worker"] / least_ms)
+    assert result["cold_start_ratio_from_source"].keys() == {"worker", "worker_spread"}
     assert result["asset_bytes"] > result["asset_zip_bytes"] > 0
 
 
