@@ -90,7 +90,12 @@ def test_byte_code_is_of_no_machine(built: Path) -> None:
 def test_the_stack_s_asset_is_for_the_python_of_its_functions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "asset").mkdir()
     asked: list[str] = []
-    monkeypatch.setattr(asset, "build", lambda *, runtime: asked.append(runtime) or tmp_path / "asset")
+
+    def build(*, runtime: str) -> Path:
+        asked.append(runtime)
+        return tmp_path / "asset"
+
+    monkeypatch.setattr(asset, "build", build)
     make_stack()
     assert asked == [RUNTIME.name]
 

@@ -9,6 +9,7 @@ from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Respo
 
 from lambdas.quiet_hours.api import web
 from lambdas.quiet_hours.errors import Unreadable
+from lambdas.quiet_hours.notification.json_text import to_text
 from tests.helpers.web import answered, http
 
 ROUTES = (
@@ -41,7 +42,7 @@ def powertools() -> LambdaFunctionUrlResolver:
     for place, (method, path) in enumerate(ROUTES):
 
         def answer(place: int = place) -> Response[str]:
-            body = web.to_text(api.current_event.query_string_parameters)
+            body = to_text(api.current_event.query_string_parameters)
             return Response(200 + place, content_type="application/json", body=body)
 
         api.route(path, method=[method])(lambda answer=answer: answer())

@@ -61,29 +61,37 @@ class Request(NamedTuple):
         return [] if text.lstrip("\ufeff \t\r\n").startswith("[") else unpack(text).value
 
 
-Route = Callable[[Request], Response]
+Answering = Callable[[Request], Response]
+
+
+class Route(NamedTuple):
+    """The requests that a function answers: their method, and a regular expression for the whole path."""
+
+    method: str
+    path: re.Pattern[str]
+    answer: Answering
 
 
 class Api:
     """The routes of a Function URL. Any other request is answered with 404."""
 
     def __init__(self) -> None:
-        self._routes: list[tuple[str, re.Pattern[str], Route]] = []
+        self.routes: list[Route] = []
 
-    def route(self, method: str, path: str) -> Callable[[Route], Route]:
-        """Let a function answer the requests with this method and a path that matches a regular expression."""
+    def route(self, method: str, path: str) -> Callable[[Answering], Answering]:
+        """Let a function answer the requests of a route."""
 
-        def register(function: Route) -> Route:
-            self._routes.append((method, re.compile(path), function))
+        def register(function: Answering) -> Answering:
+            self.routes.append(Route(method, re.compile(path), function))
             return function
 
         return register
 
     def resolve(self, event: Mapping[str, Any]) -> Response:
         request = Request.of(event)
-        for method, path, function in self._routes:
-            if request.method == method and path.fullmatch(request.path):
-                return function(request)
+        for route in self.routes:
+            if request.method == route.method and route.path.fullmatch(request.path):
+                return route.answer(request)
         return json_answer(404, {"statusCode": 404, "message": "Not found"})
 
 
