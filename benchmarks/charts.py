@@ -182,7 +182,7 @@ def growth_table(result: Result) -> list[str]:
 
 
 def one_run_lines(result: Result) -> list[str]:
-    return wrap(next(report.facts({"release": result["release"]})), COLUMNS)
+    return wrap(next(report.facts({"release": {"one_run": result["release"]["one_run"]}})), COLUMNS)
 
 
 COUNTED = {

@@ -32,6 +32,7 @@ from benchmarks import (
     worker,
     worker_profile,
 )
+from benchmarks.latent_sqs import latent
 from benchmarks.markdown import rewrite
 from benchmarks.measure import counted, cpu_s, headline
 from benchmarks.world import EVENING, MORNING, World, candidates, items, put
@@ -50,6 +51,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture
 def world(sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(scheduler, "POLL_S", 0)  # a release ends with a dozen long polls that find nothing
+    monkeypatch.setattr(release, "for_scheduler", lambda world: world)  # moto knows the queues of one region
     return World(sqs, dynamodb, settings)
 
 
@@ -130,6 +132,15 @@ def test_a_loss_is_an_error_and_not_a_figure(world: World) -> None:
         release._check(world, moved, 101, [], calls, str)
     with pytest.raises(RuntimeError, match="not what was held"):
         release._check(world, moved, 100, ["another"], calls, str)
+
+
+@pytest.mark.parametrize(("side", "calls"), [("reference", 3 * 2 + 25 - 1), ("scheduler", 3)])
+def test_against_the_stub_each_call_takes_the_stated_time(side: str, calls: int) -> None:
+    with latent(20) as world:
+        figures = release.run(world, 25, side)
+    assert figures["calls_per_1000"] == 1000 / 25 * (3 * 2 + 25 if side == "reference" else 3)
+    assert figures["wall_s"] >= calls * 0.02
+    assert min(figures[name] for name in figures if name.endswith("_ms")) >= 20
 
 
 def test_what_one_run_moves_follows_from_its_cpu_and_its_calls() -> None:
@@ -265,7 +276,8 @@ def test_a_function_is_compared_with_the_clients_that_it_makes(name: str, monkey
 PROMISED = {
     "release": (
         *("release.wall_ratio", "release.cpu_ratio", "release.calls_per_1000", "release.units_per_1000"),
-        *("release.units_limit_per_1000", "release.units_over_limit"),
+        *("release.units_limit_per_1000", "release.units_over_limit", "release.cpu_ms_per_1000"),
+        *("release.at_8ms.wall_ratio", "release.at_8ms.reference_wall_s", "release.at_8ms.scheduler_wall_s"),
     ),
     "worker": ("worker.ratio_to_powertools", "worker.per_second_per_core", "worker.share_of_ideal_at_100ms"),
     "functions": ("consumer_over_json", "consumer_us", "producer_over_json", "producer_us"),
@@ -312,6 +324,8 @@ def test_the_release_is_measured_under_its_keys(
     measured = result["release"]
 
     assert measured["calls_per_1000"] == 150 and measured["sides"]["reference"]["calls_per_1000"]["median"] == 1200
+    assert measured["at_8ms"]["reference_wall_s"] >= 24 * 0.008  # two receives, twenty sends, two deletes
+    assert measured["at_8ms"]["scheduler_wall_s"] >= 3 * 0.008
     for grown in measured["growth"].values():
         assert {"wall_s", "cpu_ms_per_1000", "calls_per_1000"} <= grown.keys()
         assert grown["calls_per_1000_spread"]["median"] == grown["calls_per_1000"] == 3
