@@ -26,6 +26,7 @@ from local import BUILD, ROOT, CommandError
 from simulation.situations import SITUATIONS_OF_CODES
 
 from . import cold_start, functions, isolation, lanes, ledger_units, redrive, release, report, whole_path, worker
+from .latent_sqs import latent
 from .world import embedded
 
 RESULT = BUILD / "bench.json"
@@ -37,8 +38,9 @@ def families(quick: bool) -> dict[str, Callable[[Say], dict[str, Any]]]:
     growth = {10_000: 1} if quick else {10_000: 3, 100_000: 3, 1_000_000: 1}  # repeats by size
 
     def measure_release(say: Say) -> dict[str, Any]:
-        with embedded() as world:
-            return {"release": release.measure(world, 1 if quick else 5, growth, say)}
+        with embedded() as world, latent(release.LATENCY_MS) as latent_world:
+            at_latency = release.measure_at_latency(latent_world, 1 if quick else 5, say)
+            return {"release": {**release.measure(world, 1 if quick else 5, growth, say), "at_8ms": at_latency}}
 
     def measure_path(say: Say) -> dict[str, Any]:
         with embedded() as world:

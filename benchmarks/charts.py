@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from local import BUILD, ROOT
 
 from . import cost, report
+from .cold_start import CLIENTS
 from .markdown import COLUMNS, rewrite, table
 from .report import figure_text, number, spread_text
 from .svg import Row, bars
@@ -181,7 +182,7 @@ def growth_table(result: Result) -> list[str]:
 
 
 def one_run_lines(result: Result) -> list[str]:
-    return wrap(next(report.facts({"release": result["release"]})), COLUMNS)
+    return wrap(next(report.facts({"release": {"one_run": result["release"]["one_run"]}})), COLUMNS)
 
 
 COUNTED = {
@@ -234,8 +235,12 @@ def functions_table(result: Result) -> list[str]:
 
 
 def cold_start_table(result: Result) -> list[str]:
-    rows = ([name, spread_text(each)] for name, each in result["cold_start_spread"].items())
-    return table(("process", "CPU ms"), rows)
+    of_source = result["cold_start_from_source_spread"]
+    rows = [[name, *map(spread_text, (each, of_source[name]))] for name, each in result["cold_start_spread"].items()]
+    for name in CLIENTS:
+        keys = (f"cold_start_ratio.{name}", f"cold_start_ratio_from_source.{name}")
+        rows.append([f"**{name} over its clients and Logger**", *(figure_text(result, key) for key in keys)])
+    return table(("CPU ms", "byte code in the asset", "none"), rows)
 
 
 def isolation_table(result: Result) -> list[str]:

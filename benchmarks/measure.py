@@ -23,7 +23,8 @@ class Call:
     `queue` or `table` names its place. `items` are messages, or items of a table. `units` are what AWS bills: requests
     of 64 KiB for SQS; for DynamoDB
     write units (1 per KB, 2 in a transaction) and read units (1 per 4 KB read strongly; a missing item costs one as
-    well). `began` and `ended` are `time.perf_counter()`; `began_cpu_s` and `ended_cpu_s` are this process's CPU then.
+    well). `began` and `ended` are `time.perf_counter()`; `began_cpu_s` and `ended_cpu_s` are this process's CPU then,
+    without the CPU of counting.
     """
 
     operation: str
@@ -42,16 +43,19 @@ class Call:
 def counted(*clients: Any) -> Iterator[list[Call]]:
     """Collect every answered call that the clients make within the block, through botocore's event hooks."""
     calls: list[Call] = []
+    counting_s = 0.0
 
     def asked(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
-        context["asked"] = params, time.perf_counter(), time.process_time()
+        context["asked"] = params, time.perf_counter(), time.process_time() - counting_s
 
     def answered(parsed: dict[str, Any], model: Any, context: dict[str, Any], **_: Any) -> None:
-        ended, ended_cpu_s = time.perf_counter(), time.process_time()
+        nonlocal counting_s
+        ended, ended_cpu_s, counting_began_s = time.perf_counter(), time.process_time() - counting_s, time.thread_time()
         params, began, began_cpu_s = context["asked"]
         queue = params.get("QueueUrl", "").rpartition("/")[2]
         billed = _billed(model.name, params, parsed)
         calls.append(Call(model.name, queue, _table(params), *billed, began, ended, began_cpu_s, ended_cpu_s))
+        counting_s += time.thread_time() - counting_began_s
 
     for client in clients:
         client.meta.events.register("provide-client-params", asked)

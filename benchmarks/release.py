@@ -4,6 +4,9 @@ Both move the same notifications between queues of one embedded AWS, in turn, se
 first call to the last message moved. The empty receives after that, by which each side finds that it is done, are
 reported apart. The wait queue is filled as it would be: with the consumer's bundles for the scheduler, with one message
 per notification for the reference.
+
+Wall time is measured a second time against an SQS that takes 8 ms for any call (`latent_sqs`). The embedded AWS needs
+more time the more a call carries, and both sides would be compared by its speed.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -18,13 +22,18 @@ from typing import Any
 from lambdas.quiet_hours.notification.bundle import Item, Message, pack
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.quiet_hours.timings import SCHEDULER_TIMEOUT_S
-from lambdas.scheduler import DRAINERS, STOP_BEFORE_S, release
+from lambdas.scheduler import CONFIG, DRAINERS, STOP_BEFORE_S, release
+from local.aws import client
 
 from .measure import CALL_S, UNIT_BYTES, Call, counted, headline, spread
 from .world import MORNING, NOTIFICATION_BYTES, World, items, put
 
 HELD = 2_000
 PREFILL_AT_ONCE = 10_000
+LATENCY_MS = 8
+SCHEDULERS_A_LOOP = 3
+"""The scheduler's releases for each of the loop's, which takes some hundred times as long: their medians count."""
+
 VERIFIED_MAX = 10_000
 """Up to this number every body that arrived is compared. Above it messages and notifications are only counted."""
 
@@ -49,6 +58,11 @@ def reference_loop(sqs: Any, wait_url: str, schedule_url: str) -> int:
         moved += len(messages)
 
 
+def for_scheduler(world: World) -> World:
+    """The same world, seen through a client with the scheduler's configuration."""
+    return replace(world, sqs=client(world.sqs.meta.endpoint_url, "sqs", CONFIG))
+
+
 def scheduler(world: World, remaining_s: Callable[[], float] = lambda: 10 * SCHEDULER_TIMEOUT_S) -> int:
     """Run the scheduler's own function in the morning, by default without a limit of time."""
     answer = release(
@@ -66,6 +80,7 @@ def scheduler(world: World, remaining_s: Callable[[], float] = lambda: 10 * SCHE
 def run(world: World, held: int, side: str) -> dict[str, float]:
     """Fill wait, move everything, check. Raises `RuntimeError` if something was lost or changed."""
     here = world.new_queues()
+    here = for_scheduler(here) if side == "scheduler" else here
     settings = here.settings
     bodies = []
     for part in _in_parts(items(held), PREFILL_AT_ONCE):
@@ -107,13 +122,38 @@ def figures(calls: Sequence[Call], held: int) -> dict[str, float]:
     }
 
 
+def several(world: World) -> dict[str, float]:
+    """The medians of some releases by the scheduler."""
+    return {
+        name: median(values)
+        for name, values in _columns([run(world, HELD, "scheduler") for _ in range(SCHEDULERS_A_LOOP)]).items()
+    }
+
+
+def measure_at_latency(world: World, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure both sides in turn, `repeats` times, where any call takes `LATENCY_MS`."""
+    pairs: list[tuple[float, float]] = []
+    for repeat in range(repeats):
+        say(f"release: {HELD:,} by both sides, {LATENCY_MS} ms a call, {repeat + 1} of {repeats}")
+        reference = run(world, HELD, "reference")
+        pairs.append((reference["wall_s"], several(world)["wall_s"]))
+    return {
+        "latency_ms": LATENCY_MS,
+        **headline(
+            wall_ratio=[reference / own for reference, own in pairs],
+            reference_wall_s=[reference for reference, _ in pairs],
+            scheduler_wall_s=[own for _, own in pairs],
+        ),
+    }
+
+
 def measure(world: World, repeats: int, growth: Mapping[int, int], say: Callable[[str], None]) -> dict[str, Any]:
     """Measure both sides in turn, `repeats` times, and the scheduler alone with the sizes and repeats of `growth`."""
     runs: dict[str, list[dict[str, float]]] = {"reference": [], "scheduler": []}
     for repeat in range(repeats):
         for side, done in runs.items():
             say(f"release: {HELD:,} by the {side}, {repeat + 1} of {repeats}")
-            done.append(run(world, HELD, side))
+            done.append(several(world) if side == "scheduler" else run(world, HELD, side))
     by_size: dict[str, list[dict[str, float]]] = {str(size): [] for size in growth}
     for repeat in range(max(growth.values())):
         for size in (size for size, times in growth.items() if repeat < times):
@@ -132,6 +172,7 @@ def measure(world: World, repeats: int, growth: Mapping[int, int], say: Callable
             wall_ratio=[theirs["wall_s"] / own["wall_s"] for theirs, own in pairs],
             cpu_ratio=[theirs["cpu_ms_per_1000"] / own["cpu_ms_per_1000"] for theirs, own in pairs],
             wall_ratio_at_20ms_a_call=[_alone_s(theirs) / _alone_s(own) for theirs, own in pairs],
+            cpu_ms_per_1000=[each["cpu_ms_per_1000"] for each in ours],
             calls_per_1000=[each["calls_per_1000"] for each in ours],
             units_per_1000=[each["units_per_1000"] for each in ours],
             units_limit_per_1000=[each["units_limit_per_1000"] for each in ours],

@@ -42,7 +42,7 @@ class World:
 
     def new_queues(self) -> World:
         """The same world with new queues, so that one run cannot slow the next by what it leaves."""
-        return replace(self, settings=_queues(self.sqs))
+        return replace(self, settings=make_queues(self.sqs))
 
     def drop_queues(self) -> None:
         """Delete the queues, which frees their memory."""
@@ -59,7 +59,7 @@ def embedded() -> Iterator[World]:
             sqs, dynamodb = client(aws.endpoint, "sqs"), client(aws.endpoint, "dynamodb", worker.CONFIG)
             for table, key in TABLES.items():
                 make_table(dynamodb, table, key)
-            yield World(sqs, dynamodb, _queues(sqs))
+            yield World(sqs, dynamodb, make_queues(sqs))
         finally:
             aws.stop()
 
@@ -74,7 +74,7 @@ def make_table(dynamodb: Any, table: str, key: str) -> None:
     )
 
 
-def _queues(sqs: Any) -> Settings:
+def make_queues(sqs: Any) -> Settings:
     urls = {}
     for name in QUEUES:
         attributes = {"VisibilityTimeout": str(VISIBILITY_S.get(name, 60))}

@@ -1,4 +1,9 @@
-"""The one asset that all functions share: our code and its pinned dependencies, laid out without Docker."""
+"""The one asset that all functions share: our code and its pinned dependencies, laid out without Docker.
+
+Lambda's file system is read-only. Without byte code in the asset, every new process compiles again what it imports. So
+the asset has byte code where this Python is the runtime's. Any other Python builds the same asset without it: it works
+alike, and a process starts later.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +22,80 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
 
+THIS_PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+"""This Python by the name of its runtime."""
+
+_ON_LAMBDA = "/var/task"
+"""Where Lambda puts the asset. Python corrects the paths in byte code that was compiled elsewhere, each time it is
+loaded: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html"""
+
 _STALE_AFTER_S = 3600
 """A build that no synth has used for so long is deleted; a younger one may be another synth's."""
 
 
-def build(root: Path = ROOT) -> Path:
+def build(root: Path = ROOT, runtime: str = "") -> Path:
     """Return the directory to upload: the sources in `root`/lambdas, and what its requirements.txt pins.
 
-    An unchanged tree gives the same directory again at once, and the same bytes on every machine. Safe to call from
-    several processes together. Raises `RuntimeError` when neither pip nor uv can install the requirements.
+    `runtime`: Lambda's name of the functions' Python, such as python3.14. If it is this Python, byte code is added.
+
+    An unchanged tree gives the same directory again at once, and the same bytes on every machine, for byte code on
+    every one with the same Python. Safe to call from several processes together. Raises `RuntimeError` when neither pip
+    nor uv can install the requirements, or when Python cannot compile them.
     """
     sources = sorted(path for path in (root / "lambdas").rglob("*") if path.is_file() and _belongs(path))
     requirements = root / "lambdas" / "requirements.txt"
+    compiler = _compiler(runtime)
 
     def copy_all(into: Path) -> None:
-        shutil.copytree(_dependencies(requirements, root / "build" / "dependencies"), into)
+        shutil.copytree(_dependencies(requirements, root / "build" / "dependencies", compiler), into)
         for source in sources:
             target = into / source.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        if compiler:
+            _compile(into, "lambdas")
         _readable_by_lambda(into)
 
-    return _once(root / "build" / "asset" / _digest(sources, root), copy_all)
+    return _once(root / "build" / "asset" / _digest(sources, root, compiler), copy_all)
+
+
+def _compiler(runtime: str) -> str:
+    """The Python that makes the byte code of `runtime`, by its exact version: this one, or none (empty).
+
+    Only a final release, because byte code changes until then. Lambda's Python may be another release of the same
+    version. It tells by a number in each file if it can read the byte code, and compiles the source if not.
+    """
+    is_final_cpython = sys.implementation.name == "cpython" and sys.version_info.releaselevel == "final"
+    return sys.version if runtime == THIS_PYTHON and is_final_cpython else ""
+
+
+def _compile(directory: Path, part: str = ".") -> None:
+    """Add byte code for everything in `directory`, or in a part of it.
+
+    It is used without a look at its source (unchecked-hash): a deployment changes the times of all files, and both come
+    in one asset. A new process compiles, in a fixed order, with a fixed seed for hashes and none of the caller's
+    settings of Python, so that the bytes depend on the sources and the Python alone.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    # -s, -S and -P: nothing that is installed beside this Python, and nothing in `directory`, is imported.
+    command = [sys.executable, "-s", "-S", "-P", "-m", "compileall", "-q", "-f", "--invalidation-mode=unchecked-hash"]
+    done = subprocess.run(
+        [*command, "-s", os.fspath(directory), "-p", _ON_LAMBDA, os.fspath(directory / part)],
+        env=environment | {"PYTHONHASHSEED": "0"},
+        stdout=sys.stderr,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError("Python could not compile the functions or what they need: see its message above")
 
 
 def _belongs(path: Path) -> bool:
     return "__pycache__" not in path.parts
 
 
-def _dependencies(requirements: Path, builds: Path) -> Path:
-    """Install the requirements apart from the sources, so that an edit of our code downloads nothing."""
+def _dependencies(requirements: Path, builds: Path, compiler: str) -> Path:
+    """Install the requirements apart from the sources, so that an edit of our code downloads and compiles nothing of
+    them."""
 
     def install(into: Path) -> None:
         name, command = _installer()
@@ -56,8 +105,10 @@ def _dependencies(requirements: Path, builds: Path) -> Path:
         if native := _native(into):
             raise RuntimeError(f"{requirements.name} must be pure Python, but brings {', '.join(native)}")
         _remove_traces(into)
+        if compiler:
+            _compile(into)
 
-    return _once(builds / _digest([requirements], requirements.parent), install)
+    return _once(builds / _digest([requirements], requirements.parent, compiler), install)
 
 
 def _installer() -> tuple[str, list[str]]:
@@ -101,8 +152,9 @@ def _remove_traces(into: Path) -> None:
             path.unlink()
 
 
-def _digest(files: Iterable[Path], root: Path) -> str:
+def _digest(files: Iterable[Path], root: Path, compiler: str) -> str:
     digest = sha256(Path(__file__).read_bytes())  # what this module does to the files is part of the result
+    digest.update(compiler.encode())
     for file in files:
         digest.update(f"\0{file.relative_to(root).as_posix()}\0".encode() + sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:32]

@@ -27,7 +27,7 @@ from constructs import Construct
 
 from infra import asset
 from infra.campaigns import acknowledge_objects, campaign_bucket, read_and_report
-from infra.function import DEFAULT_MB, ONE_CORE_MB, pipeline_function
+from infra.function import DEFAULT_MB, ONE_CORE_MB, RUNTIME, pipeline_function
 from infra.names import by_name, name_prefix
 from infra.observability import alert_topic, dashboard_url, make_alarms, make_dashboard, send_alerts_to
 from infra.permissions import (
@@ -134,7 +134,7 @@ class QuietHours(Construct):
         self.alert_topic: sns.Topic = alert_topic(self, props.alert_email)
 
         # The functions, each with all that it may do
-        self._code = lambda_.Code.from_asset(str(asset.build()))
+        self._code = lambda_.Code.from_asset(str(asset.build(runtime=RUNTIME.name)))
         self._environment = self._make_environment(campaign_sender="")
         campaign = self._campaign()  # first: the others know its messages by its role
         self._environment = self._make_environment(campaign_sender=self._sender_of(campaign))

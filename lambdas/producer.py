@@ -18,7 +18,6 @@ from uuid import uuid4
 
 import boto3
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from .quiet_hours.api import web
 from .quiet_hours.api.shortening import shorten
@@ -49,7 +48,7 @@ NOTIFICATIONS_MAX = 10_000
 (`api/shortening.py`)."""
 
 logger = Logger()
-api = LambdaFunctionUrlResolver()
+api = web.Api()
 
 
 @cache
@@ -70,36 +69,36 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     The Function URL takes the same as `POST /notifications`, answered with 202, 400 or 503, and has further paths.
     """
     through_url = isinstance(event, dict) and "requestContext" in event
-    return api.resolve(event, context) if through_url else _accept(event).answer
+    return api.resolve(event) if through_url else _accept(event).answer
 
 
-@api.post("/notifications")
-def post_notifications() -> Response[str]:
+@api.route("POST", "/notifications")
+def post_notifications(request: web.Request) -> web.Response:
     try:
-        status, answer = _accept(web.json_body(api))
+        status, answer = _accept(request.json())
     except Unreadable as fault:
         status, answer = _refuse(f"request: {fault}")
     return web.json_answer(status, answer)
 
 
-@api.get(f"/notifications/{web.ANY}")
-def get_notification() -> Response[str]:
+@api.route("GET", f"/notifications/{web.ANY}")
+def get_notification(request: web.Request) -> web.Response:
     settings = Settings.from_env()
     policy = settings.quiet_hours()
-    return _about_one(lambda wanted, now: look_up(wanted, now, _dynamodb(), _ledger(), settings, policy))
+    return _about_one(request, lambda wanted, now: look_up(wanted, now, _dynamodb(), _ledger(), settings, policy))
 
 
-@api.delete(f"/notifications/{web.ANY}")
-def delete_notification() -> Response[str]:
-    return _about_one(_cancel_one)
+@api.route("DELETE", f"/notifications/{web.ANY}")
+def delete_notification(request: web.Request) -> web.Response:
+    return _about_one(request, _cancel_one)
 
 
-@api.post("/notifications/cancel")
-def post_cancel() -> Response[str]:
+@api.route("POST", "/notifications/cancel")
+def post_cancel(request: web.Request) -> web.Response:
     now, settings = datetime.now(UTC), Settings.from_env()
     answer: dict[str, Any]
     try:
-        wanted = requested_cancels(web.json_body(api))
+        wanted = requested_cancels(request.json())
         if isinstance(wanted, list):
             status, answer = 200, {"results": cancel(wanted, now, _ledger()), "next": None}
         else:
@@ -114,8 +113,8 @@ def post_cancel() -> Response[str]:
     return web.json_answer(status, answer)
 
 
-def _about_one(answer: Callable[[str, datetime], tuple[int, dict[str, Any]]]) -> Response[str]:
-    id = web.path_id(api, "/notifications/")
+def _about_one(request: web.Request, answer: Callable[[str, datetime], tuple[int, dict[str, Any]]]) -> web.Response:
+    id = request.id("/notifications/")
     if not is_id(id):
         return web.errors(400, f"id: {ID_FAULT}")
     try:
@@ -130,7 +129,7 @@ def _cancel_one(id: str, now: datetime) -> tuple[int, dict[str, Any]]:
     return {"cancelled": 200, "not_known": 503}.get(result["outcome"], 409), result
 
 
-def _no_answer(error: Exception) -> Response[str]:
+def _no_answer(error: Exception) -> web.Response:
     logger.warning("not answered", extra={"code": error_code(error)})
     return web.errors(503, "request: the tables do not answer; ask again")
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import boto3
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 
 from .quiet_hours.api import web
 from .quiet_hours.consents.record import Record, amended, at_free_instant, renotified
@@ -36,7 +35,7 @@ HISTORY_MAX = 100
 DUE_MAX = 1000
 
 logger = Logger()
-api = LambdaFunctionUrlResolver()
+api = web.Api()
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -52,28 +51,27 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer a request to the Function URL."""
     if not isinstance(event, dict) or "requestContext" not in event:
         return {"errors": ["request: the registrar is asked through its Function URL"]}
-    return api.resolve(event, context)
+    return api.resolve(event)
 
 
-@api.put(f"/consents/{web.ANY}")
-def put_consent() -> Response[str]:
-    return _about_one(lambda recipient, now: _put(recipient, web.json_body(api), now))
+@api.route("PUT", f"/consents/{web.ANY}")
+def put_consent(request: web.Request) -> web.Response:
+    return _about_one(request, lambda recipient, now: _put(recipient, request.json(), now))
 
 
-@api.get(f"/consents/{web.ANY}")
-def get_consent() -> Response[str]:
-    return _about_one(lambda recipient, now: consent_of(recipient, now, _client(), Settings.from_env()))
+@api.route("GET", f"/consents/{web.ANY}")
+def get_consent(request: web.Request) -> web.Response:
+    return _about_one(request, lambda recipient, now: consent_of(recipient, now, _client(), Settings.from_env()))
 
 
-@api.post(f"/consents/{web.ANY}/renotified")
-def post_renotified() -> Response[str]:
-    return _about_one(lambda recipient, now: _renotify(recipient, web.json_body(api), now), "/renotified")
+@api.route("POST", f"/consents/{web.ANY}/renotified")
+def post_renotified(request: web.Request) -> web.Response:
+    return _about_one(request, lambda recipient, now: _renotify(recipient, request.json(), now), "/renotified")
 
 
-@api.get("/consents")
-def get_due() -> Response[str]:
-    asked = api.current_event.query_string_parameters
-    return _answered(lambda: due_before(asked, datetime.now(UTC), _client(), Settings.from_env()))
+@api.route("GET", "/consents")
+def get_due(request: web.Request) -> web.Response:
+    return _answered(lambda: due_before(request.query, datetime.now(UTC), _client(), Settings.from_env()))
 
 
 def _put(recipient: str, body: object, now: datetime) -> Answer:
@@ -106,14 +104,14 @@ def _renotify(recipient: str, body: object, now: datetime) -> Answer:
     )
 
 
-def _about_one(answer: Callable[[str, datetime], Answer], suffix: str = "") -> Response[str]:
-    recipient = web.path_id(api, "/consents/", suffix)
+def _about_one(request: web.Request, answer: Callable[[str, datetime], Answer], suffix: str = "") -> web.Response:
+    recipient = request.id("/consents/", suffix)
     if fault := path_recipient_fault(recipient):
         return web.errors(400, f"recipient_id: {fault}")
     return _answered(lambda: answer(canonical_recipient(recipient), datetime.now(UTC)))
 
 
-def _answered(answer: Callable[[], Answer]) -> Response[str]:
+def _answered(answer: Callable[[], Answer]) -> web.Response:
     try:
         status, body = answer()
     except Unreadable as fault:
@@ -165,7 +163,7 @@ def consent_of(recipient: str, now: datetime, dynamodb: DynamoDBClient, settings
     return 200, record.shown(now) | {"history": changes}
 
 
-def due_before(asked: dict[str, str], now: datetime, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
+def due_before(asked: Mapping[str, str], now: datetime, dynamodb: DynamoDBClient, settings: Settings) -> Answer:
     """Answer who must be notified again before a day: `{"due": [...], "next": where the next page begins, or null}`.
 
     Raises `Invalid`, and what the client raises.

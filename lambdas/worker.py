@@ -55,7 +55,8 @@ does nothing of what it refuses (docs/decisions/0005-what-the-worker-costs.md)."
 @cache
 def _clients() -> tuple[Any, Any, SecretsProvider]:
     sqs, dynamodb = boto3.client("sqs", config=CONFIG), boto3.client("dynamodb", config=CONFIG)
-    return sqs, dynamodb, SecretsProvider(boto_config=CONFIG)
+    # All of one session. Powertools would make a session of its own, which reads botocore's data again at a cold start.
+    return sqs, dynamodb, SecretsProvider(boto3_client=boto3.client("secretsmanager", config=CONFIG))
 
 
 def _secrets() -> SecretsProvider:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import sys
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from benchmarks import __main__ as main
@@ -30,6 +32,7 @@ from benchmarks import (
     worker,
     worker_profile,
 )
+from benchmarks.latent_sqs import latent
 from benchmarks.markdown import rewrite
 from benchmarks.measure import counted, cpu_s, headline
 from benchmarks.world import EVENING, MORNING, World, candidates, items, put
@@ -48,6 +51,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture
 def world(sqs: Any, dynamodb: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(scheduler, "POLL_S", 0)  # a release ends with a dozen long polls that find nothing
+    monkeypatch.setattr(release, "for_scheduler", lambda world: world)  # moto knows the queues of one region
     return World(sqs, dynamodb, settings)
 
 
@@ -128,6 +132,15 @@ def test_a_loss_is_an_error_and_not_a_figure(world: World) -> None:
         release._check(world, moved, 101, [], calls, str)
     with pytest.raises(RuntimeError, match="not what was held"):
         release._check(world, moved, 100, ["another"], calls, str)
+
+
+@pytest.mark.parametrize(("side", "calls"), [("reference", 3 * 2 + 25 - 1), ("scheduler", 3)])
+def test_against_the_stub_each_call_takes_the_stated_time(side: str, calls: int) -> None:
+    with latent(20) as world:
+        figures = release.run(world, 25, side)
+    assert figures["calls_per_1000"] == 1000 / 25 * (3 * 2 + 25 if side == "reference" else 3)
+    assert figures["wall_s"] >= calls * 0.02
+    assert min(figures[name] for name in figures if name.endswith("_ms")) >= 20
 
 
 def test_what_one_run_moves_follows_from_its_cpu_and_its_calls() -> None:
@@ -243,13 +256,28 @@ def test_every_function_with_a_handler_has_its_cold_start_measured() -> None:
     assert {"producer", "consumer", "scheduler", "worker"} <= set(cold_start.functions(ROOT))
 
 
+@pytest.mark.parametrize("name", cold_start.CLIENTS)
+def test_a_function_is_compared_with_the_clients_that_it_makes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"lambdas.{name}")
+    made: list[str] = []
+
+    def make(service: str, **_: Any) -> object:
+        made.append(service)
+        return object()
+
+    monkeypatch.setattr(boto3, "client", make)
+    module._clients.__wrapped__()
+    assert tuple(made) == cold_start.CLIENTS[name]
+
+
 # --- the JSON, the table and the charts
 
 
 PROMISED = {
     "release": (
         *("release.wall_ratio", "release.cpu_ratio", "release.calls_per_1000", "release.units_per_1000"),
-        *("release.units_limit_per_1000", "release.units_over_limit"),
+        *("release.units_limit_per_1000", "release.units_over_limit", "release.cpu_ms_per_1000"),
+        *("release.at_8ms.wall_ratio", "release.at_8ms.reference_wall_s", "release.at_8ms.scheduler_wall_s"),
     ),
     "worker": ("worker.ratio_to_powertools", "worker.per_second_per_core", "worker.share_of_ideal_at_100ms"),
     "functions": ("consumer_over_json", "consumer_us", "producer_over_json", "producer_us"),
@@ -296,6 +324,8 @@ def test_the_release_is_measured_under_its_keys(
     measured = result["release"]
 
     assert measured["calls_per_1000"] == 150 and measured["sides"]["reference"]["calls_per_1000"]["median"] == 1200
+    assert measured["at_8ms"]["reference_wall_s"] >= 24 * 0.008  # two receives, twenty sends, two deletes
+    assert measured["at_8ms"]["scheduler_wall_s"] >= 3 * 0.008
     for grown in measured["growth"].values():
         assert {"wall_s", "cpu_ms_per_1000", "calls_per_1000"} <= grown.keys()
         assert grown["calls_per_1000_spread"]["median"] == grown["calls_per_1000"] == 3
@@ -326,10 +356,15 @@ def test_the_consumer_and_the_producer_are_measured_under_their_keys_and_the_wor
 
 
 def test_the_cold_start_is_measured_under_its_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cold_start, "functions", lambda root: ["scheduler"])  # a second of CPU for each
+    monkeypatch.setattr(cold_start, "functions", lambda root: ["worker"])  # a second of CPU for each
+    monkeypatch.setattr(cold_start, "CLIENTS", {"worker": cold_start.CLIENTS["worker"]})
     result = main.families(quick=True)["cold_start"](lambda _: None)
-    assert result["cold_start"]["scheduler"] > result["cold_start_against"][cold_start.BARE] > 0
-    assert result["cold_start_spread"].keys() == result["cold_start"].keys() | result["cold_start_against"].keys()
+    assert result["cold_start"]["worker"] > result["cold_start_against"][cold_start.BARE] > 0
+    names = result["cold_start"].keys() | result["cold_start_against"].keys()
+    assert result["cold_start_spread"].keys() == result["cold_start_from_source_spread"].keys() == names
+    least_ms = result["cold_start_against"][cold_start.least("worker")]
+    assert result["cold_start_ratio"]["worker"] == pytest.approx(result["cold_start"]["worker"] / least_ms)
+    assert result["cold_start_ratio_from_source"].keys() == {"worker", "worker_spread"}
     assert result["asset_bytes"] > result["asset_zip_bytes"] > 0
 
 

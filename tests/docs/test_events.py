@@ -129,7 +129,7 @@ def test_the_producer_accepts_many_and_names_the_one_that_is_wrong(sqs: Any, dyn
 def test_the_producer_finds_the_same_request_in_a_function_url_event(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producer, "_accept", lambda request: (202, {"request": request}))
     over_http = event("producer-url")
-    answer = producer.api.resolve(over_http, None)
+    answer = producer.api.resolve(over_http)
     assert answer["statusCode"] == 202
     assert json.loads(answer["body"]) == {"request": event("producer-many")}
 

@@ -1,6 +1,7 @@
 """The asset: what is in it, that it stands by itself, and that building it is cheap, repeatable and all or nothing."""
 
 import importlib.util
+import marshal
 import os
 import shutil
 import subprocess
@@ -13,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from threading import Barrier
+from types import CodeType, SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
 
 from infra import asset
+from infra.function import RUNTIME
+from tests.helpers.stack_template import make_stack
 
 # --- the real one
 
@@ -59,6 +63,41 @@ def test_the_handlers_import_with_nothing_but_the_asset_and_what_the_runtime_bri
     environment = {"AWS_DEFAULT_REGION": "us-east-1"}
     # -I and -S: no site-packages, no user's packages, no current directory.
     subprocess.run([sys.executable, "-B", "-I", "-S", "-c", script], env=environment, check=True)
+
+
+def test_a_process_compiles_nothing_of_an_asset_with_byte_code(tmp_path: Path) -> None:
+    built = asset.build(runtime=asset.THIS_PYTHON)
+    script = (
+        "import sys; from importlib.machinery import SourceFileLoader as Loader\n"
+        "compiled, of_source = [], Loader.source_to_code\n"
+        "def note(self, data, path, **given): compiled.append(path); return of_source(self, data, path, **given)\n"
+        f"Loader.source_to_code = note; sys.path.insert(0, {os.fspath(built)!r})\n"
+        "import lambdas.producer, lambdas.worker\n"
+        f"sys.exit(sum(path.startswith({os.fspath(built)!r}) for path in compiled))"
+    )
+    environment = {"AWS_DEFAULT_REGION": "us-east-1", "PYTHONDONTWRITEBYTECODE": "1"}
+    assert subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, check=False).returncode == 0
+
+
+def test_byte_code_is_of_no_machine(built: Path) -> None:
+    compiled = asset.build(runtime=asset.THIS_PYTHON)
+    here = os.fsencode(asset.ROOT)
+    assert not [path for path in compiled.rglob("*") if path.is_file() and here in path.read_bytes()]
+    sources = {path: content for path, content in _contents(compiled).items() if not path.endswith(".pyc")}
+    assert sources == _contents(built)
+
+
+def test_the_stack_s_asset_is_for_the_python_of_its_functions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "asset").mkdir()
+    asked: list[str] = []
+
+    def build(*, runtime: str) -> Path:
+        asked.append(runtime)
+        return tmp_path / "asset"
+
+    monkeypatch.setattr(asset, "build", build)
+    make_stack()
+    assert asked == [RUNTIME.name]
 
 
 # --- how it is built, on a small tree whose one requirement is a wheel on disk
@@ -214,6 +253,99 @@ def test_what_another_build_has_just_removed_is_no_error(tree: Path) -> None:
     builds.mkdir(parents=True)
     (builds / "scratch").symlink_to("removed")  # it is listed, and is not there any more
     assert asset.build(tree).is_dir()
+
+
+# --- byte code, where this Python is the runtime's
+
+
+def _byte_code(directory: Path) -> dict[str, CodeType]:
+    """The code objects by the path of their source."""
+    return {
+        importlib.util.source_from_cache(path): marshal.loads(content[16:])
+        for path, content in _contents(directory).items()
+        if path.endswith(".pyc")
+    }
+
+
+def test_every_module_has_byte_code_that_lambda_uses_without_a_look_at_the_source(tree: Path) -> None:
+    built = asset.build(tree, runtime=asset.THIS_PYTHON)
+    modules = {path for path in _contents(built) if path.endswith(".py")}
+    assert "small.py" in modules and "lambdas/quiet_hours/policy.py" in modules
+    assert _byte_code(built).keys() == modules
+    assert all(code.co_filename == f"/var/task/{path}" for path, code in _byte_code(built).items())
+    for path, content in _contents(built).items():
+        if path.endswith(".pyc"):
+            assert content[:4] == importlib.util.MAGIC_NUMBER
+            assert int.from_bytes(content[4:8], "little") == 0b01, "a hash of the source, which nobody checks"
+
+
+def test_byte_code_has_the_same_bytes_in_another_place_with_another_environment(
+    small_built: Path, wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set's order depends on the seed of hashes, and a compiler has many."""
+    texts = ", ".join(repr(f"text {number}") for number in range(100))
+    source = f"def is_known(text: str) -> bool:\n    return text in {{{texts}}}\n"
+    built = []
+    for seed in ("1", "2"):
+        root = tmp_path / f"in a place with a name of {seed}"
+        shutil.copytree(small_built / "lambdas", root / "lambdas")
+        (root / "lambdas" / "worker.py").write_text(source)
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        monkeypatch.setenv("PYTHONOPTIMIZE", seed)
+        built.append(asset.build(root, runtime=asset.THIS_PYTHON))
+    one, other = built
+    assert one.name == other.name
+    assert _contents(one) == _contents(other)
+
+
+@pytest.mark.parametrize("runtime", ["", "python3.99"])
+def test_another_python_than_the_runtime_s_builds_the_asset_without_byte_code(tree: Path, runtime: str) -> None:
+    with_byte_code = asset.build(tree, runtime=asset.THIS_PYTHON)
+    built = asset.build(tree, runtime=runtime)
+    assert built != with_byte_code
+    assert _byte_code(built) == {}
+    assert _contents(built).items() < _contents(with_byte_code).items()
+
+
+def test_a_python_that_is_not_released_makes_no_byte_code(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidate = SimpleNamespace(releaselevel="candidate")
+    monkeypatch.setattr(asset, "sys", SimpleNamespace(implementation=sys.implementation, version_info=candidate))
+    assert _byte_code(asset.build(tree, runtime=asset.THIS_PYTHON)) == {}
+
+
+def test_byte_code_of_another_python_is_passed_over(tree: Path) -> None:
+    """Should Lambda's Python not read it, the functions work as without."""
+    (tree / "lambdas" / "worker.py").write_text("handler = 'of the source'\n")
+    built = asset.build(tree, runtime=asset.THIS_PYTHON)
+    for path in built.rglob("*.pyc"):
+        path.write_bytes(b"\0\0\r\n" + path.read_bytes()[4:])
+    script = "import lambdas.worker, small; print(lambdas.worker.handler)"
+    command = [sys.executable, "-B", "-c", script]
+    done = subprocess.run(command, cwd=built, capture_output=True, text=True, check=True)
+    assert done.stdout == "of the source\n"
+
+
+def test_an_edit_compiles_none_of_the_dependencies_again(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asset.build(tree, runtime=asset.THIS_PYTHON)
+    compiled: list[str] = []
+    compile_part = asset._compile
+
+    def note(directory: Path, part: str = ".") -> None:
+        compiled.append(part)
+        compile_part(directory, part)
+
+    monkeypatch.setattr(asset, "_compile", note)
+    (tree / "lambdas" / "worker.py").write_text("handler = print\n")
+    built = asset.build(tree, runtime=asset.THIS_PYTHON)
+    assert compiled == ["lambdas"]
+    assert "small.py" in _byte_code(built)
+
+
+def test_a_module_that_python_cannot_compile_is_an_error_and_leaves_nothing(tree: Path) -> None:
+    (tree / "lambdas" / "worker.py").write_text("handler = (\n")
+    with pytest.raises(RuntimeError, match="could not compile"):
+        asset.build(tree, runtime=asset.THIS_PYTHON)
+    assert not list((tree / "build" / "asset").iterdir())
 
 
 # --- in an environment without pip, as `uv venv` makes it

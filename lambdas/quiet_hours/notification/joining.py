@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,8 +37,9 @@ def received(message: Any) -> Received:
     handle, body = message["ReceiptHandle"], message["Body"]
     whole = Message(body, attributes=attributes)
     # Most bodies are large bundles: they are counted, which costs less than taking them apart.
-    if attributes or len(body.encode()) > JOINED_BYTES_MAX or body.count("},{") >= JOINED_ITEMS_MAX:
-        return Received(handle, whole, (), _notifications(body))
+    neighbours = body.count("},{")
+    if attributes or neighbours >= JOINED_ITEMS_MAX or len(body.encode()) > JOINED_BYTES_MAX:
+        return Received(handle, whole, (), _notifications(body, neighbours))
     try:
         parts = unpack(body).parts
     except Unreadable:
@@ -47,8 +49,28 @@ def received(message: Any) -> Received:
     return Received(handle, whole, tuple(Item(value, text) for value, text in parts), len(parts))
 
 
-def _notifications(body: str) -> int:
-    """Count the notifications in a body, for the report. A body that cannot be read counts as one."""
+_NEIGHBOURS = re.compile(r'\},\{"\w')
+"""The end of an object in an array, and the next one with the beginning of a key.
+
+No text of JSON contains it: its quote would end the text, and what follows a text is never a letter or a digit.
+"""
+
+
+def _notifications(body: str, neighbours: int) -> int:
+    """Count the notifications in a body, for the report. A body that cannot be read counts as one.
+
+    `neighbours` counts "},{" in it. In nearly every bundle that `pack` has written, these are the places between its
+    notifications and nothing else: there is none in a text, and no other array. Anything else is parsed, which takes
+    four times as long.
+    """
+    if (
+        neighbours
+        and body.startswith("[{")
+        and body.endswith("}]")
+        and len(_NEIGHBOURS.findall(body)) == neighbours
+        and (body.count("[") == 1 or body.count("[") == 1 + body.count('"['))  # the others begin a text
+    ):
+        return neighbours + 1
     try:
         parsed = json.loads(body)
     except (ValueError, RecursionError):
