@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -24,8 +25,8 @@ class Point(NamedTuple):
 
 
 def small_night() -> Plan:
-    """Eight notifications, one for each way through: by day, at night, over an edge, refused, by every way in; and one
-    that has the id of another."""
+    """Eight notifications, one for each way through: by day, at night, over an edge, refused, by every way in; one that
+    has the id of another; and two with one collapse key."""
     plan = quiet_night(Random(0))
     begin, end = plan.begins[0], plan.begins[0] + 2 * 3600
     plan.end_hour, plan.ends = 23, [end]
@@ -45,6 +46,10 @@ def small_night() -> Plan:
     other.id = other.body["id"] = "n0"
     other.body["content"] = {"body": f"{other.body['content']['body']} 8"}
     plan.requests.append(Request(begin - 190, "sqs", (other,)))
+    for number, at in ((9, begin + 61), (10, begin + 70)):
+        one = replace(wanted(number, "kakao", "advertising"), recipient="user-9")
+        one.body |= {"recipient_id": "user-9", "source": "shop", "collapse_key": "price"}
+        plan.requests.append(Request(at, "sqs", (one,)))
     plan.letters = ['{"id":"invalid"}']
     plan.refused = frozenset([3])
     plan.redrives = [Redrive(begin + 3600, resend_unknown=False)]
