@@ -19,6 +19,12 @@ QUICK ?=
 SET ?=
 FILE ?=
 YES ?=
+POLICY ?= korea
+ZONE ?=
+DAY ?=
+DAYS ?=
+FOLDER ?=
+PLACE ?=
 
 # Without byte code, each of the many processes that a test starts would compile its imports again: 3 s of CPU.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,7 +35,7 @@ export MAKE_STARTED_S := $(shell date +%s)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo local local-status local-stop redrive channels-set consents-import consents-export consents-due \
-  restore-consents restore-ledger bootstrap deploy nights situations bench night-picture sam-env unit test test-slow check evening openapi events lock clean
+  restore-consents restore-ledger bootstrap deploy nights situations bench night-picture policy holidays sam-env unit test test-slow check evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +88,13 @@ nights: setup ## simulate nights with faults (SEEDS=number), or show one of them
 situations: setup ## play large campaigns, outages and slips in virtual time; writes docs/situations.md
 	@python -m simulation.situations
 
+policy: .venv/.filled ## show a policy's closures and what it does when (POLICY=korea ZONE=… DAY=2026-12-24 DAYS=3)
+	@python -m tools.policy_table "$(POLICY)" $(if $(ZONE),--zone "$(ZONE)") $(if $(DAY),--day "$(DAY)") \
+	  $(if $(DAYS),--days "$(DAYS)") $(if $(FOLDER),--folder "$(FOLDER)")
+
+holidays: .venv-holidays/.filled ## list the public holidays of a place for policy files (PLACE=FR or DE-BY)
+	@.venv-holidays/bin/python -m tools.public_holidays "$(PLACE)"
+
 bench: setup ## measure everything in a quarter of an hour (QUICK=1: in two minutes); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)
 
@@ -125,14 +138,14 @@ events: setup ## generate the sample events in events/
 
 lock: .venv/bin/uv ## pin the versions and hashes of every requirements file and of package.json
 	@for lock in requirements lambdas/requirements requirements/dev requirements/ministack requirements/sam \
-	  requirements/uv; do \
+	  requirements/holidays requirements/uv; do \
 	  echo "$$lock.txt" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $$lock.in --output-file $$lock.txt || exit 1; done
 	@$(MAKE) --no-print-directory .venv/.filled
 	npm install --package-lock-only
 
 clean: local-stop ## remove everything that was built or installed
-	rm -rf build cdk.out .aws-sam node_modules .venv .venv-ministack .venv-sam \
+	rm -rf build cdk.out .aws-sam node_modules .venv .venv-ministack .venv-sam .venv-holidays \
 	  .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # --- setup: it does nothing while each stamp is newer than its lock file ----------------------------------------------
@@ -147,7 +160,7 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 	echo "Python 3.11 or newer with venv and pip is needed, and none of these is one: $(PYTHON)" \
 	  "(PYTHON=/path/to/python names another)." >&2; exit 1
 
-.venv-ministack/bin/python .venv-sam/bin/python: %/bin/python: | .venv/bin/python
+.venv-ministack/bin/python .venv-sam/bin/python .venv-holidays/bin/python: %/bin/python: | .venv/bin/python
 	@.venv/bin/python -m venv --clear $*
 
 # uv fills the first venv in 14 s, pip in 100 s. pip installs uv and checks its hash.
@@ -163,6 +176,9 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .venv-sam/.filled: requirements/sam.txt .venv/bin/uv | .venv-sam/bin/python
 	@$(call fill,.venv-sam,$<)
+
+.venv-holidays/.filled: requirements/holidays.txt .venv/bin/uv | .venv-holidays/bin/python
+	@$(call fill,.venv-holidays,$<)
 
 node_modules/.filled: package-lock.json .venv/.filled
 	@$(call try,the CDK CLI of package-lock.json,npm ci)

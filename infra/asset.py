@@ -21,13 +21,15 @@ _STALE_AFTER_S = 3600
 """A build that no synth has used for so long is deleted; a younger one may be another synth's."""
 
 
-def build(root: Path = ROOT) -> Path:
-    """Return the directory to upload: the sources in `root`/lambdas, and what its requirements.txt pins.
+def build(root: Path = ROOT, policy_folder: str = "") -> Path:
+    """Return the directory to upload: the sources in `root`/lambdas, the policies in `root`/policies and in
+    `policy_folder`, and what its requirements.txt pins.
 
     An unchanged tree gives the same directory again at once, and the same bytes on every machine. Safe to call from
     several processes together. Raises `RuntimeError` when neither pip nor uv can install the requirements.
     """
     sources = sorted(path for path in (root / "lambdas").rglob("*") if path.is_file() and _belongs(path))
+    policies = _policies(root / "policies") | (_policies(Path(policy_folder)) if policy_folder else {})
     requirements = root / "lambdas" / "requirements.txt"
 
     def copy_all(into: Path) -> None:
@@ -36,9 +38,21 @@ def build(root: Path = ROOT) -> Path:
             target = into / source.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        for place, content in policies.items():
+            (into / place).parent.mkdir(parents=True, exist_ok=True)
+            (into / place).write_bytes(content)
         _readable_by_lambda(into)
 
-    return _once(root / "build" / "asset" / _digest(sources, root), copy_all)
+    digest = sha256(_digest(sources, root).encode())
+    for place, content in sorted(policies.items()):
+        digest.update(f"\0{place}\0".encode() + sha256(content).digest())
+    return _once(root / "build" / "asset" / digest.hexdigest()[:32], copy_all)
+
+
+def _policies(folder: Path) -> dict[str, bytes]:
+    """The policy files of a folder and their lists of holidays, by their place in the asset."""
+    files = [*folder.glob("*.toml"), *folder.glob("holidays/*.toml")]
+    return {f"policies/{file.relative_to(folder).as_posix()}": file.read_bytes() for file in files}
 
 
 def _belongs(path: Path) -> bool:

@@ -64,6 +64,7 @@ class Pipeline:
             "QUIET_HOURS_TIMEZONE": "UTC",
             "QUIET_HOURS_START": f"{now + timedelta(hours=start_h):%H:%M}",
             "QUIET_HOURS_END": f"{now + timedelta(hours=end_h):%H:%M}",
+            "QUIET_HOURS_KAKAO_CLOSED": "never",
         }
         names = [self.outputs[f"{each}FunctionName"] for each in ("Producer", "Consumer", "Scheduler", "Worker")]
         for name in names:
