@@ -20,6 +20,12 @@ QUICK ?=
 SET ?=
 FILE ?=
 YES ?=
+POLICY ?= korea
+ZONE ?=
+DAY ?=
+DAYS ?=
+FOLDER ?=
+PLACE ?=
 SOURCES ?=
 
 JAVASCRIPT := examples/producers/javascript
@@ -34,7 +40,7 @@ export MAKE_STARTED_S := $(shell date +%s)
 .DELETE_ON_ERROR:
 .PHONY: help setup demo local local-status local-stop server notebook redrive channels-set consents-import \
   consents-export consents-due restore-consents restore-ledger bootstrap deploy nights situations bench night-picture \
-  sam-env unit test reference test-slow check evening openapi events lock clean
+  policy holidays sam-env unit test reference test-slow check evening openapi events lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +99,13 @@ nights: setup ## simulate nights with faults (SEEDS=number), or show one of them
 situations: setup ## play large campaigns, outages and slips in virtual time; writes docs/situations.md
 	@python -m simulation.situations
 
+policy: .venv/.filled ## show a policy's closures and what it does when (POLICY=korea ZONE=… DAY=2026-12-24 DAYS=3)
+	@python -m tools.policy_table "$(POLICY)" $(if $(ZONE),--zone "$(ZONE)") $(if $(DAY),--day "$(DAY)") \
+	  $(if $(DAYS),--days "$(DAYS)") $(if $(FOLDER),--folder "$(FOLDER)")
+
+holidays: .venv-holidays/.filled ## list the public holidays of a place for policy files (PLACE=FR or DE-BY)
+	@.venv-holidays/bin/python -m tools.public_holidays "$(PLACE)"
+
 bench: setup ## measure everything in a quarter of an hour (QUICK=1: in two minutes); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)
 
@@ -142,7 +155,7 @@ events: setup ## generate the sample events in events/
 
 lock: .venv/bin/uv ## pin the versions and hashes of every requirements file and of package.json
 	@for lock in requirements lambdas/requirements requirements/dev requirements/ministack requirements/notebook \
-	  requirements/sam requirements/producers requirements/uv; do \
+	  requirements/sam requirements/producers requirements/holidays requirements/uv; do \
 	  echo "$$lock.txt" && uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --custom-compile-command "make lock" $$lock.in --output-file $$lock.txt || exit 1; done
 	@$(MAKE) --no-print-directory .venv/.filled
@@ -151,7 +164,7 @@ lock: .venv/bin/uv ## pin the versions and hashes of every requirements file and
 
 clean: local-stop ## remove everything that was built or installed
 	rm -rf build cdk.out .aws-sam node_modules .venv .venv-ministack .venv-notebook .venv-sam .venv-producers \
-	  $(JAVASCRIPT)/node_modules \
+	  .venv-holidays $(JAVASCRIPT)/node_modules \
 	  .pytest_cache .ruff_cache .mypy_cache .hypothesis
 
 # --- setup: it does nothing while each stamp is newer than its lock file ----------------------------------------------
@@ -166,8 +179,8 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 	echo "Python 3.11 or newer with venv and pip is needed, and none of these is one: $(PYTHON)" \
 	  "(PYTHON=/path/to/python names another)." >&2; exit 1
 
-.venv-ministack/bin/python .venv-notebook/bin/python .venv-sam/bin/python .venv-producers/bin/python: %/bin/python: \
-  | .venv/bin/python
+.venv-ministack/bin/python .venv-notebook/bin/python .venv-sam/bin/python .venv-producers/bin/python \
+  .venv-holidays/bin/python: %/bin/python: | .venv/bin/python
 	@.venv/bin/python -m venv --clear $*
 
 # uv fills the first venv in 14 s, pip in 100 s. pip installs uv and checks its hash.
@@ -193,6 +206,9 @@ fits := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 $(JAVASCRIPT)/node_modules/.filled: $(JAVASCRIPT)/package-lock.json .venv/.filled
 	@$(call try,the AWS SDK of $<,cd $(JAVASCRIPT) && npm ci)
 	@touch $@
+
+.venv-holidays/.filled: requirements/holidays.txt .venv/bin/uv | .venv-holidays/bin/python
+	@$(call fill,.venv-holidays,$<)
 
 node_modules/.filled: package-lock.json .venv/.filled
 	@$(call try,the CDK CLI of package-lock.json,npm ci)

@@ -55,6 +55,7 @@ def deployed(name: str, rate_per_s: float | None = None) -> Iterator[Stack]:
         # Quiet hours begin in eleven hours, whenever this runs.
         start, end = (f"{(datetime.now(UTC).hour + hours) % 24:02}:00" for hours in (11, 12))
         context = ["-c", "timezone=UTC", "-c", f"quietHoursStart={start}", "-c", f"quietHoursEnd={end}"]
+        context += ["-c", "kakaoClosed=never"]
         outputs = deploy.deploy(embedded.endpoint, directory, context)
         config = {"url": provider.url} | ({"rate_per_s": rate_per_s} if rate_per_s else {})
         aws.client(embedded.endpoint, "secretsmanager").put_secret_value(

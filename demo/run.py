@@ -169,6 +169,7 @@ def _deploy(endpoint: str, view: View) -> tuple[dict[str, str], QuietHours]:
         end = start + timedelta(seconds=NIGHT_S)
         view.console.print(f"Deploying the stack with the CDK CLI: quiet hours from {start:%H:%M} to {end:%H:%M} UTC …")
         window = ["-c", "timezone=UTC", "-c", f"quietHoursStart={start:%H:%M}", "-c", f"quietHoursEnd={end:%H:%M}"]
+        window += ["-c", f"kakaoClosed={start:%H:%M}-{end:%H:%M}"]
         outputs = deploy.deploy(endpoint, FOLDER / "deploy", [*window, "-c", "recordHeld=true"])
         took_s = (datetime.now(UTC) - began).total_seconds()
         if (start - datetime.now(UTC)).total_seconds() >= BEFORE_NIGHT_S / 2:

@@ -33,8 +33,9 @@ _STALE_AFTER_S = 3600
 """A build that no synth has used for so long is deleted; a younger one may be another synth's."""
 
 
-def build(root: Path = ROOT, runtime: str = "") -> Path:
-    """Return the directory to upload: the sources in `root`/lambdas, and what its requirements.txt pins.
+def build(root: Path = ROOT, runtime: str = "", policy_folder: str = "") -> Path:
+    """Return the directory to upload: the sources in `root`/lambdas, the policies in `root`/policies and in
+    `policy_folder`, and what its requirements.txt pins.
 
     `runtime`: Lambda's name of the functions' Python, such as python3.14. If it is this Python, byte code is added.
 
@@ -43,6 +44,7 @@ def build(root: Path = ROOT, runtime: str = "") -> Path:
     nor uv can install the requirements, or when Python cannot compile them.
     """
     sources = sorted(path for path in (root / "lambdas").rglob("*") if path.is_file() and _belongs(path))
+    policies = _policies(root / "policies") | (_policies(Path(policy_folder)) if policy_folder else {})
     requirements = root / "lambdas" / "requirements.txt"
     compiler = _compiler(runtime)
 
@@ -52,11 +54,23 @@ def build(root: Path = ROOT, runtime: str = "") -> Path:
             target = into / source.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
+        for place, content in policies.items():
+            (into / place).parent.mkdir(parents=True, exist_ok=True)
+            (into / place).write_bytes(content)
         if compiler:
             _compile(into, "lambdas")
         _readable_by_lambda(into)
 
-    return _once(root / "build" / "asset" / _digest(sources, root, compiler), copy_all)
+    digest = sha256(_digest(sources, root, compiler).encode())
+    for place, content in sorted(policies.items()):
+        digest.update(f"\0{place}\0".encode() + sha256(content).digest())
+    return _once(root / "build" / "asset" / digest.hexdigest()[:32], copy_all)
+
+
+def _policies(folder: Path) -> dict[str, bytes]:
+    """The policy files of a folder and their lists of holidays, by their place in the asset."""
+    files = [*folder.glob("*.toml"), *folder.glob("holidays/*.toml")]
+    return {f"policies/{file.relative_to(folder).as_posix()}": file.read_bytes() for file in files}
 
 
 def _compiler(runtime: str) -> str:

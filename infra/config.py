@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from constructs import Node
 
+from infra.policies import check_opens, check_use_of_hours
 from infra.props import PropertyRefused, QuietHoursProps
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.rule.policy_file import FOLDER
 
 _KEYS = {
     "consumer_concurrency": "consumerConcurrency",
@@ -29,6 +33,7 @@ _KEYS = {
     "advertising_consent": "advertisingConsent",
     "runbook_url": "runbookUrl",
     "architecture": "architecture",
+    "policy_folder": "policyFolder",
 }
 """The context key of each property of the construct that one key gives."""
 
@@ -138,11 +143,16 @@ def _tags(node: Node, key: str) -> dict[str, str]:
 
 
 def _policy(node: Node) -> Policy:
-    name, start, end, zone = (
-        str(_value(node, key)) for key in ("policy", "quietHoursStart", "quietHoursEnd", "timezone")
-    )
+    keys = ("policy", "quietHoursStart", "quietHoursEnd", "timezone", "kakaoClosed")
+    name, start, end, zone, kakao = (str(_value(node, key)) for key in keys)
+    folder = str(_value(node, "policyFolder"))
     try:
-        return named_policy(name, start, end, zone)
+        policy = named_policy(
+            name, start, end, zone, kakao_closed=kakao, folder=Path(folder).resolve() if folder else FOLDER
+        )
+        check_use_of_hours(policy)
+        check_opens(policy, datetime.now(UTC))
     except ValueError as error:
         given = f"policy {name}, quietHoursStart {start}, quietHoursEnd {end}, timezone {zone}"
         raise ValueError(f"context {given}: {error}") from None
+    return policy

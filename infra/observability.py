@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -22,6 +22,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.permissions import PUBLISH
+from infra.policies import longest_closed
 from lambdas.quiet_hours.rule.policy import Policy
 
 _MINUTE = Duration.minutes(1)
@@ -336,6 +337,5 @@ def _alarm(scope: Construct, prefix: str, topic: sns.ITopic, rule: _Rule) -> clo
 
 
 def _night_s(policy: Policy) -> int:
-    """Return how long quiet hours last at the most: an hour more than by the wall clock, when clocks go back."""
-    start, end = (datetime.combine(date.min, each) for each in (policy.start, policy.end))
-    return int(((end - start) % timedelta(days=1) + timedelta(hours=1)).total_seconds())
+    """Return how long something is held at the most, and an hour: clocks go back in other years on other days."""
+    return int((longest_closed(policy, datetime.now(UTC)) + timedelta(hours=1)).total_seconds())

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
 
 from aws_cdk import aws_events as events
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
+from infra.policies import check_opens
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.rule.policy_file import FOLDER
 from lambdas.quiet_hours.settings import EUC_KR, SMS_ENCODINGS
 
 NAME_CHARACTERS_MAX = 100
@@ -54,9 +58,12 @@ class QuietHoursProps:
     policy: Policy = field(default_factory=lambda: named_policy("korea"))
     """The quiet hours, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`.
 
-    Only a policy that `named_policy` returns for a name, a start, an end and a zone is accepted. The functions get
-    these four values and build the policy from them.
+    Only a policy that `named_policy` returns for a name, a start, an end, a zone and KakaoTalk's hours is accepted. The
+    functions get these values and read the policy's file, which is part of their asset.
     """
+
+    policy_folder: str = ""
+    """A folder with policy files of yours, beside those of this project; empty: none (docs/policies.md)."""
 
     consumer_concurrency: int = 2
     """The number of consumers that run at once for each queue that feeds them; 2 to 1,000."""
@@ -138,11 +145,11 @@ class QuietHoursProps:
     """
 
     def __post_init__(self) -> None:
-        _check_policy(self.policy)
         for name, rule in _RULES.items():
             value = getattr(self, name)
             if not rule.allows(value):
                 raise PropertyRefused(name, rule.allowed, value)
+        _check_policy(self.policy, self.policy_folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,19 +199,29 @@ _RULES = {
     "advertising_consent": _one_of("elsewhere", "required"),
     "runbook_url": _text("one https:// URL without a fragment or empty", r"https://[^\s<>|#]+"),
     "architecture": _one_of("arm64", "x86_64"),
+    "policy_folder": _Rule("the path of a folder or empty", lambda value: value == "" or Path(str(value)).is_dir()),
     "local_endpoint": _SWITCH,
 }
 
 
-def _check_policy(policy: Policy) -> None:
-    """Raise `ValueError` unless the functions can build this policy from its name, start, end and zone."""
+def _check_policy(policy: Policy, folder: str) -> None:
+    """Raise `ValueError` unless the functions can build this policy from its name, its zone and the hours it was given,
+    and it opens in time."""
     supported = (
         "policy must be one that named_policy returns for a name, a start and an end in whole minutes, and a zone; "
-        "held categories, exempt channels, guard and skew of your own do not reach the functions"
+        "closures, guard and skew of your own do not reach the functions: write a policy file"
     )
     try:
-        built = named_policy(policy.name, f"{policy.start:%H:%M}", f"{policy.end:%H:%M}", str(policy.zone))
+        built = named_policy(
+            policy.name,
+            policy.hours.start,
+            policy.hours.end,
+            policy.zone.key,
+            kakao_closed=policy.hours.kakao_closed,
+            folder=Path(folder).resolve() if folder else FOLDER,
+        )
     except ValueError as error:
         raise ValueError(f"{supported}: {error}") from None
     if policy != built:
         raise ValueError(supported)
+    check_opens(policy, datetime.now(UTC))

@@ -52,6 +52,7 @@ from infra.permissions import (
     allow,
     call_channels,
 )
+from infra.policies import closed_for_too_long, holidays_end_soon
 from infra.props import QuietHoursProps
 from infra.queues import Queues, make_queues
 from infra.sources import make_source
@@ -134,7 +135,8 @@ class QuietHours(Construct):
         self.alert_topic: sns.Topic = alert_topic(self, props.alert_email)
 
         # The functions, each with all that it may do
-        self._code = lambda_.Code.from_asset(str(asset.build(runtime=RUNTIME.name)))
+        built = asset.build(runtime=RUNTIME.name, policy_folder=props.policy_folder)
+        self._code = lambda_.Code.from_asset(str(built))
         self._environment = self._make_environment(campaign_sender="")
         campaign = self._campaign()  # first: the others know its messages by its role
         self._environment = self._make_environment(campaign_sender=self._sender_of(campaign))
@@ -219,7 +221,7 @@ class QuietHours(Construct):
 
     def _start_scheduler(self) -> None:
         scheduler = self.functions.scheduler
-        start_at_end_of_quiet_hours(self, scheduler, self._props.policy)
+        start_at_end_of_quiet_hours(self, scheduler, self._props.policy.closures)
         start_every_minute(self, scheduler)
         report_failed_triggers(self, scheduler, self.alert_topic.topic_arn)
 
@@ -390,10 +392,11 @@ class QuietHours(Construct):
             channel_secret=self.channel_secret.secret_arn,
             campaign_queue_url=queues.campaign.queue_url if queues.campaign else "",
             campaign_sender=campaign_sender,
-            start=f"{props.policy.start:%H:%M}",
-            end=f"{props.policy.end:%H:%M}",
+            start=props.policy.hours.start,
+            end=props.policy.hours.end,
             timezone=props.policy.zone.key,
             policy=props.policy.name,
+            kakao_closed=props.policy.hours.kakao_closed,
             urgent_concurrency=props.urgent_concurrency,
             delivery_concurrency=props.delivery_concurrency,
             release_concurrency=props.release_concurrency,
@@ -438,6 +441,10 @@ class QuietHours(Construct):
             parts = ", ".join(f"{name} {number}" for name, number in at_once.items())
             text = TOO_MUCH_AT_ONCE.format(total=total, parts=parts, account=props.account_concurrency)
             Annotations.of(self).add_warning_v2("quiet-hours:accountConcurrency", text)
-        start, end = f"{policy.start:%H:%M}", f"{policy.end:%H:%M}"
-        if warning := zone_warning(policy.zone.key, start, end, datetime.now(UTC).date()):
+        now = datetime.now(UTC)
+        if warning := closed_for_too_long(policy, now):
+            Annotations.of(self).add_warning_v2("quiet-hours:closedForTooLong", warning)
+        if warning := holidays_end_soon(policy, now.date()):
+            Annotations.of(self).add_warning_v2("quiet-hours:holidays", warning)
+        if warning := zone_warning(policy.zone.key, policy.hours.start, policy.hours.end, now.date()):
             Annotations.of(self).add_warning_v2("quiet-hours:timezone", warning)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aws_cdk import Duration, Stack, TimeZone
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -12,14 +14,14 @@ from aws_cdk import aws_scheduler_targets as schedule_targets
 from constructs import Construct
 
 from infra.permissions import allow
-from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.rule.policy import Closure
 
 TRIGGER_AGE_MAX = Duration.seconds(60)
 """A late or repeated trigger is worth nothing: the next minute's trigger is the retry."""
 
 
-def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, policy: Policy) -> None:
-    """Start the function when quiet hours end, on the policy's own clock, daylight saving included."""
+def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, closures: Sequence[Closure]) -> None:
+    """Start the function whenever a closure ends, on the closure's own clock, daylight saving included."""
     role = iam.Role(
         scope,
         "EndOfQuietHoursRole",
@@ -30,20 +32,22 @@ def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, po
             "Permissions": iam.PolicyDocument(statements=[allow(["lambda:InvokeFunction"], function.function_arn)])
         },
     )
-    schedules.Schedule(
-        scope,
-        "EndOfQuietHours",
-        schedule=schedules.ScheduleExpression.cron(
-            minute=str(policy.end.minute), hour=str(policy.end.hour), time_zone=TimeZone.of(policy.zone.key)
-        ),
-        target=schedule_targets.LambdaInvoke(
-            function,
-            # The target would allow the role to invoke every version of the function too.
-            role=role.without_policy_updates(),
-            max_event_age=TRIGGER_AGE_MAX,
-            retry_attempts=0,
-        ),
-    )
+    ends = dict.fromkeys((each.end, each.zone.key) for each in closures)
+    for number, (end, zone) in enumerate(ends, 1):
+        schedules.Schedule(
+            scope,
+            f"EndOfQuietHours{number if number > 1 else ''}",
+            schedule=schedules.ScheduleExpression.cron(
+                minute=str(end.minute), hour=str(end.hour), time_zone=TimeZone.of(zone)
+            ),
+            target=schedule_targets.LambdaInvoke(
+                function,
+                # The target would allow the role to invoke every version of the function too.
+                role=role.without_policy_updates(),
+                max_event_age=TRIGGER_AGE_MAX,
+                retry_attempts=0,
+            ),
+        )
 
 
 def start_every_minute(scope: Construct, function: lambda_.Function) -> None:

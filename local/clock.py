@@ -21,6 +21,7 @@ def set_quiet_hours(endpoint: str, outputs: Mapping[str, str], start: datetime, 
         "QUIET_HOURS_TIMEZONE": "UTC",
         "QUIET_HOURS_START": f"{start.astimezone(UTC):%H:%M}",
         "QUIET_HOURS_END": f"{end.astimezone(UTC):%H:%M}",
+        "QUIET_HOURS_KAKAO_CLOSED": "never",
     }
     names = [outputs[f"{each}FunctionName"] for each in FUNCTIONS]
     for name in names:

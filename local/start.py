@@ -26,7 +26,7 @@ Try, in a shell of its own:
   ...     "content": {"body": "(광고) Night sale! 무료수신거부 080-000-0000"}}, ensure_ascii=False))
 
 make local-status     shows it on the wait queue in quiet hours; by day it is delivered at once
-make local CONTEXT="-c timezone=UTC -c quietHoursStart=00:00 -c quietHoursEnd=23:59"
+make local CONTEXT="-c timezone=UTC -c quietHoursStart=00:00 -c quietHoursEnd=23:59 -c kakaoClosed=never"
                       deploys the stack again, with quiet hours for all of the day
 make local-stop       ends it
 """

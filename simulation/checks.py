@@ -18,6 +18,7 @@ from lambdas.quiet_hours.stores.health import REFUSALS_MAX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 from .collapsing import Held
+from .hours import is_closed
 from .plan import Consent, Plan, Wanted
 from .providers import Kind, Provider, ProviderCall
 from .queues import Msg, Queue
@@ -52,7 +53,6 @@ MAY_HAVE_IT = "the provider may have it"
 
 NOT_SENT = ("expired", "opted_out", "superseded")
 WITH_LETTER = ("dead_lettered", "unknown")
-QUIET_FROM_HOUR = 21
 FEWEST_FAULTS_TO_EXHAUST = 7
 """Ten attempts, less three. So many may pass until the poison in a bundle of a hundred stands alone."""
 
@@ -152,8 +152,11 @@ class Checks:
         """Check that a worker may have read, since its claim, a consent by which this may go now."""
         t = self.world.t
         read = self.records.read(wanted, since, t)
-        is_held = self.is_quiet(t) and self._may_be_held(wanted)
-        if is_held and not any(each.night_consent(since, self.late_s) for each in read):
+        if self._is_closed(t, wanted.category, wanted.channel, night_consent=True):
+            self._broken("never_when_closed", f"{who} reached its provider at a time that no consent opens")
+        elif self._is_closed(t, wanted.category, wanted.channel) and not any(
+            each.night_consent(since, self.late_s) for each in read
+        ):
             self._broken("never_early", f"{who} reached its provider in quiet hours")
         if wanted.category != "advertising":
             return
@@ -197,7 +200,7 @@ class Checks:
 
     def wait_received(self) -> None:
         """Somebody receives from the wait queue."""
-        if self.is_quiet(self.world.t):
+        if self._is_quiet(self.world.t):
             self._broken("wait_untouched", "the wait queue was received from in quiet hours")
 
     def handler_raised(self, name: str, error: BaseException) -> None:
@@ -384,18 +387,14 @@ class Checks:
 
     # --- the rule, once more ------------------------------------------------------------------------------------------
 
-    def is_quiet(self, t: float) -> bool:
-        """Say if the local clock shows quiet hours."""
+    def _is_closed(self, t: float, category: str, channel: str, night_consent: bool = False) -> bool:
+        """Say if nobody may send this now, by the local clock."""
         local = (self.world.start + timedelta(seconds=t)).astimezone(self.plan.zone)
-        end_hour = self.plan.end_hour
-        if end_hour > QUIET_FROM_HOUR:
-            return QUIET_FROM_HOUR <= local.hour < end_hour
-        return local.hour >= QUIET_FROM_HOUR or local.hour < end_hour
+        return is_closed(self.plan.policy, local, category, channel, night_consent, self.plan.end_hour)
 
-    def _may_be_held(self, wanted: Wanted) -> bool:
-        if self.plan.policy == "strict":
-            return wanted.category != "critical"
-        return wanted.category == "advertising" and wanted.channel != "email"
+    def _is_quiet(self, t: float) -> bool:
+        """Say if something is held now."""
+        return any(self._is_closed(t, "advertising", channel) for channel in ("kakao", "sms"))
 
     def consent_written(self, key: str, consent: Consent) -> None:
         """There is a record in the registry from now on."""

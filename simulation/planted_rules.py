@@ -137,7 +137,8 @@ def knows_no_daylight_saving() -> list[Patch]:
 
     def at_a_fixed_offset(self: Any) -> Any:
         right = quiet_hours(self)
-        return replace(right, zone=ZoneInfo(fixed.get(right.zone.key, right.zone.key)))
+        zone = ZoneInfo(fixed.get(right.zone.key, right.zone.key))
+        return replace(right, closures=tuple(replace(each, zone=zone) for each in right.closures))
 
     return [(settings.Settings, "quiet_hours", at_a_fixed_offset)]
 

@@ -76,6 +76,7 @@ def settings_for(queues: dict[str, Queue], plan: Plan) -> Any:
         turn_table="turn",
         channel_secret="channels",
         end=f"{plan.end_hour:02}:00",
+        kakao_closed=f"20:50-{plan.end_hour:02}:00",
         timezone=plan.zone.key,
         policy=plan.policy,
         held_table="held",

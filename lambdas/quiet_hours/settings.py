@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from .rule.policies import named_policy
-from .rule.policy import Policy
+from .rule.policy import Hours, Policy
 from .timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE
 
 CAMPAIGN_UPLOADS = "campaigns/"
@@ -32,7 +32,8 @@ _PREFIX = "QUIET_HOURS_"
 class Settings:
     """The settings of one deployment. Queue fields are URLs, tables are names, `channel_secret` is an ARN or a name.
 
-    `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is `korea` or `strict`. The concurrencies are the
+    `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is the name of a file in policies/. `kakao_closed` is
+    when KakaoTalk takes no brand messages: `HH:MM-HH:MM`, or `never`. The concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
     name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `advertising_consent`:
@@ -53,6 +54,7 @@ class Settings:
     end: str = "08:00"
     timezone: str = "Asia/Seoul"
     policy: str = "korea"
+    kakao_closed: str = Hours().kakao_closed
     urgent_queue_url: str = ""
     urgent_concurrency: int = 2
     delivery_concurrency: int = 2
@@ -88,5 +90,12 @@ class Settings:
         """
         guard = timedelta(seconds=CHANNEL_DEADLINE_MAX_S) + CLOCK_SKEW + LONGEST_PAUSE
         return named_policy(
-            self.policy, self.start, self.end, self.timezone, guard, CLOCK_SKEW, self.advertising_consent
+            self.policy,
+            self.start,
+            self.end,
+            self.timezone,
+            guard,
+            CLOCK_SKEW,
+            self.advertising_consent,
+            self.kakao_closed,
         )

@@ -303,7 +303,7 @@ class Paths:
     def environment(self, *, night: bool) -> None:
         now, (start, end) = datetime.now(UTC), (-2, 2) if night else (4, 6)
         window = {"start": f"{now + timedelta(hours=start):%H:%M}", "end": f"{now + timedelta(hours=end):%H:%M}"}
-        variables = replace(self.settings, timezone="UTC", **window).to_env()  # type: ignore[arg-type]
+        variables = replace(self.settings, timezone="UTC", kakao_closed="never", **window).to_env()  # type: ignore[arg-type]
         mock.patch.dict("os.environ", variables).start()
 
     def configure(self, secret: dict[str, Any] | None) -> None:

@@ -149,6 +149,7 @@ def other_stack() -> Deployed:
     context = {
         "quietHoursStart": "22:30",
         "quietHoursEnd": "07:15",
+        "kakaoClosed": "22:30-07:15",
         "timezone": "America/New_York",
         "policy": "strict",
         "consumerConcurrency": "3",

@@ -37,6 +37,22 @@ def test_it_holds_the_handlers_and_what_they_import(built: Path) -> None:
     assert (built / "aws_lambda_powertools" / "__init__.py").is_file()
 
 
+def test_it_holds_the_policies_and_those_of_ones_own_and_stays_small(built: Path, tmp_path: Path) -> None:
+    assert (built / "policies" / "korea.toml").read_bytes() == (asset.ROOT / "policies" / "korea.toml").read_bytes()
+    assert sum(path.stat().st_size for path in (built / "policies").rglob("*.toml")) < 20_000
+    assert "holidays" not in {path.name for path in built.iterdir()}
+    (tmp_path / "acme.toml").write_text("title = 1")
+    (tmp_path / "france.toml").write_text("title = 2")
+    own = asset.build(policy_folder=str(tmp_path))
+    assert own != built
+    assert [(own / "policies" / f"{name}.toml").read_text() for name in ("acme", "france")] == [
+        "title = 1",
+        "title = 2",
+    ]
+    assert (own / "policies" / "holidays" / "FR.toml").is_file()
+    assert asset.build() == built
+
+
 def test_it_holds_nothing_that_is_of_one_machine_or_comes_with_the_runtime(built: Path) -> None:
     paths = [path.relative_to(built) for path in built.rglob("*")]
     assert not [path for path in paths if path.suffix in (".so", ".pyc") or path.name == "__pycache__"]

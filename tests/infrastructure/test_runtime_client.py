@@ -412,7 +412,7 @@ class Embedded:
     def _quiet_from(self, from_now: timedelta) -> Settings:
         start = datetime.now(UTC) + from_now
         end = start + timedelta(hours=2)
-        return replace(self.settings, start=f"{start:%H:%M}", end=f"{end:%H:%M}", timezone="UTC")
+        return replace(self.settings, start=f"{start:%H:%M}", end=f"{end:%H:%M}", timezone="UTC", kakao_closed="never")
 
     def put(self, queue: str, *notifications: dict[str, Any]) -> None:
         for message in pack(accepted(*notifications)):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import replace
-from datetime import time, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from infra.config import Config, flag
 from infra.props import QuietHoursProps
 from infra.quiet_hours import QuietHours
 from lambdas.quiet_hours.rule.policies import named_policy
+from lambdas.quiet_hours.rule.policy import Hours
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.stack_template import CONTEXT, DEFAULTS, FLAGS, ROOT, make_stack
 
@@ -41,6 +42,8 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "quietHoursEnd": "08:00",
         "timezone": "Asia/Seoul",
         "policy": "korea",
+        "policyFolder": "",
+        "kakaoClosed": "20:50-08:00",
         "consumerConcurrency": 2,
         "urgentConcurrency": 2,
         "deliveryConcurrency": 2,
@@ -80,6 +83,7 @@ def test_the_defaults_are_the_functions_own() -> None:
     assert own["end"] == DEFAULTS["quietHoursEnd"]
     assert own["timezone"] == DEFAULTS["timezone"]
     assert own["policy"] == DEFAULTS["policy"]
+    assert own["kakao_closed"] == DEFAULTS["kakaoClosed"]
     assert own["advertising_consent"] == DEFAULTS["advertisingConsent"]
     assert own["urgent_concurrency"] == DEFAULTS["urgentConcurrency"]
     assert own["delivery_concurrency"] == DEFAULTS["deliveryConcurrency"]
@@ -178,7 +182,7 @@ def test_text_from_the_command_line_means_what_a_number_in_cdk_json_means() -> N
     assert _config(deliveryConcurrency="5") == _config(deliveryConcurrency=5)
 
 
-STRICT = named_policy("strict", "22:00", "07:00", "Asia/Tokyo")
+STRICT = named_policy("strict", "22:00", "07:00", "Asia/Tokyo", kakao_closed="22:00-07:00")
 
 
 def test_a_policy_that_the_functions_can_build_is_accepted() -> None:
@@ -219,12 +223,12 @@ def test_a_name_that_looks_like_a_switch_or_a_number_stays_a_name() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"held_categories": frozenset({"informational"})},
-        {"exempt_channels": frozenset({"log"})},
+        {"closures": STRICT.closures[:1]},
+        {"closures": (replace(STRICT.closures[0], categories=frozenset({"informational"})), STRICT.closures[1])},
         {"name": "japan"},
         {"guard": timedelta(seconds=30)},
         {"skew": timedelta(seconds=1)},
-        {"start": time(22, 0, 30)},
+        {"hours": Hours("22:30", "07:00")},
     ],
 )
 def test_a_policy_that_would_not_reach_the_functions_as_it_was_given_is_refused(change: dict[str, Any]) -> None:
@@ -244,7 +248,21 @@ QUIET_HOURS = (
         ({"quietHoursEnd": "8 am"}, "end must be HH:MM between 00:00 and 23:59, not '8 am'"),
         ({"quietHoursEnd": "21:00"}, "quiet hours must not start and end at the same time (21:00)"),
         ({"timezone": "Seoul"}, "timezone must be an IANA name such as Asia/Seoul, not 'Seoul'"),
-        ({"policy": "japan"}, "policy must be korea or strict, not 'japan'"),
+        (
+            {"policy": "japan"},
+            "policy must be one of france, korea, strict, united-states, us-8-to-20, us-connecticut, us-kentucky, "
+            "us-texas, not 'japan'",
+        ),
+        ({"kakaoClosed": "20:50"}, "kakao closed must be HH:MM-HH:MM or never, not '20:50'"),
+        (
+            {"policy": "united-states", "quietHoursEnd": "09:00"},
+            "quietHoursStart and quietHoursEnd change nothing here: the policy's file has its own hours",
+        ),
+        (
+            {"quietHoursStart": "00:00", "quietHoursEnd": "23:59"},
+            "policy korea does not open within a week from {today}: KakaoTalk's hours (20:50 to 08:00 Asia/Seoul) and "
+            "night (00:00 to 23:59 Asia/Seoul) follow each other without a gap",
+        ),
     ],
 )
 def test_quiet_hours_that_cannot_be_are_refused_with_their_keys_and_the_fault(
@@ -252,7 +270,9 @@ def test_quiet_hours_that_cannot_be_are_refused_with_their_keys_and_the_fault(
 ) -> None:
     with pytest.raises(ValueError) as raised:
         _config(**context)
-    assert str(raised.value) == QUIET_HOURS.format(**DEFAULTS | context) + sentence
+    assert str(raised.value) == QUIET_HOURS.format(**DEFAULTS | context) + sentence.format(
+        today=f"{datetime.now(UTC):%Y-%m-%d}"
+    )
 
 
 @pytest.mark.parametrize(

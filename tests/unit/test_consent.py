@@ -243,7 +243,7 @@ def test_the_consumer_holds_what_has_a_refused_key_and_judges_its_neighbours(
     sqs: Any, dynamodb: Any, settings: Settings
 ) -> None:
     put_consent(dynamodb, "good", night_consent=True)
-    wanted = [notification(id=id, category="advertising", recipient_id=id) for id in ("good", "bad")]
+    wanted = [notification(id=id, channel="sms", recipient_id=id) for id in ("good", "bad")]
     faulty: Any = Faulty(dynamodb, batch_get_item=refusing("bad"))
     failed, counts = consume([record(to_text(wanted))], NIGHT, sqs, faulty, settings, settings.quiet_hours())
     assert (failed, counts["now"], counts["held"]) == ([], 1, 1)

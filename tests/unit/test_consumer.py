@@ -94,10 +94,38 @@ def ids(sqs: Any, queue_url: str) -> list[str]:
 def test_r1_r2_without_night_consent_advertising_is_put_on_wait_at_night(
     judge: Judge, sqs: Any, settings: Settings, now: str, held: bool
 ) -> None:
-    judge(bundle(advert("ad"), order("order")), now=datetime.fromisoformat(now))
+    judge(bundle(advert("ad", channel="sms"), order("order")), now=datetime.fromisoformat(now))
     assert ids(sqs, settings.wait_queue_url) == (["ad"] if held else [])
     assert ids(sqs, settings.schedule_queue_url) == ([] if held else ["ad"])
     assert ids(sqs, settings.delivery_queue_url) == ["order"]
+
+
+@pytest.mark.parametrize(
+    ("now", "held"),
+    [
+        ("2020-11-11T20:49:44.999999+09:00", []),
+        ("2020-11-11T20:49:45+09:00", ["agreed", "kakao"]),  # KakaoTalk refuses them from 20:50 on
+        ("2020-11-11T20:59:44.999999+09:00", ["agreed", "kakao"]),
+        ("2020-11-11T20:59:45+09:00", ["agreed", "kakao", "sms"]),
+        ("2020-11-12T08:00:02+09:00", []),
+    ],
+)
+def test_kakaotalk_takes_no_brand_messages_from_20_50_on_whatever_the_consent(
+    judge: Judge, sqs: Any, dynamodb: Any, settings: Settings, now: str, held: list[str]
+) -> None:
+    put_consent(dynamodb, "user-42", night_consent=True)
+    alimtalk = {"category": "informational", "content": {"template": "order-paid"}}
+    judge(
+        bundle(
+            advert("kakao"),
+            advert("agreed", recipient_id="user-42"),
+            advert("sms", channel="sms"),
+            advert("sms-agreed", channel="sms", recipient_id="user-42"),
+            notification(id="alimtalk", **alimtalk),
+        ),
+        now=datetime.fromisoformat(now),
+    )
+    assert ids(sqs, settings.wait_queue_url) == held
 
 
 @pytest.mark.parametrize("now", [NIGHT, DAY])
@@ -137,10 +165,10 @@ def test_night_consent_goes_out_at_night_by_recipient_id_or_by_canonical_address
     put_consent(dynamodb, "user-43", night_consent=False)
     judge(
         bundle(
-            advert("by-id", recipient_id="user-42"),
-            advert("by-address", address="+82 (0)10-9999-9999"),
-            advert("refused", recipient_id="user-43"),
-            advert("unknown"),
+            advert("by-id", channel="sms", recipient_id="user-42"),
+            advert("by-address", channel="sms", address="+82 (0)10-9999-9999"),
+            advert("refused", channel="sms", recipient_id="user-43"),
+            advert("unknown", channel="sms"),
         )
     )
     assert ids(sqs, settings.schedule_queue_url) == ["by-address", "by-id"]
@@ -186,7 +214,7 @@ def test_at_night_consents_of_all_records_are_read_strongly_a_hundred_at_a_time(
 ) -> None:
     put_consent(dynamodb, "user-249", night_consent=True)
     records = [
-        bundle(*(advert(f"n-{n}", recipient_id=f"user-{n}") for n in range(start, start + 50)))
+        bundle(*(advert(f"n-{n}", channel="sms", recipient_id=f"user-{n}") for n in range(start, start + 50)))
         for start in range(0, 250, 50)
     ]
     with recorded(dynamodb) as calls:

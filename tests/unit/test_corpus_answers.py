@@ -421,7 +421,7 @@ def asked_about(dynamodb: Any, sqs: Any, settings: Settings, record_name: str) -
     """The answer about an advertisement held at night, whose recipient's record is then this one."""
     recording = replace(settings, record_held=True)
     policy = recording.quiet_hours()
-    body = to_text(given(id="ad", recipient_id="user-42", source="shop"))
+    body = to_text(given(id="ad", channel="sms", recipient_id="user-42", source="shop"))
     consume([record(body, sent_at=NIGHT)], NIGHT, sqs, dynamodb, recording, policy)
     if stated := RECORDS[record_name]:
         dynamodb.put_item(TableName="consent", Item={"recipient_id": {"S": "user-42"}, **STATED, **stated})
@@ -431,16 +431,20 @@ def asked_about(dynamodb: Any, sqs: Any, settings: Settings, record_name: str) -
     return answer
 
 
+HELD_BY = (
+    "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent: "
+    "night (Network Act art. 50(3); Enforcement Decree art. 61(2) exempts e-mail)"
+)
 CONSENTED = "quiet hours, but the recipient has consented to the night; advertising consent is kept elsewhere"
 
 
 @pytest.mark.parametrize(
     ("name", "decision", "why"),
     [
-        ("none", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
-        ("refused", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
-        ("ended", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
-        ("renotified", "hold", "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent"),
+        ("none", "hold", HELD_BY),
+        ("refused", "hold", HELD_BY),
+        ("ended", "hold", HELD_BY),
+        ("renotified", "hold", HELD_BY),
         (
             "night",
             "send",

@@ -290,7 +290,7 @@ def test_r1_the_forecast_is_the_rule_with_night_consent(produce: Produce, dynamo
     put_consent(dynamodb, "gone", opted_out=True)
     asked = many(
         notification(),
-        notification(recipient_id="owl"),
+        notification(recipient_id="owl", channel="sms"),
         notification(category="critical"),
         notification(channel="email", address="a@example.com"),
         notification(recipient_id="gone"),

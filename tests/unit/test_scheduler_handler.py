@@ -38,7 +38,9 @@ def test_the_handler_answers_what_was_released(
 
     def quiet(begins_in: timedelta, ends_in: timedelta) -> None:
         start, end = (f"{now + each:%H:%M}" for each in (begins_in, ends_in))
-        for name, value in replace(settings, start=start, end=end, timezone="UTC").to_env().items():
+        for name, value in (
+            replace(settings, start=start, end=end, timezone="UTC", kakao_closed="never").to_env().items()
+        ):
             monkeypatch.setenv(name, value)
 
     quiet(timedelta(hours=-2), timedelta(hours=2))
@@ -65,7 +67,9 @@ def told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Any:
     topic = sns.create_topic(Name="alerts")["TopicArn"]
     now = datetime.now(UTC)
     start, end = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (2, 4))
-    variables = replace(settings, start=start, end=end, timezone="UTC", alert_topic=topic).to_env()
+    variables = replace(
+        settings, start=start, end=end, timezone="UTC", kakao_closed="never", alert_topic=topic
+    ).to_env()
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(scheduler, "_sns", lambda: sns)

@@ -34,6 +34,7 @@ SETTINGS = Settings(
     end="07:30",
     timezone="America/New_York",
     policy="strict",
+    kakao_closed="20:00-09:00",
     urgent_concurrency=4,
     delivery_concurrency=7,
     release_concurrency=3,
@@ -75,14 +76,16 @@ def test_a_missing_variable_is_named(name: str) -> None:
 
 def test_the_policy_is_the_one_that_was_asked_for() -> None:
     policy = SETTINGS.quiet_hours()
-    assert (policy.name, f"{policy.start:%H:%M}", f"{policy.end:%H:%M}") == ("strict", "22:00", "07:30")
+    night, kakao = policy.closures
+    assert (policy.name, night.hours) == ("strict", "22:00 to 07:30 America/New_York")
+    assert kakao.hours == "20:00 to 09:00 America/New_York"
     assert policy.zone.key == "America/New_York"
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"policy": "france"}, "policy must be korea or strict"),
+        ({"policy": "japan"}, "policy must be one of france, korea, strict"),
         ({"start": "25:00"}, "start must be HH:MM"),
         ({"end": "8"}, "end must be HH:MM"),
         ({"timezone": "Seoul"}, "timezone must be an IANA name"),
@@ -95,7 +98,7 @@ def test_a_setting_that_cannot_be_is_named(wrong: dict[str, str], message: str) 
 
 
 def test_the_guard_covers_the_slowest_call_the_clocks_and_the_longest_pause() -> None:
-    policy = replace(SETTINGS, start="21:00", end="08:00", timezone="Asia/Seoul").quiet_hours()
+    policy = replace(SETTINGS, start="21:00", end="08:00", timezone="Asia/Seoul", kakao_closed="never").quiet_hours()
     night = datetime(2020, 11, 11, 12, 0, tzinfo=UTC)
     bound = timedelta(seconds=CHANNEL_DEADLINE_MAX_S) + CLOCK_SKEW + LONGEST_PAUSE
     assert quiet_until(night - bound, policy) is not None

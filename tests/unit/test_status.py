@@ -100,20 +100,21 @@ def test_what_is_held_says_until_when_and_by_which_rule_and_consent(
     state: Any, sqs: Any, dynamodb: Any, recording: Settings
 ) -> None:
     put_consent(dynamodb, "user-42", night_consent=False, opted_out=False)
-    hold(sqs, dynamodb, recording, notification(id="a", recipient_id="user-42", source="shop"))
+    hold(sqs, dynamodb, recording, notification(id="a", channel="sms", recipient_id="user-42", source="shop"))
     status, answer = state(settings=recording)
     assert (status, answer["state"], answer["until"]) == (200, "held", "2020-11-11T23:00:00+00:00")
     assert answer["source"] == "shop"
     assert answer["rule"] == {
         "decision": "hold",
         "until": "2020-11-12T08:00:00+09:00",
-        "why": "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent",
+        "why": "quiet hours until 2020-11-12 08:00 Asia/Seoul, and no night consent: "
+        "night (Network Act art. 50(3); Enforcement Decree art. 61(2) exempts e-mail)",
     }
     assert "consent" not in answer
 
 
 def test_a_consent_that_came_after_the_hold_is_seen(state: Any, sqs: Any, dynamodb: Any, recording: Settings) -> None:
-    hold(sqs, dynamodb, recording, notification(id="a"))
+    hold(sqs, dynamodb, recording, notification(id="a", channel="sms"))
     assert state(settings=recording)[1]["rule"]["decision"] == "hold"
     item = {
         "recipient_id": {"S": "+821012345678"},

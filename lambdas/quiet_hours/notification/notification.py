@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypedDict
 
 from ..errors import Invalid
-from ..rule.policy import CATEGORIES
+from ..rule.policy import CATEGORIES, CHANNELS
 from .addresses import canonical_address, canonical_recipient, recipient_fault, usual_address
 from .cleaning import clean_json
 from .fields import (
@@ -30,7 +30,6 @@ from .fields import (
 )
 from .json_text import RepeatedKeys, to_text
 
-CHANNELS = ("kakao", "sms", "email", "push", "slack", "webhook", "log")
 NOTIFICATION_BYTES_MAX = 32 * 1024
 METADATA_BYTES_MAX = 2 * 1024
 

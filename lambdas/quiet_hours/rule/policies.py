@@ -1,18 +1,21 @@
-"""The policies that come with the project."""
+"""The policies by name, each read from its file in policies/."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from pathlib import Path
 from typing import cast, get_args
 from zoneinfo import ZoneInfo
 
-from .policy import CATEGORIES, AdvertisingConsent, Policy
+from .policy import AdvertisingConsent, Hours, Policy
+from .policy_file import FOLDER, names, read_closures, read_zone, wall_time
 
-_NO_PLACE = ("localtime", "Factory", "posixrules")
-"""Files beside the zones: the machine's own zone, and that of a machine which has none set."""
+NEVER = "never"
 
 
+@lru_cache(maxsize=64)  # so that what a policy has worked out outlives an invocation
 def named_policy(
     name: str,
     start: str = "21:00",
@@ -21,40 +24,37 @@ def named_policy(
     guard: timedelta = timedelta(0),
     skew: timedelta = timedelta(0),
     advertising_consent: str = "",
+    kakao_closed: str = Hours().kakao_closed,
+    folder: Path = FOLDER,
 ) -> Policy:
-    """One of the two policies that come with the project.
+    """The policy of a name, from policies/NAME.toml.
 
-    `korea`: advertising only, e-mail exempt (Network Act art. 50(3), Enforcement Decree art. 61(2)).
-    `strict`: every category but `critical`, on every channel.
+    `start` and `end` replace the hours of its closures that are set by `quietHours`, and `kakao_closed` those that are
+    set by `kakaoClosed`: `HH:MM-HH:MM`, or `never` to leave them out. `timezone` counts for what names no zone.
     Raises `ValueError` with a sentence that names the fault and what is allowed.
     """
-    if name == "korea":
-        held, exempt = frozenset({"advertising"}), frozenset({"email"})
-    elif name == "strict":
-        held, exempt = frozenset(CATEGORIES) - {"critical"}, frozenset[str]()
-    else:
-        raise ValueError(f"policy must be korea or strict, not {name!r}")
-    if timezone in _NO_PLACE or timezone.startswith(("posix/", "right/")):
-        raise ValueError(
-            f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}, which differs from machine to machine"
-        )
+    path = next((each / f"{name}.toml" for each in (folder, FOLDER) if name in names(each)), None)
+    if path is None:
+        known = sorted({*names(folder), *names(FOLDER)})
+        raise ValueError(f"policy must be one of {', '.join(known)}, not {name!r}")
     if advertising_consent not in get_args(AdvertisingConsent):
         raise ValueError(f"advertising consent must be elsewhere or required, not {advertising_consent!r}")
-    try:
-        zone = ZoneInfo(timezone)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(f"timezone must be an IANA name such as Asia/Seoul, not {timezone!r}") from None
-    return Policy(
-        name,
-        _wall_time("start", start),
-        _wall_time("end", end),
-        zone,
-        held,
-        exempt,
-        guard,
-        skew,
-        cast(AdvertisingConsent, advertising_consent),
-    )
+    zone = read_zone(timezone)
+    wall_time("start", start)
+    wall_time("end", end)
+    hours = {"quietHours": (start, end), "kakaoClosed": _kakao_hours(kakao_closed)}
+    closures = read_closures(path, timezone, hours)
+    set_to = Hours(start, end, kakao_closed)
+    return Policy(name, closures, zone, set_to, guard, skew, cast(AdvertisingConsent, advertising_consent))
+
+
+def _kakao_hours(text: str) -> tuple[str, str] | None:
+    if text == NEVER:
+        return None
+    found = re.fullmatch(r"([0-2][0-9]:[0-5][0-9])-([0-2][0-9]:[0-5][0-9])", text)
+    if found is None or max(found.groups()) > "23:59":
+        raise ValueError(f"kakao closed must be HH:MM-HH:MM or {NEVER}, not {text!r}")
+    return found[1], found[2]
 
 
 def zone_warning(timezone: str, start: str, end: str, today: date) -> str | None:
@@ -67,19 +67,10 @@ def zone_warning(timezone: str, start: str, end: str, today: date) -> str | None
     zone = ZoneInfo(timezone)
     offset = datetime.combine(today, time(12), zone).strftime("%z")
     hours = " to ".join(
-        f"{datetime.combine(today, _wall_time(name, text), zone).astimezone(UTC):%H:%M}"
+        f"{datetime.combine(today, wall_time(name, text), zone).astimezone(UTC):%H:%M}"
         for name, text in (("start", start), ("end", end))
     )
     return (
         f"timezone {timezone} is UTC{offset[:3]}:{offset[3:]}, because the signs of these names are reversed. "
         f"Quiet hours from {start} to {end} are {hours} UTC today. A name such as Asia/Seoul says what is meant."
     )
-
-
-def _wall_time(field: str, text: str) -> time:
-    try:
-        if len(text) != len("21:00"):
-            raise ValueError
-        return datetime.strptime(text, "%H:%M").time()  # noqa: DTZ007  a time of day has no offset
-    except ValueError:
-        raise ValueError(f"{field} must be HH:MM between 00:00 and 23:59, not {text!r}") from None

@@ -1,8 +1,12 @@
-"""The rule decides whether a notification may go out now, is held, or has ended. It knows no clock and no AWS."""
+"""The rule decides whether a notification may go out now, is held, or has ended. It knows no clock and no AWS.
+
+A policy is a list of closures (policies/*.toml). A notification is held until the first instant at which no closure
+that applies to it is open.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -10,7 +14,13 @@ from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 CATEGORIES = ("advertising", "informational", "critical")
+CHANNELS = ("kakao", "sms", "email", "push", "slack", "webhook", "log")
+EVERY_DAY = frozenset(range(7))
+DAY = timedelta(days=1)
 SPANS_KEPT = 4
+
+CLOSED_MAX = timedelta(days=7)
+"""The longest time that closures may follow each other. Synthesis refuses a policy that is closed for longer."""
 
 
 class Consent(NamedTuple):
@@ -38,37 +48,87 @@ _CONSENT_SAID: dict[AdvertisingConsent, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
-    """Which notifications are held and when. Quiet hours are `[start, end)` of each day in `zone`; they may cross
-    midnight.
+class Closure:
+    """A time in which some notifications are held: `[start, end)` of some days in `zone`.
 
-    `guard`: no send starts so shortly before quiet hours that it could still be in flight when they begin.
-    `advertising_consent`: `required` ends advertising to those who have not consented to it. A refusal on record ends
-    it in any case.
-    `skew`: this clock may run so far ahead of the true time; quiet hours last that much longer.
-    Raises `ValueError` when the window is empty or leaves no time to send.
+    `start` belongs to a day of `weekdays` (Monday is 0) or of `dates`. The end is on the day after where
+    `ends_next_day` says so. `channels` None means every channel; `except_channels` are left out. `consent_opens` says
+    that a night consent opens it; without that, nothing does. `citation` names where it is from, and `standing` says
+    how sure that is. `set_by` is the setting that may replace its hours. Raises `ValueError` when it is empty.
     """
 
     name: str
     start: time
     end: time
     zone: ZoneInfo
-    held_categories: frozenset[str]
-    exempt_channels: frozenset[str] = frozenset()
+    categories: frozenset[str]
+    ends_next_day: bool = False
+    weekdays: frozenset[int] = EVERY_DAY
+    dates: frozenset[date] = frozenset()
+    channels: frozenset[str] | None = None
+    except_channels: frozenset[str] = frozenset()
+    consent_opens: bool = False
+    citation: str = ""
+    standing: str = ""
+    set_by: str = ""
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end and not self.ends_next_day:
+            raise ValueError(f"{self.name}: must end after it begins ({self.start:%H:%M} to {self.end:%H:%M})")
+
+    @property
+    def hours(self) -> str:
+        """Its days, hours and zone, for people."""
+        end = "24:00" if self.ends_next_day and self.end == time(0) else f"{self.end:%H:%M}"
+        names = [_DAYS[day] for day in sorted(self.weekdays)] if self.weekdays != EVERY_DAY else []
+        days = ", ".join([*names, *(["holidays"] if self.dates else [])])
+        return f"{days}{' ' if days else ''}{self.start:%H:%M} to {end} {self.zone.key}"
+
+    def applies(self, category: str, channel: str) -> bool:
+        """True if it closes at some time for these notifications."""
+        if category not in self.categories or channel in self.except_channels:
+            return False
+        return self.channels is None or channel in self.channels
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+class Hours(NamedTuple):
+    """The deployment's settings that a policy was read with: its quiet hours, and when KakaoTalk takes nothing."""
+
+    start: str = "21:00"
+    end: str = "08:00"
+    kakao_closed: str = "20:50-08:00"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Which notifications are held and when. `zone` and `hours` are the deployment's.
+
+    `guard`: no send starts so shortly before a closure that it could still be in flight when the closure begins.
+    `skew`: this clock may run so far ahead of the true time; closures last that much longer.
+    `advertising_consent`: `required` ends advertising to those who have not consented to it. A refusal on record ends
+    it in any case.
+    Raises `ValueError` when a closure of every day leaves no time to send.
+    """
+
+    name: str
+    closures: tuple[Closure, ...]
+    zone: ZoneInfo
+    hours: Hours = field(default_factory=Hours)
     guard: timedelta = timedelta(0)
     skew: timedelta = timedelta(0)
     advertising_consent: AdvertisingConsent = ""
-    spans_seen: list[_Span] = field(default_factory=list, init=False, repr=False, compare=False)
-    """The newest results of the rule: one span lasts for hours, and every notification asks for it."""
+    seen: dict[tuple[str, str], _Group] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What the rule has worked out, by category and channel: one span lasts for hours, and every notification asks."""
 
     def __post_init__(self) -> None:
-        if self.start == self.end:
-            raise ValueError(f"quiet hours must not start and end at the same time ({self.start:%H:%M})")
-        quiet = (datetime.combine(date.min, self.end) - datetime.combine(date.min, self.start)) % timedelta(days=1)
-        if quiet + self.guard + self.skew >= timedelta(days=1):
-            raise ValueError(
-                f"quiet hours {self.start:%H:%M} to {self.end:%H:%M} with their guard leave no time to send"
-            )
+        for each in self.closures:
+            closed = (datetime.combine(date.min, each.end) - datetime.combine(date.min, each.start)) % DAY or DAY
+            if each.weekdays == EVERY_DAY and closed + self.guard + self.skew >= DAY:
+                hours = f"{each.start:%H:%M} to {each.end:%H:%M}"
+                raise ValueError(f"quiet hours {hours} with their guard leave no time to send")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +140,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The notification waits for the end of quiet hours, at `until`."""
+    """The notification waits until no closure is open any more, at `until`."""
 
     until: datetime
     why: str
@@ -109,12 +169,12 @@ def decide(notification: Mapping[str, Any], consent: Consent | None, now: dateti
             return Drop("opted_out", "the recipient has not consented to advertising, which is required here")
         if consent is not None and consent.advertising_consent is False:
             return Drop("opted_out", "the recipient has refused advertising")
-    if not may_be_held(notification, policy):
-        return _never_held(category, notification["channel"], policy.name, policy.advertising_consent)
-    span = _span_at(now, policy)
-    if consent is not None and consent.night_consent and isinstance(span.judgement, Hold):
-        return _send("quiet hours, but the recipient has consented to the night", category, policy.advertising_consent)
-    return span.of_advertising if category == "advertising" else span.judgement
+    channel = notification["channel"]
+    group = policy.seen.get((category, channel)) or _group(category, channel, policy)
+    if not group.closures:
+        return _never_held(category, channel, policy.name, policy.advertising_consent)
+    span = _span_at(now, policy, group)
+    return span.with_consent if consent is not None and consent.night_consent else span.judgement
 
 
 @lru_cache(maxsize=64)  # a campaign has the same few reasons for all its notifications
@@ -128,69 +188,165 @@ def _send(why: str, category: str, advertising_consent: AdvertisingConsent) -> S
 
 
 def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
-    """True if quiet hours apply to this notification at all, so that its night consent matters."""
-    return notification["category"] in policy.held_categories and notification["channel"] not in policy.exempt_channels
+    """True if some closure applies to this notification at all, so that its night consent may matter."""
+    key = notification["category"], notification["channel"]
+    return bool((policy.seen.get(key) or _group(*key, policy)).closures)
 
 
 def quiet_until(now: datetime, policy: Policy) -> datetime | None:
-    """Return the end of the quiet hours that `now` is in, guard and skew included; None outside them."""
-    judgement = _span_at(now, policy).judgement
+    """Return when no closure is open any more, if one is open at `now`, guard and skew included; else None."""
+    judgement = _span_at(now, policy, policy.seen.get(_EVERYTHING) or _group(*_EVERYTHING, policy)).judgement
     return judgement.until if isinstance(judgement, Hold) else None
 
 
+def quiet_ended(now: datetime, policy: Policy) -> datetime:
+    """The instant at which all closures had ended the last time before `now`, in UTC, without the skew. It looks back
+    for as long as closures may last, and a day."""
+    ends = {
+        window.end
+        for each in policy.closures
+        for back in range(0, CLOSED_MAX.days + 2, 3)
+        for window in _around(now - back * DAY, each, policy)
+    }
+    past = sorted((end for end in ends if end <= now), reverse=True)
+    is_free = (end for end in past if opens_at(end + policy.skew, policy.closures, policy) is None)
+    return next(is_free, past[-1] if past else now.astimezone(UTC))
+
+
+def opens_at(now: datetime, closures: Iterable[Closure], policy: Policy) -> datetime | None:
+    """The first instant at which none of these closures is open, if one is open at `now`; else None. It is the end of
+    the last of them, without the skew. Closures may follow each other, so the end of one is not enough.
+
+    It looks no further than `CLOSED_MAX`: the policies of a deployment all open before that.
+    """
+    end, at = None, now
+    while at - now <= CLOSED_MAX:
+        ends = [window.end for closure in closures for window in _around(at, closure, policy) if window.covers(at)]
+        if not ends:
+            return end
+        end = max(ends)
+        at = end + policy.skew
+    return end
+
+
+def starts_after(now: datetime, closures: Iterable[Closure], policy: Policy) -> datetime | None:
+    """The first instant after `now` at which one of these closures begins, guard included; None if that is more than a
+    day ahead."""
+    windows = (window for closure in closures for window in _around(now, closure, policy))
+    return min((window.begins for window in windows if window.begins > now), default=None)
+
+
+_EVERYTHING = ("", "")
+"""The place of all closures together in what a policy has seen."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """The closures that apply to notifications of one category and channel, and the newest spans."""
+
+    closures: tuple[Closure, ...]
+    category: str
+    spans: list[_Span] = field(default_factory=list)
+
+
+def _group(category: str, channel: str, policy: Policy) -> _Group:
+    """Work out which closures apply. Every further notification of this category and channel finds it done."""
+    if (category, channel) == _EVERYTHING:
+        applying = policy.closures
+    else:
+        applying = tuple(each for each in policy.closures if each.applies(category, channel))
+    return policy.seen.setdefault((category, channel), _Group(applying, category))
+
+
 class _Span(NamedTuple):
-    """A span of time, `[begins, ends)`, with one judgement for everybody who has not consented to the night. That of
-    advertising also says where its own consent is."""
+    """A span of time, `[begins, ends)`, with one judgement without a night consent, and one with it."""
 
     begins: datetime
     ends: datetime
     judgement: Send | Hold
-    of_advertising: Send | Hold
+    with_consent: Send | Hold
 
 
-def _span_at(now: datetime, policy: Policy) -> _Span:
+def _span_at(now: datetime, policy: Policy, group: _Group) -> _Span:
     if now.tzinfo is None:
         raise ValueError("the time must carry an offset")
-    for span in policy.spans_seen:
+    for span in group.spans:
         if span.begins <= now < span.ends:
             return span
-    span = _find_span(now, policy)
-    policy.spans_seen[:] = [span, *policy.spans_seen[: SPANS_KEPT - 1]]
+    span = _find_span(now, policy, group)
+    group.spans[:] = [span, *group.spans[: SPANS_KEPT - 1]]
     return span
 
 
-def _find_span(now: datetime, policy: Policy) -> _Span:
-    """Return the span around `now`: from the last instant at which quiet hours began or ended to the next one."""
-    today = now.astimezone(policy.zone).date()
-    windows = [_window(today + timedelta(days=days), policy) for days in (2, 1, 0, -1, -2)]
-    quiet = [(start - policy.guard, end + policy.skew, end) for start, end in windows]
-    edges = [edge for begins, ends, _ in quiet for edge in (begins, ends)]
-    why = f"outside quiet hours ({policy.start:%H:%M} to {policy.end:%H:%M} {policy.zone.key})"
-    judgement: Send | Hold = Send(why)
-    of_advertising: Send | Hold = _send(why, "advertising", policy.advertising_consent)
-    for begins, ends, end in quiet:
-        if begins <= now < ends:
-            until = end.astimezone(policy.zone)
-            why = f"quiet hours until {until:%Y-%m-%d %H:%M} {policy.zone.key}, and no night consent"
-            judgement = of_advertising = Hold(until, why)
-            break
+def _find_span(now: datetime, policy: Policy, group: _Group) -> _Span:
+    """Return the span around `now`: from the last instant at which a closure began or ended to the next one. A span
+    ends at midnight as well, so that no closure of another day is forgotten."""
+    edges = {edge for each in group.closures for window in _around(now, each, policy) for edge in window[:2]}
+    midnight = now.astimezone(policy.zone).replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    edges |= {(midnight + days * DAY).astimezone(UTC) for days in range(-1, 3)}
     begins, ends = max(edge for edge in edges if edge <= now), min(edge for edge in edges if edge > now)
-    return _Span(begins, ends, judgement, of_advertising)
+    free: Send | Hold = _send(
+        f"outside quiet hours ({' and '.join(each.hours for each in group.closures)})",
+        group.category,
+        policy.advertising_consent,
+    )
+    stays = tuple(each for each in group.closures if not each.consent_opens)
+    judgement = _hold(now, group.closures, policy) or free
+    with_consent = _hold(now, stays, policy) or free
+    if isinstance(judgement, Hold) and with_consent is free:
+        why = "quiet hours, but the recipient has consented to the night"
+        with_consent = _send(why, group.category, policy.advertising_consent)
+    return _Span(begins, ends, judgement, with_consent)
 
 
-def quiet_ended(now: datetime, policy: Policy) -> datetime:
-    """The instant at which the last quiet hours before `now` ended, in UTC, without the skew."""
-    today = now.astimezone(policy.zone).date()
-    ends = (_window(today - timedelta(days=back), policy)[1] for back in range(3))
-    return max(end for end in ends if end <= now)
+def _hold(now: datetime, closures: Sequence[Closure], policy: Policy) -> Hold | None:
+    """Hold until no closure is open, and name those that are open now; None if none is."""
+    until = opens_at(now, closures, policy)
+    if until is None:
+        return None
+    are_open = [each for each in closures if any(window.covers(now) for window in _around(now, each, policy))]
+    zone = are_open[0].zone
+    opened, stays = (
+        "; ".join(_cited(each) for each in are_open if each.consent_opens is opens) for opens in (True, False)
+    )
+    parts = [f"and no night consent: {opened}"] * bool(opened) + [f"whatever the consent: {stays}"] * bool(stays)
+    local = until.astimezone(zone)
+    return Hold(local, f"quiet hours until {local:%Y-%m-%d %H:%M} {zone.key}, {'; and '.join(parts)}")
 
 
-def _window(day: date, policy: Policy) -> tuple[datetime, datetime]:
-    """The quiet hours that start on `day`, in UTC: when the clocks change, local times are an hour off.
+def _cited(closure: Closure) -> str:
+    """A closure's name, with where it is from. What is not the text of a law says what it is instead."""
+    standing = "" if closure.standing in ("", "text read") else f"; {closure.standing}"
+    return f"{closure.name} ({closure.citation}{standing})" if closure.citation else closure.name
 
-    If they change inside the hour that `start` or `end` names, the reading with the longer quiet hours counts.
+
+class _Window(NamedTuple):
+    """One time of a closure: it is closed in `[begins, ends)`, guard and skew included. `end` is without the skew."""
+
+    begins: datetime
+    ends: datetime
+    end: datetime
+
+    def covers(self, at: datetime) -> bool:
+        return self.begins <= at < self.ends
+
+
+def _around(now: datetime, closure: Closure, policy: Policy) -> Iterator[_Window]:
+    """The times of a closure that start on the days around `now`, the latest first."""
+    today = now.astimezone(closure.zone).date()
+    for days in (2, 1, 0, -1, -2):
+        day = today + days * DAY
+        if day.weekday() in closure.weekdays or day in closure.dates:
+            start, end = _window(day, closure)
+            yield _Window(start - policy.guard, end + policy.skew, end)
+
+
+def _window(day: date, closure: Closure) -> tuple[datetime, datetime]:
+    """The time of a closure that starts on `day`, in UTC: when the clocks change, local times are an hour off.
+
+    If they change inside the hour that `start` or `end` names, the reading that is closed for longer counts.
     """
-    last_day = day if policy.start < policy.end else day + timedelta(days=1)
-    start = min(datetime.combine(day, policy.start.replace(fold=f), policy.zone).astimezone(UTC) for f in (0, 1))
-    end = max(datetime.combine(last_day, policy.end.replace(fold=f), policy.zone).astimezone(UTC) for f in (0, 1))
+    last_day = day + DAY if closure.ends_next_day else day
+    start = min(datetime.combine(day, closure.start.replace(fold=f), closure.zone).astimezone(UTC) for f in (0, 1))
+    end = max(datetime.combine(last_day, closure.end.replace(fold=f), closure.zone).astimezone(UTC) for f in (0, 1))
     return start, end

@@ -1,0 +1,93 @@
+"""The checks of policies that need a calendar. They run when the stack is synthesised, never in a function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
+
+from lambdas.quiet_hours.notification.notification import LIFE
+from lambdas.quiet_hours.rule.policy import CLOSED_MAX, DAY, Closure, Hours, Policy, opens_at, starts_after
+
+AHEAD = timedelta(days=366)
+"""The calendar that is looked at: every night, weekday, change of the clocks and holiday of a year."""
+
+
+HOLIDAYS_AHEAD = timedelta(days=180)
+"""A list of holidays whose last day is nearer than this is probably at its end."""
+
+
+class Closed(NamedTuple):
+    """A time without a gap in which some of the closures were open."""
+
+    begins: datetime
+    until: datetime
+
+    @property
+    def lasts(self) -> timedelta:
+        return self.until - self.begins
+
+
+def closed_times(closures: Sequence[Closure], policy: Policy, begin: datetime) -> Iterator[Closed]:
+    """The times of a year in which one of these closures is open, one after the other."""
+    at = begin
+    while at < begin + AHEAD:
+        until = opens_at(at, closures, policy)
+        if until is not None:
+            yield Closed(at, until)
+            at = until + policy.skew
+        else:
+            at = starts_after(at, closures, policy) or at + DAY
+
+
+def check_opens(policy: Policy, now: datetime) -> None:
+    """Raise `ValueError` if closures follow each other for more than a week."""
+    _check_opens(policy, now.replace(hour=0, minute=0, second=0, microsecond=0))
+
+
+@lru_cache(maxsize=64)
+def _check_opens(policy: Policy, begin: datetime) -> None:
+    for closed in closed_times(policy.closures, policy, begin):
+        if closed.lasts > CLOSED_MAX:
+            names = " and ".join(sorted({f"{each.name} ({each.hours})" for each in policy.closures}))
+            raise ValueError(
+                f"policy {policy.name} does not open within a week from {closed.begins:%Y-%m-%d}: {names} follow each "
+                "other without a gap"
+            )
+
+
+def longest_closed(policy: Policy, now: datetime) -> timedelta:
+    """The longest time of the coming year in which something is held."""
+    begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return max(each.lasts for each in closed_times(policy.closures, policy, begin))
+
+
+def closed_for_too_long(policy: Policy, now: datetime) -> str | None:
+    """A sentence about a policy that holds for longer than a notification lives; None for any other."""
+    longest = longest_closed(policy, now)
+    if longest <= LIFE:
+        return None
+    return (
+        f"policy {policy.name} holds for up to {longest}, and a notification lives for {LIFE.days} days at most: what "
+        "is accepted at the beginning of such a time expires before it ends"
+    )
+
+
+def holidays_end_soon(policy: Policy, today: date) -> str | None:
+    """A sentence about a list of holidays that has none for the coming months; None where it has."""
+    for closure in policy.closures:
+        if closure.dates and max(closure.dates) < today + HOLIDAYS_AHEAD:
+            return (
+                f"policy {policy.name} knows no holiday after {max(closure.dates)}: `make holidays PLACE=…` lists "
+                "those of the coming years"
+            )
+    return None
+
+
+def check_use_of_hours(policy: Policy) -> None:
+    """Raise `ValueError` if hours are set that this policy does not use: nothing may seem to be set."""
+    used = {each.set_by for each in policy.closures}
+    default = Hours()
+    if (policy.hours.start, policy.hours.end) != (default.start, default.end) and "quietHours" not in used:
+        raise ValueError("quietHoursStart and quietHoursEnd change nothing here: the policy's file has its own hours")

@@ -1,0 +1,92 @@
+"""Planted mistakes about closures. A year of nights has to find each of them (year.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, time
+from typing import Any
+from unittest.mock import patch
+from zoneinfo import ZoneInfo
+
+from lambdas.quiet_hours.rule import policy as rule
+from lambdas.quiet_hours.rule.policy import Closure, Policy
+from lambdas.quiet_hours.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class ClosurePlant:
+    """A mistake in a policy's closures: where it is looked for, and the promises that it may break."""
+
+    policy: str
+    zone: str
+    caught_by: tuple[str, ...]
+    change: Callable[[Closure], Closure]
+    opens_at: Callable[..., Any] | None = None
+    name: str = ""
+
+    @contextmanager
+    def planted(self) -> Iterator[None]:
+        """Put the mistake into the production code for the length of a block."""
+        quiet_hours = Settings.quiet_hours
+
+        def mistaken(settings: Settings) -> Policy:
+            right = quiet_hours(settings)
+            # Another name, and an object of its own: nothing that the rule has worked out rightly may be found again.
+            closures = tuple(self.change(each) for each in right.closures)
+            return replace(right, name=f"{right.name} with {self.name}", closures=closures)
+
+        with (
+            patch.object(Settings, "quiet_hours", mistaken),
+            patch.object(rule, "opens_at", self.opens_at or rule.opens_at),
+        ):
+            yield
+
+
+def _opens_at_the_first_end(now: datetime, closures: Any, policy: Policy) -> datetime | None:
+    """The earlier of two ends."""
+    windows = [each for closure in closures for each in rule._around(now, closure, policy) if each.covers(now)]
+    return min((each.end for each in windows), default=None)
+
+
+def _at_the_offset_of_january(closure: Closure) -> Closure:
+    """A zone's offset, looked up once and kept over a change of the clocks."""
+    offset = datetime(2027, 1, 1, tzinfo=closure.zone).astimezone(closure.zone).utcoffset()
+    hours = int(offset.total_seconds() // 3600) if offset is not None else 0
+    return replace(closure, zone=ZoneInfo(f"Etc/GMT{-hours:+d}"))
+
+
+def _opens_at_eight_by_the_clock_of_summer(closure: Closure) -> Closure:
+    """The end of a closure in the zone of the machine."""
+    return replace(closure, zone=ZoneInfo("UTC")) if closure.start >= time(20) else closure
+
+
+_PLANTS = {
+    "consent_opens_what_it_must_not": ClosurePlant(
+        "korea", "Asia/Seoul", ("never_when_closed",), lambda each: replace(each, consent_opens=True)
+    ),
+    "a_holiday_is_missed": ClosurePlant(
+        "france",
+        "Europe/Paris",
+        ("never_when_closed",),
+        lambda each: replace(each, dates=frozenset(day for day in each.dates if day.month != 5)),
+    ),
+    "the_earlier_of_two_ends": ClosurePlant(
+        "us-texas", "America/Chicago", ("forecast",), lambda each: each, _opens_at_the_first_end
+    ),
+    "an_offset_is_kept_over_a_change": ClosurePlant(
+        "france", "Europe/Paris", ("never_when_closed", "on_time"), _at_the_offset_of_january
+    ),
+    "a_day_is_that_of_the_machine": ClosurePlant(
+        "us-texas", "America/Chicago", ("never_when_closed", "on_time"), _opens_at_eight_by_the_clock_of_summer
+    ),
+    "a_night_begins_on_the_day_it_ends": ClosurePlant(
+        "us-texas",
+        "America/Chicago",
+        ("never_when_closed", "on_time"),
+        lambda each: replace(each, weekdays=frozenset((day + 1) % 7 for day in each.weekdays)),
+    ),
+}
+CLOSURE_PLANTS = {name: replace(each, name=name) for name, each in _PLANTS.items()}
+"""The mistakes, by name."""

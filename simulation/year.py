@@ -1,0 +1,219 @@
+"""A year of nights under one policy, each on the whole simulated deployment: every weekday, holiday and clock change.
+
+    python -m simulation.year                   plays 2027 under several policies, each in its zone, on all cores
+    python -m simulation.year --planted         plays it until each planted mistake is found
+
+A night is a time without a gap in which the policy holds something; where Sundays or holidays follow each other, it
+lasts for days. Notifications arrive around each of its edges. On every other night nothing fails, and then each has to
+reach its provider as soon as it may.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from random import Random
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from . import hours
+from .exhaustive import wanted
+from .night import Night, without_logs
+from .plan import Consent, ConsentChange, Plan, Request, Wanted
+from .planted_closures import CLOSURE_PLANTS
+
+YEAR = 2027
+SCENES = (
+    ("korea", "Asia/Seoul"),
+    ("strict", "America/New_York"),
+    ("united-states", "America/Los_Angeles"),
+    ("us-texas", "America/Chicago"),
+    ("france", "Europe/Paris"),
+)
+"""The policies that are played, and where."""
+
+ASKED = (("advertising", "sms"), ("advertising", "kakao"), ("informational", "sms"), ("advertising", "email"))
+STEP = timedelta(minutes=10)
+"""No policy changes at another minute."""
+
+BEFORE_S = 1200.0
+GUARD_S = 15.0
+SKEWS_S = 4.0
+"""A closure lasts so much longer by a clock that is behind, and the consumer that it is held by may be ahead."""
+WITHIN_S = 150.0
+"""The time until a notification that may go is with its provider: two runs of the minute rule, and the calls."""
+
+
+class Scene(NamedTuple):
+    """A policy in a zone, and one of its nights: from when until when something is held."""
+
+    policy: str
+    zone: str
+    begins: datetime
+    ends: datetime
+
+
+@cache
+def scenes(policy: str, zone: str, year: int = YEAR) -> tuple[Scene, ...]:
+    """Every night that begins in a year."""
+    place = ZoneInfo(zone)
+    found: list[Scene] = []
+    now = datetime(year, 1, 1, 12, tzinfo=place).astimezone(UTC)
+    begins: datetime | None = None
+    while now.year == year or begins is not None:
+        closed = any(is_closed(policy, now, place, *each) for each in ASKED)
+        if closed and begins is None:
+            begins = now
+        elif not closed and begins is not None:
+            found.append(Scene(policy, zone, begins, now))
+            begins = None
+        now += STEP
+    return tuple(found)
+
+
+def is_closed(
+    policy: str, now: datetime, place: ZoneInfo, category: str, channel: str, night_consent: bool = False
+) -> bool:
+    """Say if a policy is closed at an instant."""
+    return hours.is_closed(policy, now.astimezone(place), category, channel, night_consent)
+
+
+def plan_of(scene: Scene, seed: int) -> Plan:
+    """The plan of a night: what arrives around its edges, for people with and without a night consent."""
+    start = scene.begins - timedelta(seconds=BEFORE_S)
+    lasts_s = (scene.ends - scene.begins).total_seconds()
+    begin, end = BEFORE_S, BEFORE_S + lasts_s
+    plan = Plan(ZoneInfo(scene.zone), start, scene.policy, 1, [begin], [end], 0.0)
+    rng = Random(f"{scene.policy} {scene.begins}")
+    edges = [begin, begin + 600, begin + rng.random() * lasts_s, end]
+    moments = [edge + offset for edge in edges for offset in (-25.0, -13.0, 1.0 + rng.random())]
+    for number, at in enumerate(moments):
+        people = [_person(plan, 2 * number + which, at, rng) for which in range(2)]
+        plan.requests.append(Request(at, "producer", tuple(people)))
+    plan.record_held = True
+    plan.calm = seed % 2 == 0
+    plan.skew_s = 0.0 if plan.calm else 2.0
+    plan.faults_until = 0.0 if plan.calm else end + 300
+    return plan
+
+
+def _person(plan: Plan, number: int, at: float, rng: Random) -> Wanted:
+    category, channel = ASKED[number % len(ASKED)] if number % 3 else ASKED[0]
+    each = wanted(number, channel, category)
+    if channel == "email":
+        each.address = each.body["address"] = f"user{number}@example.com"
+    if rng.random() < 0.5:
+        plan.consents.append(ConsentChange(0.0, each.recipient, Consent(night_consent=True)))
+    return each
+
+
+def play(scene: Scene, seed: int) -> list[str]:
+    """Play one night. Returns a sentence for each broken promise."""
+    plan = plan_of(scene, seed)
+    night = Night(seed, plan=plan)
+    broken = [f"{each.invariant}: {each.detail}" for each in night.run().violations]
+    return [*broken, *_misjudged(night), *(_late(night) if plan.calm else ())]
+
+
+def _misjudged(night: Night) -> Iterator[str]:
+    """What was held with another end than that of the last closure that follows without a gap."""
+    plan = night.plan
+    agreed = {each.recipient for each in plan.consents}
+    by_id = {each.id: each for each in plan.wanted}
+    for item in night.deployment.tables["held"].items.values():
+        if (each := by_id.get(item["id"]["S"])) is None:
+            continue
+        held_s = (datetime.fromisoformat(item["held_at"]["S"]) - plan.start).total_seconds()
+        until_s = (datetime.fromisoformat(item["until"]["S"]) - plan.start).total_seconds()
+        near = (held_s - SKEWS_S, held_s, held_s + GUARD_S)
+        may_be = {_opens_s(plan, each, at, each.recipient in agreed) for at in near}
+        if until_s not in may_be:
+            yield f"forecast: {each.id} by {each.channel} was held until {until_s:.0f} s, and may go at {max(may_be)} s"
+
+
+def _late(night: Night) -> Iterator[str]:
+    """What reached its provider later than it could."""
+    plan, taken = night.plan, night.checks.taken
+    agreed = {each.recipient for each in plan.consents}
+    for request in plan.requests:
+        for each in request.wanted:
+            may_go_s = max(
+                _opens_s(plan, each, at, each.recipient in agreed) for at in (request.at, request.at + GUARD_S)
+            )
+            first = min((call.at for call in taken[each.number]), default=None)
+            if first is None or first > may_go_s + WITHIN_S:
+                yield f"on_time: {each.id} by {each.channel} could go at {may_go_s:.0f} s and went at {first}"
+
+
+def _opens_s(plan: Plan, each: Wanted, at: float, night_consent: bool) -> float:
+    now = plan.start + timedelta(seconds=at)
+    if not is_closed(plan.policy, now, plan.zone, each.category, each.channel, night_consent):
+        return at
+    now = plan.start + STEP * ((now - plan.start) // STEP + 1)
+    while is_closed(plan.policy, now, plan.zone, each.category, each.channel, night_consent):
+        now += STEP
+    return (now - plan.start).total_seconds()
+
+
+class Part(NamedTuple):
+    """Some of the nights of a year: every `of`-th, beginning with `first`."""
+
+    policy: str
+    zone: str
+    first: int
+    of: int
+
+
+def play_part(part: Part) -> tuple[int, list[str]]:
+    """Play a part. Returns the number of its nights and what they broke."""
+    broken: list[str] = []
+    chosen = list(enumerate(scenes(part.policy, part.zone)))[part.first :: part.of]
+    with without_logs():
+        for seed, scene in chosen:
+            broken += [f"{part.policy} {scene.begins:%Y-%m-%d}: {each}" for each in play(scene, seed)]
+    return len(chosen), broken
+
+
+def main() -> int:
+    """Play the year, or look for the planted mistakes."""
+    parser = argparse.ArgumentParser(prog="python -m simulation.year", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="the number of processes (one per core)")
+    parser.add_argument("--planted", action="store_true", help="look for the planted mistakes instead")
+    asked = parser.parse_args()
+    if asked.planted:
+        survivors = [name for name, plant in CLOSURE_PLANTS.items() if not is_found(name)]
+        print(f"{len(CLOSURE_PLANTS)} planted, {len(survivors)} survived: {survivors}")
+        return int(bool(survivors))
+    began, number = time.monotonic(), 0
+    broken: list[str] = []
+    of = 16
+    parts = [Part(policy, zone, first, of) for policy, zone in SCENES for first in range(of)]
+    with multiprocessing.get_context("fork").Pool(asked.jobs) as pool:
+        for nights, found in pool.imap_unordered(play_part, parts):
+            number += nights
+            broken += found
+    print(f"{number} nights of {YEAR} under {len(SCENES)} policies in {time.monotonic() - began:.0f} s")
+    print("\n".join([*broken[:20], f"{len(broken)} violations"]))
+    return int(bool(broken))
+
+
+def is_found(name: str) -> bool:
+    plant = CLOSURE_PLANTS[name]
+    for seed, scene in enumerate(scenes(plant.policy, plant.zone)):
+        with plant.planted(), without_logs():
+            broken = play(scene, seed)
+        if found := [each for each in broken if each.startswith(plant.caught_by)]:
+            print(f"planted {name}: found by {scene.policy} {scene.begins:%Y-%m-%d}: {found[0]}")
+            return True
+    print(f"planted {name}: SURVIVED")
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
