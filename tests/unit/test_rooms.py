@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rule": set(),
     "settings": {"rule", "timings"},
     "notification": {"errors", "rule", "settings"},
-    "files": {"errors", "settings", "notification"},
+    "files": {"errors", "rule", "settings", "notification"},
     "consents": {"errors", "timings", "rule", "notification"},
     "stores": {"errors", "side_by_side", "rule", "settings", "notification", "files", "consents"},
     "channels": {"errors", "timings", "notification"},

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ..errors import Unreadable, UnreadableFile
 from ..notification.fields import shown_name
 from ..notification.json_text import unpack
-from ..notification.notification import CHANNELS
+from ..rule.policy import CHANNELS
 from .csv_rows import Header, csv_header, csv_rows
 from .hidden_rows import Breaks, Inner, Kind, looks_like_address
 from .lines import Line, decoded, lines
