@@ -12,7 +12,7 @@ import pytest
 from examples.fifo.recommend import recommendation
 from local.aws import client, peek
 from tests.embedded.conftest import EmbeddedAws
-from tests.helpers.scripts import WITHIN_S, run, running
+from tests.helpers.scripts import WITHIN_S, Script, run, running
 
 AT_ONCE = ("--wait", "1", "--retry", "1")
 
@@ -35,11 +35,11 @@ class Views:
         url = client(self.endpoint, "sqs").get_queue_url(QueueName=name)["QueueUrl"]
         return [json.loads(message["Body"])["event"] for message in peek(self.endpoint, url)]
 
-    def wait_until_empty(self) -> None:
+    def wait_until_empty(self, worker: Script) -> None:
         """Wait until every view is deleted. Raises `AssertionError` when that takes too long."""
         deadline = time.monotonic() + WITHIN_S
         while waiting := self.bodies(self.name):
-            assert time.monotonic() < deadline, waiting
+            assert time.monotonic() < deadline, (waiting, worker.lines, worker.process.poll())
             time.sleep(0.05)
 
     @property
@@ -61,7 +61,7 @@ def test_r27_r28_the_order_is_kept_for_each_user(views: Views) -> None:
     sent = [(f"{user}-{number}", user, "coat") for number in range(4) for user in ("kim", "lee")]
     views.send(*sent)
     with running(views.endpoint, "fifo/recommend.py", views.name, *AT_ONCE) as worker:
-        views.wait_until_empty()
+        views.wait_until_empty(worker)
         worker.press_ctrl_c()
 
     for user in ("kim", "lee"):
@@ -103,7 +103,7 @@ def test_r28_a_view_that_fails_blocks_only_its_user(views: Views) -> None:
 def test_r28_a_view_that_fails_three_times_is_a_dead_letter_and_its_user_goes_on(views: Views) -> None:
     views.send(*of_two_users("umbrella"))
     with running(views.endpoint, "fifo/recommend.py", views.name, "--wait", "1", "--retry", "0") as worker:
-        views.wait_until_empty()
+        views.wait_until_empty(worker)
         worker.press_ctrl_c()
 
     assert of("kim", worker.lines) == ["first", "first", "first", "kim-0", "kim-1", "kim-2"]
@@ -124,7 +124,7 @@ def test_r28_the_committed_views_name_their_user_as_attribute_and_group_and_are_
     assert message["Attributes"] == {"MessageGroupId": "kim", "MessageDeduplicationId": "v-1"}
 
     with running(views.endpoint, "fifo/recommend.py", views.name, *AT_ONCE) as worker:
-        views.wait_until_empty()
+        views.wait_until_empty(worker)
         worker.press_ctrl_c()
     assert of("kim", worker.lines) == ["v-1", "v-3", "v-5"]
     assert of("lee", worker.lines) == ["v-2", "v-4"]
