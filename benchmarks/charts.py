@@ -166,9 +166,15 @@ def release_table(result: Result) -> list[str]:
         "units_limit_per_1000": "units that its bytes and deletes need",
         "empty_receives": "empty receives, apart",
     }
-    rows = (
+    rows = [
         [name, *(spread_text(sides[side][key]) for side in ("reference", "scheduler"))] for key, name in names.items()
-    )
+    ]
+    at_8ms = [figure_text(result, f"release.at_8ms.{side}_wall_s") for side in ("reference", "scheduler")]
+    rows += [
+        ["wall s, 8 ms a call", *at_8ms],
+        ["**ratio of wall time, 8 ms a call**", "", figure_text(result, "release.at_8ms.wall_ratio")],
+        ["ratio of wall time, embedded AWS", "", figure_text(result, "release.wall_ratio")],
+    ]
     return table(("moving 2,000", "the published loop", "the scheduler"), rows)
 
 

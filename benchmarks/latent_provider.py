@@ -57,13 +57,13 @@ class Provider(asyncio.Protocol):
         self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 
 
-async def main() -> None:
-    """Serve until ended."""
-    Provider.latency_s = float(sys.argv[1]) / 1000
-    server = await asyncio.get_running_loop().create_server(Provider, "127.0.0.1", 0, backlog=256)
+async def serve(protocol: type[asyncio.Protocol]) -> None:
+    """Serve on a free port, which it prints, until ended."""
+    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, backlog=256)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    Provider.latency_s = float(sys.argv[1]) / 1000
+    asyncio.run(serve(Provider))

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from local.aws import client
 
+from .latent_provider import serve
 from .world import World, make_queues
 
 MESSAGES_MAX = 10
@@ -118,13 +119,6 @@ def latent(latency_ms: float) -> Iterator[World]:
             process.kill()
 
 
-async def main() -> None:
-    """Serve until ended."""
-    Sqs.latency_s = float(sys.argv[1]) / 1000
-    server = await asyncio.get_running_loop().create_server(Sqs, "127.0.0.1", 0, backlog=256)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    Sqs.latency_s = float(sys.argv[1]) / 1000
+    asyncio.run(serve(Sqs))

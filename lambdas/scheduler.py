@@ -53,7 +53,7 @@ ALERT_EVERY = timedelta(minutes=15)
 """A release that fails every minute raises an alert at once and then again after this time, in each process."""
 
 CONFIG = client_config(parameter_validation=False)
-"""SQS validates what it is given, too. botocore would spend a thirtieth of a release's CPU on it."""
+"""SQS validates what it is given, too. botocore would spend some per cent of a release's CPU on it."""
 
 logger = Logger()
 _alerted_at: datetime | None = None
