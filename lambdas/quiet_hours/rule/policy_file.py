@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
 from .policy import CATEGORIES, CHANNELS, EVERY_DAY, Closure
@@ -82,7 +82,7 @@ def read_holidays(folder: Path, place: object) -> tuple[date, date, frozenset[da
     return begins, ends, frozenset(dates)
 
 
-def _is_date(value: object) -> bool:
+def _is_date(value: object) -> TypeGuard[date]:
     return isinstance(value, date) and not isinstance(value, datetime)
 
 
