@@ -8,7 +8,8 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypedDict
 
 from ..errors import Invalid
-from ..rule.policy import CATEGORIES, CHANNELS
+from ..rule.policy import CATEGORIES
+from ..rule.policy import CHANNELS as CHANNELS
 from .addresses import canonical_address, canonical_recipient, recipient_fault, usual_address
 from .cleaning import clean_json
 from .fields import (
