@@ -107,7 +107,7 @@ def test_the_stack_s_asset_is_for_the_python_of_its_functions(monkeypatch: pytes
     (tmp_path / "asset").mkdir()
     asked: list[str] = []
 
-    def build(*, runtime: str) -> Path:
+    def build(*, runtime: str, policy_folder: str) -> Path:
         asked.append(runtime)
         return tmp_path / "asset"
 

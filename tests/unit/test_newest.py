@@ -40,7 +40,7 @@ Evening = Callable[..., list[str]]
 
 
 def price(id: str, **fields: Any) -> dict[str, Any]:
-    return notification(id=id, collapse_key="price", source="shop", **fields)
+    return notification(**{"id": id, "channel": "sms", "collapse_key": "price", "source": "shop", **fields})
 
 
 def after(seconds: float) -> datetime:

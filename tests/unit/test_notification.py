@@ -20,7 +20,9 @@ from lambdas.quiet_hours.notification.notification import ADDED_BYTES_MAX, LIFE,
 from tests.helpers.accepting import NOW, PHONE_FAULT, accepted, errors
 from tests.helpers.aws import notification
 
-ALLOWED_FIELDS = "id, category, channel, address, recipient_id, content, expires_at, accepted_at, source, metadata"
+ALLOWED_FIELDS = (
+    "id, category, channel, address, recipient_id, content, expires_at, accepted_at, source, metadata, collapse_key"
+)
 TIME_FAULT = "must be a time with an offset, such as 2020-11-12T12:00:00+09:00"
 UNSENDABLE = "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
 CONTENT_FIELDS = "title, body, template, variables"

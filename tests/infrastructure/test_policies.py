@@ -1,0 +1,39 @@
+"""What synthesis says about policies that do not open in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from infra.policies import check_opens, closed_for_too_long
+from lambdas.quiet_hours.rule.policies import named_policy
+from lambdas.quiet_hours.rule.policy_file import names
+from tests.helpers.policy_files import OWN, write
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_shipped_policy_opens_in_time(name: str) -> None:
+    policy = named_policy(name, guard=timedelta(seconds=15), skew=timedelta(seconds=2))
+    check_opens(policy, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_closures_that_never_open_within_a_week_are_refused(tmp_path: Path) -> None:
+    day = OWN.replace('["weekdays"]', '["every"]') + (
+        '[[closures]]\nname = "day"\nfrom = "09:00"\nto = "18:00"\n'
+        'categories = ["advertising"]\nopened_by = "nothing"\n'
+    )
+    policy = named_policy("acme", folder=write(tmp_path, day))
+    with pytest.raises(ValueError, match=r"policy acme does not open within a week from 2026-01-01: day"):
+        check_opens(policy, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def test_a_hold_longer_than_a_notification_lives_is_found(tmp_path: Path) -> None:
+    """Four days of closed doors: what is accepted at their beginning expires before they open."""
+    days = OWN.replace('["weekdays"]', '["sat", "sun", "mon", "tue"]').replace('"18:00"', '"00:00"')
+    policy = named_policy("acme", folder=write(tmp_path, days.replace('"09:00"', '"24:00"')))
+    warning = closed_for_too_long(policy, datetime(2026, 1, 1, tzinfo=UTC))
+    assert warning is not None
+    assert warning.startswith("policy acme holds for up to 4 days, 0:00:00")
+    assert closed_for_too_long(named_policy("france"), datetime(2026, 1, 1, tzinfo=UTC)) is None
