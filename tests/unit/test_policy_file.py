@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import Closure, Consent, Hold, Policy, decide, opens_at
+from lambdas.quiet_hours.rule.policy import CATEGORIES, CHANNELS, Closure, Consent, Hold, Policy, Send, decide, opens_at
 from lambdas.quiet_hours.rule.policy_file import FOLDER, names, read_holidays
 from tests.helpers.policy_files import OWN, write
 
