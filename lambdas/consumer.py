@@ -98,7 +98,8 @@ def consume(
     failed: set[str] = set()
     for queue_url, lane_items in _lanes(may_go, settings).items():
         failed |= _send(lane_items, queue_url, sqs)
-    failed |= _send([each.item for each in held], settings.wait_queue_url, sqs)
+    for queue in sorted({each.hold.queue for each in held}):
+        failed |= _send([each.item for each in held if each.hold.queue == queue], settings.wait_url(queue), sqs)
     not_taken = send(sqs, settings.dead_letter_queue_url, [letter.message for letter in letters])
     failed |= {letters[index].message_id for index in not_taken}
     counts = Counter(now=len(may_go), held=len(held), refused=len(letters))
