@@ -17,6 +17,7 @@ from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.rule.policy_file import FOLDER
 
 _KEYS = {
+    "wait_queues": "waitQueues",
     "consumer_concurrency": "consumerConcurrency",
     "urgent_concurrency": "urgentConcurrency",
     "delivery_concurrency": "deliveryConcurrency",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -20,6 +20,8 @@ ONE_CORE_MB = 1769
 DEFAULT_MB = 1024
 
 _ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
+ENVIRONMENT_BYTES_MAX = 4096  # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+REFERENCE_BYTES = 140  # the longest of our queue URLs and ARNs: their text is known only when the stack is deployed
 
 
 def pipeline_function(
@@ -34,7 +36,11 @@ def pipeline_function(
     memory_mb: int = DEFAULT_MB,
     recursive_loop: lambda_.RecursiveLoop = lambda_.RecursiveLoop.TERMINATE,
 ) -> lambda_.Function:
-    """Make the function whose handler is `lambdas.<name>.handler`. Beyond `permissions` it may write its own log."""
+    """Make the function whose handler is `lambdas.<name>.handler`. Beyond `permissions` it may write its own log.
+
+    Raises `ValueError` if its environment may be larger than Lambda allows.
+    """
+    _check_size(environment)
     log_group = logs.LogGroup(
         scope, f"{name}Logs", retention=logs.RetentionDays.ONE_MONTH, removal_policy=RemovalPolicy.DESTROY
     )
@@ -61,3 +67,15 @@ def pipeline_function(
         role=role,
         recursive_loop=recursive_loop,
     )
+
+
+def _check_size(environment: Mapping[str, str]) -> None:
+    size_bytes = sum(
+        len(name) + (REFERENCE_BYTES if Token.is_unresolved(value) else len(value.encode()))
+        for name, value in environment.items()
+    )
+    if size_bytes > ENVIRONMENT_BYTES_MAX:
+        raise ValueError(
+            f"the functions' environment may take {size_bytes} bytes, and Lambda allows {ENVIRONMENT_BYTES_MAX}: "
+            "shorten senderName or runbookUrl"
+        )

@@ -6,6 +6,7 @@ docs/runbook.md explains each alarm under its name. Metric filters make our own 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -136,7 +137,8 @@ class _Rule:
     """The condition of an alarm: the metric is at `threshold` or above it in `times` of its last `of` periods.
 
     A period is a minute unless the metric says otherwise. With `silent` the alarm goes off when the metric is below the
-    threshold, or has no value. With `above` the threshold itself is still right.
+    threshold, or has no value. With `above` the threshold itself is still right. `queue` tells apart the alarms of one
+    name.
     """
 
     name: str
@@ -147,6 +149,7 @@ class _Rule:
     of: int = 1
     silent: bool = False
     above: bool = False
+    queue: str = ""
 
 
 def _queue_rules(queues: Mapping[str, sqs.Queue], policy: Policy) -> list[_Rule]:
@@ -160,6 +163,11 @@ def _queue_rules(queues: Mapping[str, sqs.Queue], policy: Policy) -> list[_Rule]
         _Rule("DeadLetterNotEmpty", dead_letters, 1, "A notification could not be sent: see its reason."),
         _Rule("DeadLettersRising", rise, DEAD_LETTERS_MANY, "Many dead letters have come within five minutes."),
         _Rule("HeldTooLong", age_s("Wait"), _night_s(policy) + HELD_TOO_LONG_S, "It has waited longer than a night."),
+        *(
+            _Rule("HeldTooLong", age_s(name), _night_s(policy) + HELD_TOO_LONG_S, "It has waited too long.", queue=name)
+            for name in queues
+            if re.fullmatch("Wait[0-9]+", name)
+        ),
         _Rule("UrgentLate", age_s("Urgent"), URGENT_AGE_MAX_S, "A critical notification waits for a worker."),
         _Rule("DeliveryLate", age_s("Delivery"), DELIVERY_AGE_MAX_S, "The day's lane does not keep up."),
     ]
@@ -321,8 +329,10 @@ def _alarm(scope: Construct, prefix: str, topic: sns.ITopic, rule: _Rule) -> clo
     )
     alarm = cloudwatch.Alarm(
         scope,
-        rule.name,
-        alarm_name=f"{prefix}-{rule.name}",  # alerts.py takes the alert's name from behind the last hyphen
+        f"{rule.name}{rule.queue}",
+        alarm_name="-".join(
+            filter(None, (prefix, rule.queue, rule.name))
+        ),  # alerts.py takes the alert's name from behind the last hyphen
         alarm_description=rule.meaning,
         metric=rule.metric,
         threshold=rule.threshold,

@@ -8,7 +8,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from lambdas.quiet_hours.notification.notification import LIFE
-from lambdas.quiet_hours.rule.policy import CLOSED_MAX, DAY, Closure, Hours, Policy, opens_at, starts_after
+from lambdas.quiet_hours.rule.closure import DAY, Closure
+from lambdas.quiet_hours.rule.openings import opening_rules
+from lambdas.quiet_hours.rule.policy import CLOSED_MAX, Hours, Policy, opens_at, starts_after
 
 AHEAD = timedelta(days=366)
 """The calendar that is looked at: every night, weekday, change of the clocks and holiday of a year."""
@@ -41,6 +43,28 @@ def closed_times(closures: Sequence[Closure], policy: Policy, begin: datetime) -
             at = starts_after(at, closures, policy) or at + DAY
 
 
+def check_queues(policy: Policy, wait_queues: int) -> None:
+    """Raise `ValueError` if a policy needs more wait queues than there are. Nobody gets one by chance: to take one away
+    again is to be thought of."""
+    needed = len(opening_rules(policy.closures))
+    if needed > wait_queues:
+        raise ValueError(
+            f"policy {policy.name} opens at several times, and what is held on one queue must open together: it needs "
+            f"wait_queues to be {needed} (-c waitQueues={needed}), not {wait_queues}: {shown_queues(policy, needed)}"
+        )
+
+
+def shown_queues(policy: Policy, wait_queues: int) -> str:
+    """The wait queues with their opening rules, for people."""
+    rules = opening_rules(policy.closures)
+    shown = []
+    for number in range(wait_queues):
+        name = f"Wait{number + 1 if number else ''}"
+        closures = " and ".join(f"{each.name} ({each.hours})" for each in rules[number]) if number < len(rules) else ""
+        shown.append(f"{name} opens after {closures}" if closures else f"{name} is used no more and is drained")
+    return "; ".join(shown)
+
+
 def check_opens(policy: Policy, now: datetime) -> None:
     """Raise `ValueError` if closures follow each other for more than a week."""
     _check_opens(policy, now.replace(hour=0, minute=0, second=0, microsecond=0))
@@ -48,19 +72,25 @@ def check_opens(policy: Policy, now: datetime) -> None:
 
 @lru_cache(maxsize=64)
 def _check_opens(policy: Policy, begin: datetime) -> None:
-    for closed in closed_times(policy.closures, policy, begin):
+    for closures, closed in _closed_by_queue(policy, begin):
         if closed.lasts > CLOSED_MAX:
-            names = " and ".join(sorted({f"{each.name} ({each.hours})" for each in policy.closures}))
+            names = " and ".join(sorted({f"{each.name} ({each.hours})" for each in closures}))
             raise ValueError(
                 f"policy {policy.name} does not open within a week from {closed.begins:%Y-%m-%d}: {names} follow each "
                 "other without a gap"
             )
 
 
+def _closed_by_queue(policy: Policy, begin: datetime) -> Iterator[tuple[Sequence[Closure], Closed]]:
+    for closures in opening_rules(policy.closures):
+        for closed in closed_times(closures, policy, begin):
+            yield closures, closed
+
+
 def longest_closed(policy: Policy, now: datetime) -> timedelta:
     """The longest time of the coming year in which something is held."""
     begin = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return max(each.lasts for each in closed_times(policy.closures, policy, begin))
+    return max(closed.lasts for _, closed in _closed_by_queue(policy, begin))
 
 
 def closed_for_too_long(policy: Policy, now: datetime) -> str | None:

@@ -12,7 +12,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
-from infra.policies import check_opens
+from infra.policies import check_opens, check_queues
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.rule.policy_file import FOLDER
@@ -64,6 +64,10 @@ class QuietHoursProps:
 
     policy_folder: str = ""
     """A folder with policy files of yours, beside those of this project; empty: none (docs/policies.md)."""
+
+    wait_queues: int = 1
+    """The number of wait queues: one for each opening rule that the policy has (docs/policies.md); 1 to 7. One that the
+    policy does not need any more is drained at any time, and what was on it is judged anew."""
 
     consumer_concurrency: int = 2
     """The number of consumers that run at once for each queue that feeds them; 2 to 1,000."""
@@ -149,7 +153,7 @@ class QuietHoursProps:
             value = getattr(self, name)
             if not rule.allows(value):
                 raise PropertyRefused(name, rule.allowed, value)
-        _check_policy(self.policy, self.policy_folder)
+        _check_policy(self.policy, self.policy_folder, self.wait_queues)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,7 @@ _SWITCH = _Rule("true or false", lambda value: isinstance(value, bool))
 _CONCURRENCY = _whole_number(2, 1000)  # what an SQS event source takes as its MaximumConcurrency
 
 _RULES = {
+    "wait_queues": _whole_number(1, 7),
     "consumer_concurrency": _CONCURRENCY,
     "urgent_concurrency": _CONCURRENCY,
     "delivery_concurrency": _CONCURRENCY,
@@ -204,9 +209,9 @@ _RULES = {
 }
 
 
-def _check_policy(policy: Policy, folder: str) -> None:
+def _check_policy(policy: Policy, folder: str, wait_queues: int) -> None:
     """Raise `ValueError` unless the functions can build this policy from its name, its zone and the hours it was given,
-    and it opens in time."""
+    it opens in time, and it has the wait queues that it needs."""
     supported = (
         "policy must be one that named_policy returns for a name, a start and an end in whole minutes, and a zone; "
         "closures, guard and skew of your own do not reach the functions: write a policy file"
@@ -225,3 +230,4 @@ def _check_policy(policy: Policy, folder: str) -> None:
     if policy != built:
         raise ValueError(supported)
     check_opens(policy, datetime.now(UTC))
+    check_queues(policy, wait_queues)

@@ -9,6 +9,7 @@ from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from infra.names import by_name
 from lambdas.quiet_hours.notification.bundle import BUNDLE_BYTES_MAX
 from lambdas.quiet_hours.timings import (
     CAMPAIGN_TIMEOUT_S,
@@ -27,6 +28,9 @@ DEAD_LETTER_BYTES_MAX = 1024 * 1024  # the most that SQS takes: what anyone coul
 LANE_RECEIVES_MAX = 240
 ENTRY_RECEIVES_MAX = WAIT_RECEIVES_MAX = 1000
 
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SetQueueAttributes.html (byQueue)
+SOURCES_MAX = 10
+
 # A long file costs one receive for each run. These end before the queue forgets the message.
 CAMPAIGN_RECEIVES_MAX = 150
 
@@ -39,22 +43,45 @@ KEEP = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
 class Queues:
     """All queues of a deployment.
 
-    `urgent`, `delivery` and `schedule` are the worker's lanes: for critical and informational notifications, and for
-    the bulk. `campaign` carries messages that name campaign files; it is `None` where none are read.
+    `wait` is the first wait queue; a policy that opens at several times needs further ones. `urgent`, `delivery` and
+    `schedule` are the worker's lanes: for critical and informational notifications, and for the bulk. `campaign`
+    carries messages that name campaign files; it is `None` where none are read.
     """
 
     notification: sqs.Queue
     urgent: sqs.Queue
     delivery: sqs.Queue
     wait: sqs.Queue
+    further_waits: tuple[sqs.Queue, ...]
     schedule: sqs.Queue
     campaign: sqs.Queue | None
     dead_letter: sqs.Queue
 
+    @property
+    def waits(self) -> tuple[sqs.Queue, ...]:
+        """Every wait queue, by its number."""
+        return (self.wait, *self.further_waits)
 
-def make_queues(scope: Construct, prefix: str, window_s: int, campaigns: bool) -> Queues:
-    """Make the queues. `window_s` is how long the consumer may wait for a fuller batch."""
-    sources = ["Notification", "Urgent", "Delivery", "Wait", "Schedule", *(["Campaign"] if campaigns else [])]
+    def named(self) -> dict[str, sqs.Queue]:
+        """Every queue by the name that people see."""
+        found = by_name(self)
+        further = found.pop("FurtherWaits")
+        return found | {f"Wait{number}": queue for number, queue in enumerate(further, 2)}
+
+
+def make_queues(scope: Construct, prefix: str, window_s: int, campaigns: bool, wait_queues: int = 1) -> Queues:
+    """Make the queues. `window_s` is how long the consumer may wait for a fuller batch.
+
+    Raises `ValueError` if there are more of them than may redrive to one dead-letter queue.
+    """
+    further = [f"Wait{number}" for number in range(2, wait_queues + 1)]
+    sources = ["Notification", "Urgent", "Delivery", "Wait", *further, "Schedule", *(["Campaign"] if campaigns else [])]
+    if len(sources) > SOURCES_MAX:
+        raise ValueError(
+            f"wait_queues must be at most {wait_queues - len(sources) + SOURCES_MAX} here, not {wait_queues}: a "
+            f"dead-letter queue takes {SOURCES_MAX} named sources, and these are {len(sources)}. Leave out campaign "
+            "files, or give some policies a deployment of their own"
+        )
     dead_letter = _dead_letter_queue(scope, prefix, sources)
 
     def queue(name: str, visibility_s: int, receives_max: int, id_: str = "") -> sqs.Queue:
@@ -77,6 +104,7 @@ def make_queues(scope: Construct, prefix: str, window_s: int, campaigns: bool) -
         urgent=queue("Urgent", LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         delivery=queue("Delivery", LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         wait=queue("Wait", WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
+        further_waits=tuple(queue(name, WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX) for name in further),
         schedule=queue("Schedule", LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         # The id "Campaign" belongs to the function.
         campaign=(

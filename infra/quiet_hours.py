@@ -52,7 +52,7 @@ from infra.permissions import (
     allow,
     call_channels,
 )
-from infra.policies import closed_for_too_long, holidays_end_soon
+from infra.policies import closed_for_too_long, holidays_end_soon, shown_queues
 from infra.props import QuietHoursProps
 from infra.queues import Queues, make_queues
 from infra.sources import make_source
@@ -125,7 +125,7 @@ class QuietHours(Construct):
         self._warn()
 
         # What is kept
-        self.queues: Queues = make_queues(self, prefix, props.batching_window_s, props.campaigns)
+        self.queues: Queues = make_queues(self, prefix, props.batching_window_s, props.campaigns, props.wait_queues)
         self.tables: Tables = make_tables(self)
         self.channel_secret_name: str = f"{prefix}/channels"
         self.channel_secret: secretsmanager.Secret = channel_secret(self, self.channel_secret_name)
@@ -171,7 +171,12 @@ class QuietHours(Construct):
         The names are a contract.
         """
         return {
-            **{f"{name}QueueUrl": queue.queue_url for name, queue in by_name(self.queues).items()},
+            **{
+                f"{name}QueueUrl": queue.queue_url
+                for name, queue in by_name(self.queues).items()
+                if name != "FurtherWaits"
+            },
+            **{f"WaitQueueUrl{number}": each.queue_url for number, each in enumerate(self.queues.further_waits, 2)},
             **{f"{name}FunctionName": function.function_name for name, function in by_name(self.functions).items()},
             "ProducerUrl": self.producer_url.url,
             "RegistrarUrl": self.registrar_url.url,
@@ -226,7 +231,7 @@ class QuietHours(Construct):
         report_failed_triggers(self, scheduler, self.alert_topic.topic_arn)
 
     def _show(self) -> None:
-        queues, functions = by_name(self.queues), by_name(self.functions)
+        queues, functions = self.queues.named(), by_name(self.functions)
         send_alerts_to(self.functions.alerter, self.alert_topic)
         alarms = make_alarms(self, self._prefix, self.alert_topic, queues, functions, self._props.policy)
         make_dashboard(self, self._prefix, queues, alarms)
@@ -280,7 +285,7 @@ class QuietHours(Construct):
                     queues.urgent.queue_arn,
                     queues.delivery.queue_arn,
                     queues.schedule.queue_arn,
-                    queues.wait.queue_arn,
+                    *(each.queue_arn for each in queues.waits),
                     queues.dead_letter.queue_arn,
                 ),
                 allow(NOTE_NEWEST, tables.held.table_arn),
@@ -293,7 +298,7 @@ class QuietHours(Construct):
             "Scheduler",
             SCHEDULER_TIMEOUT_S,
             [
-                allow(DRAIN, self.queues.wait.queue_arn),
+                allow(DRAIN, *(each.queue_arn for each in self.queues.waits)),
                 allow(SEND, self.queues.schedule.queue_arn),
                 allow(PUBLISH, self.alert_topic.topic_arn),
             ],
@@ -313,7 +318,7 @@ class QuietHours(Construct):
                 allow([*READ_NEWEST, *NOTE_NEWEST], tables.held.table_arn),
                 allow(READ_SECRET, self.channel_secret.secret_arn),
                 *call_channels(Stack.of(self)),
-                allow(SEND, *lanes, queues.wait.queue_arn, queues.dead_letter.queue_arn),
+                allow(SEND, *lanes, *(each.queue_arn for each in queues.waits), queues.dead_letter.queue_arn),
             ],
             memory_mb=ONE_CORE_MB,
             # Retries and splits go back to their lane. Lambda would take that for a runaway loop and end it after
@@ -397,6 +402,7 @@ class QuietHours(Construct):
             timezone=props.policy.zone.key,
             policy=props.policy.name,
             kakao_closed=props.policy.hours.kakao_closed,
+            wait_queues=props.wait_queues,
             urgent_concurrency=props.urgent_concurrency,
             delivery_concurrency=props.delivery_concurrency,
             release_concurrency=props.release_concurrency,
@@ -441,6 +447,8 @@ class QuietHours(Construct):
             parts = ", ".join(f"{name} {number}" for name, number in at_once.items())
             text = TOO_MUCH_AT_ONCE.format(total=total, parts=parts, account=props.account_concurrency)
             Annotations.of(self).add_warning_v2("quiet-hours:accountConcurrency", text)
+        if props.wait_queues > 1:
+            Annotations.of(self).add_info_v2("quiet-hours:waitQueues", shown_queues(policy, props.wait_queues))
         now = datetime.now(UTC)
         if warning := closed_for_too_long(policy, now):
             Annotations.of(self).add_warning_v2("quiet-hours:closedForTooLong", warning)
@@ -448,3 +456,9 @@ class QuietHours(Construct):
             Annotations.of(self).add_warning_v2("quiet-hours:holidays", warning)
         if warning := zone_warning(policy.zone.key, policy.hours.start, policy.hours.end, now.date()):
             Annotations.of(self).add_warning_v2("quiet-hours:timezone", warning)
+
+
+def _output_of(queue: str) -> str:
+    """The output with the URL of a queue: `WaitQueueUrl2` for the wait queue `Wait2`."""
+    name = queue.rstrip("0123456789")
+    return f"{name}QueueUrl{queue.removeprefix(name)}"

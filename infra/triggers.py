@@ -14,7 +14,7 @@ from aws_cdk import aws_scheduler_targets as schedule_targets
 from constructs import Construct
 
 from infra.permissions import allow
-from lambdas.quiet_hours.rule.policy import Closure
+from lambdas.quiet_hours.rule.closure import Closure
 
 TRIGGER_AGE_MAX = Duration.seconds(60)
 """A late or repeated trigger is worth nothing: the next minute's trigger is the retry."""

@@ -129,7 +129,8 @@ def consume(
     if not_noted:  # rare, so that the usual way makes no copy
         failed |= {each.item.message_id for each in held if each.item.id in not_noted}
         held = [each for each in held if each.item.id not in not_noted]
-    failed |= _send([each.item for each in held], settings.wait_queue_url, sqs)
+    for queue in sorted({each.hold.queue for each in held}):
+        failed |= _send([each.item for each in held if each.hold.queue == queue], settings.wait_url(queue), sqs)
     not_taken = send(sqs, settings.dead_letter_queue_url, [letter.message for letter in letters])
     failed |= {letters[index].message_id for index in not_taken}
     counts = Counter(now=len(may_go), held=len(held), refused=len(letters))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from .quiet_hours.alerts import release_stopped
 from .quiet_hours.notification.bundle import REDRIVEN
 from .quiet_hours.notification.joining import Received, bundles, outgoing_of, received
 from .quiet_hours.redaction import redact_errors
-from .quiet_hours.rule.policy import Policy, quiet_ended, quiet_until
+from .quiet_hours.rule.policy import Policy, quiet_ended, quiet_until, rules_of_queues
 from .quiet_hours.settings import Settings
 from .quiet_hours.side_by_side import SideBySide, in_threads
 from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
@@ -76,7 +76,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings = Settings.from_env()
     policy = settings.quiet_hours()
     stopped_by: list[str] = []
-    answer = release(
+    answers = release_each(
         _sqs(),
         settings,
         policy,
@@ -86,18 +86,21 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         side_by_side=in_threads,
         on_stop=stopped_by.extend,
     )
-    now = datetime.now(UTC)
-    logger.info("release", extra=answer | _lateness(answer, now, policy))
+    now, answer = datetime.now(UTC), together(answers)
+    logger.info("release", extra=answer | _lateness(answers, now, rules_of_queues(policy, settings.wait_queues)))
     if stopped_by:
         _alert(stopped_by, answer, now, settings)
     return answer
 
 
-def _lateness(answer: dict[str, Any], now: datetime, policy: Policy) -> dict[str, int]:
-    """`late_s`, for a metric: how long after quiet hours something was still on wait, or may have been."""
-    if not (answer.get("messages") or answer.get("remaining")):
-        return {}
-    return {"late_s": int((now - quiet_ended(now, policy)).total_seconds())}
+def _lateness(answers: Sequence[dict[str, Any]], now: datetime, rules: Sequence[Policy]) -> dict[str, int]:
+    """`late_s`, for a metric: how long after its quiet hours something was still on a wait queue, or may have been."""
+    late = [
+        int((now - quiet_ended(now, rule)).total_seconds())
+        for answer, rule in zip(answers, rules, strict=True)
+        if answer.get("messages") or answer.get("remaining")
+    ]
+    return {"late_s": max(late)} if late else {}
 
 
 def _alert(codes: list[str], answer: dict[str, Any], now: datetime, settings: Settings) -> None:
@@ -217,6 +220,49 @@ class Drainer:
     def _delete(self, handles: Sequence[str]) -> None:
         if delete(self.sqs, self.settings.wait_queue_url, handles) < len(handles):
             logger.warning("moved but not deleted: comes again and is absorbed")
+
+
+def release_each(
+    sqs: SQSClient,
+    settings: Settings,
+    policy: Policy,
+    *,
+    now: Callable[[], datetime],
+    remaining_s: Callable[[], float],
+    sleep: Callable[[float], None],
+    side_by_side: SideBySide,
+    on_stop: Callable[[list[str]], object] = lambda codes: None,
+) -> list[dict[str, Any]]:
+    """Release each wait queue by its own rule. Returns the answer for each, in their order.
+
+    They are released at the same time, so that none waits for another one's backlog.
+    """
+
+    def release_one(queue: int) -> dict[str, Any]:
+        return release(
+            sqs,
+            replace(settings, wait_queue_url=settings.wait_url(queue)),
+            rules_of_queues(policy, settings.wait_queues)[queue],
+            now=now,
+            remaining_s=remaining_s,
+            sleep=sleep,
+            side_by_side=side_by_side,
+            on_stop=on_stop,
+        )
+
+    return list(side_by_side(release_one, range(settings.wait_queues), settings.wait_queues))
+
+
+def together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One answer for all wait queues. It is `skipped` only if no queue was open."""
+    released = [answer for answer in answers if "skipped" not in answer]
+    if not released:
+        return {"skipped": "; ".join(dict.fromkeys(answer["skipped"] for answer in answers))}
+    return {
+        "released": sum(answer["released"] for answer in released),
+        "messages": sum(answer["messages"] for answer in released),
+        "remaining": any(answer["remaining"] for answer in released),
+    }
 
 
 def release(

@@ -38,8 +38,11 @@ def print_status(endpoint: str, outputs: dict[str, str]) -> None:
     """Print the depths as a table."""
     sqs = client(endpoint, "sqs")
     print(f"{'queue':14}{'visible':>9}{'in flight':>11}{'delayed':>9}   (messages; a bundle is one)")
-    for name in QUEUES:
-        found = depth(sqs, outputs[f"{name}QueueUrl"])
+    further = sorted(name for name in outputs if name.startswith("WaitQueueUrl") and name != "WaitQueueUrl")
+    names = {name: f"{name}QueueUrl" for name in QUEUES}
+    names |= {f"Wait{name.removeprefix('WaitQueueUrl')}": name for name in further}
+    for name, output in names.items():
+        found = depth(sqs, outputs[output])
         print(f"{name:14}{found.visible:>9}{found.in_flight:>11}{found.delayed:>9}")
 
 

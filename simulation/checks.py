@@ -198,10 +198,10 @@ class Checks:
         """Somebody has put a message on the wait queue."""
         self.held.note(msg.body, self.by_number, self.world.t)
 
-    def wait_received(self) -> None:
-        """Somebody receives from the wait queue."""
-        if self._is_quiet(self.world.t):
-            self._broken("wait_untouched", "the wait queue was received from in quiet hours")
+    def wait_received(self, queue: str) -> None:
+        """Somebody receives from a wait queue. With several of them, year.py checks what they release."""
+        if self.plan.wait_queues == 1 and self._is_quiet(self.world.t):
+            self._broken("wait_untouched", f"{queue} was received from in quiet hours")
 
     def handler_raised(self, name: str, error: BaseException) -> None:
         """A function raised. Errors of AWS may be raised; any other is a fault in the code."""
@@ -390,7 +390,8 @@ class Checks:
     def _is_closed(self, t: float, category: str, channel: str, night_consent: bool = False) -> bool:
         """Say if nobody may send this now, by the local clock."""
         local = (self.world.start + timedelta(seconds=t)).astimezone(self.plan.zone)
-        return is_closed(self.plan.policy, local, category, channel, night_consent, self.plan.end_hour)
+        plan = self.plan
+        return is_closed(plan.policy, local, category, channel, night_consent, plan.end_hour, plan.kakao_closed)
 
     def _is_quiet(self, t: float) -> bool:
         """Say if something is held now."""

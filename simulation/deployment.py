@@ -46,12 +46,14 @@ class Deployment:
         self.faults = faults
         self.checks = checks
 
-        self.queues = topology.build_queues(world, faults, plan.in_flight_max)
+        self.queues = topology.build_queues(world, faults, plan.in_flight_max, plan.wait_queues)
         self._queues_by_url = {queue.url: queue for queue in self.queues.values()}
         for name, away in plan.queues_away.items():
             self.queues[name].away = away
-        self.queues["wait"].asked = checks.wait_received
-        self.queues["wait"].took = checks.wait_took
+        for number in range(plan.wait_queues):
+            queue = f"wait{number + 1 if number else ''}"
+            self.queues[queue].asked = partial(checks.wait_received, queue)
+            self.queues[queue].took = checks.wait_took
         self.tables = {
             "ledger": Table(world, "ledger", "id", written=checks.ledger_written, ttl="expires"),
             "consent": Table(world, "consent", "recipient_id"),
@@ -158,7 +160,7 @@ class Deployment:
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     def _release(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
-        answer = scheduler.release(
+        answers = scheduler.release_each(
             self.sqs(process),
             self.settings,
             self.policy,
@@ -167,6 +169,7 @@ class Deployment:
             sleep=process.pause,
             side_by_side=process.side_by_side,
         )
+        answer = scheduler.together(answers)
         if self.world.note and answer.get("messages"):
             self.world.note(f"{process.owner} has moved {answer['released']} from wait to schedule", None)
         return answer

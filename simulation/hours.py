@@ -20,15 +20,25 @@ _STATES = {
 
 
 def is_closed(
-    policy: str, local: datetime, category: str, channel: str, night_consent: bool = False, end_hour: int = 8
+    policy: str,
+    local: datetime,
+    category: str,
+    channel: str,
+    night_consent: bool = False,
+    end_hour: int = 8,
+    kakao_closed: str = "",
 ) -> bool:
-    """Say if a policy lets nobody send this at this local time. `end_hour`: when quiet hours end in Korea."""
+    """Say if a policy lets nobody send this at this local time. `end_hour`: when quiet hours end in Korea.
+    `kakao_closed` is empty if KakaoTalk opens then, too."""
     now = local.time()
     if policy in ("korea", "strict"):
         held = category != "critical" if policy == "strict" else category == "advertising" and channel != "email"
         at_night = held and not night_consent and _between(now, time(21), time(end_hour))
         is_brand = (category, channel) == ("advertising", "kakao")
-        return at_night or (is_brand and _between(now, KAKAO_CLOSED_FROM, time(end_hour)))
+        begin, end = KAKAO_CLOSED_FROM, time(end_hour)
+        if kakao_closed:
+            begin, end = (time.fromisoformat(text) for text in kakao_closed.split("-"))
+        return at_night or (is_brand and _between(now, begin, end))
     if (category, channel) != ("advertising", "sms"):
         return False
     if policy == "france":

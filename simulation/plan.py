@@ -128,6 +128,7 @@ class Plan:
     say when a channel's provider, a queue's sends and a lane's event source do not work, and `outages` how the provider
     does not. `template_refused` is when every provider refuses the template that some notifications have. Nobody can
     read the channels' settings while the secret is away. `concurrency` is that of each lane.
+    `kakao_closed` is empty if KakaoTalk opens when the night ends. `wait_queues` is their number.
     `advertising_consent` says where that consent is kept: elsewhere, or in the registry, where it is then required.
     """
 
@@ -163,6 +164,8 @@ class Plan:
     advertising_label: bool = True
     advertising_consent: str = "elsewhere"
     end_hour: int = 8
+    kakao_closed: str = ""
+    wait_queues: int = 1
 
     @property
     def wanted(self) -> list[Wanted]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, time
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+from lambdas import scheduler
 from lambdas.quiet_hours.rule import policy as rule
-from lambdas.quiet_hours.rule.policy import Closure, Policy
+from lambdas.quiet_hours.rule.closure import Closure
+from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.settings import Settings
 
 
@@ -19,11 +21,10 @@ from lambdas.quiet_hours.settings import Settings
 class ClosurePlant:
     """A mistake in a policy's closures: where it is looked for, and the promises that it may break."""
 
-    policy: str
-    zone: str
+    setting: tuple[Any, ...]
     caught_by: tuple[str, ...]
-    change: Callable[[Closure], Closure]
-    opens_at: Callable[..., Any] | None = None
+    change: Callable[[Closure], Closure] = lambda each: each
+    patches: tuple[tuple[Any, str, Any], ...] = ()
     name: str = ""
 
     @contextmanager
@@ -37,10 +38,10 @@ class ClosurePlant:
             closures = tuple(self.change(each) for each in right.closures)
             return replace(right, name=f"{right.name} with {self.name}", closures=closures)
 
-        with (
-            patch.object(Settings, "quiet_hours", mistaken),
-            patch.object(rule, "opens_at", self.opens_at or rule.opens_at),
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(patch.object(Settings, "quiet_hours", mistaken))
+            for target, name, value in self.patches:
+                stack.enter_context(patch.object(target, name, value))
             yield
 
 
@@ -62,30 +63,47 @@ def _opens_at_eight_by_the_clock_of_summer(closure: Closure) -> Closure:
     return replace(closure, zone=ZoneInfo("UTC")) if closure.start >= time(20) else closure
 
 
+def _exchanged(policy: Policy, queues: int) -> tuple[Policy, ...]:
+    return rule.rules_of_queues(policy, queues)[::-1]
+
+
+def _first_only(*arguments: Any, **options: Any) -> list[dict[str, Any]]:
+    return [scheduler.release(*arguments, **options)]
+
+
+LATE_KAKAO = ("korea", "Asia/Seoul", 8, "20:00-09:00", 2)
+
 _PLANTS = {
     "consent_opens_what_it_must_not": ClosurePlant(
-        "korea", "Asia/Seoul", ("never_when_closed",), lambda each: replace(each, consent_opens=True)
+        ("korea", "Asia/Seoul"), ("never_when_closed",), lambda each: replace(each, consent_opens=True)
     ),
     "a_holiday_is_missed": ClosurePlant(
-        "france",
-        "Europe/Paris",
+        (("france", "Europe/Paris")),
         ("never_when_closed",),
         lambda each: replace(each, dates=frozenset(day for day in each.dates if day.month != 5)),
     ),
     "the_earlier_of_two_ends": ClosurePlant(
-        "us-texas", "America/Chicago", ("forecast",), lambda each: each, _opens_at_the_first_end
+        ("us-texas", "America/Chicago"), ("forecast",), patches=((rule, "opens_at", _opens_at_the_first_end),)
     ),
     "an_offset_is_kept_over_a_change": ClosurePlant(
-        "france", "Europe/Paris", ("never_when_closed", "on_time"), _at_the_offset_of_january
+        ("france", "Europe/Paris"), ("never_when_closed", "on_time"), _at_the_offset_of_january
     ),
     "a_day_is_that_of_the_machine": ClosurePlant(
-        "us-texas", "America/Chicago", ("never_when_closed", "on_time"), _opens_at_eight_by_the_clock_of_summer
+        ("us-texas", "America/Chicago"), ("never_when_closed", "on_time"), _opens_at_eight_by_the_clock_of_summer
     ),
     "a_night_begins_on_the_day_it_ends": ClosurePlant(
-        "us-texas",
-        "America/Chicago",
+        (("us-texas", "America/Chicago")),
         ("never_when_closed", "on_time"),
         lambda each: replace(each, weekdays=frozenset((day + 1) % 7 for day in each.weekdays)),
+    ),
+    "one_queue_for_all_openings": ClosurePlant(
+        LATE_KAKAO, ("on_time",), patches=((rule, "wait_queue", lambda group, closures: 0),)
+    ),
+    "each_queue_by_the_rule_of_another": ClosurePlant(
+        LATE_KAKAO, ("held_again",), patches=((scheduler, "rules_of_queues", _exchanged),)
+    ),
+    "one_run_for_the_first_queue_only": ClosurePlant(
+        LATE_KAKAO, ("settled", "on_time"), patches=((scheduler, "release_each", _first_only),)
     ),
 }
 CLOSURE_PLANTS = {name: replace(each, name=name) for name, each in _PLANTS.items()}

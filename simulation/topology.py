@@ -32,22 +32,24 @@ class QueueFigures:
     receives_max: float
 
 
-def queue_figures() -> list[QueueFigures]:
+def queue_figures(wait_queues: int = 1) -> list[QueueFigures]:
     """The working queues. The figures are read at run time, so that a planted bug can change them."""
+    further = range(2, wait_queues + 1)
     return [
         QueueFigures("notification", 6 * timings.CONSUMER_TIMEOUT_S, ENTRY_RECEIVES_MAX),
         QueueFigures("urgent", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         QueueFigures("delivery", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
         QueueFigures("wait", timings.WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX),
+        *(QueueFigures(f"wait{number}", timings.WAIT_VISIBILITY_S, WAIT_RECEIVES_MAX) for number in further),
         QueueFigures("schedule", timings.LANE_VISIBILITY_S, LANE_RECEIVES_MAX),
     ]
 
 
-def build_queues(world: World, faults: Faults, in_flight_max: int) -> dict[str, Queue]:
+def build_queues(world: World, faults: Faults, in_flight_max: int, wait_queues: int = 1) -> dict[str, Queue]:
     """Every queue by its name. Each redrives to dead-letter."""
     dead_letter = Queue(world, faults, "dead-letter", 30.0, DEAD_LETTER_RETENTION_S)
     queues = {"dead-letter": dead_letter}
-    for figures in queue_figures():
+    for figures in queue_figures(wait_queues):
         queues[figures.name] = Queue(
             world,
             faults,
@@ -76,7 +78,8 @@ def settings_for(queues: dict[str, Queue], plan: Plan) -> Any:
         turn_table="turn",
         channel_secret="channels",
         end=f"{plan.end_hour:02}:00",
-        kakao_closed=f"20:50-{plan.end_hour:02}:00",
+        kakao_closed=plan.kakao_closed or f"20:50-{plan.end_hour:02}:00",
+        wait_queues=plan.wait_queues,
         timezone=plan.zone.key,
         policy=plan.policy,
         held_table="held",

@@ -11,13 +11,14 @@ reach its provider as soon as it may.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from random import Random
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -27,16 +28,32 @@ from .exhaustive import wanted
 from .night import Night, without_logs
 from .plan import Consent, ConsentChange, Plan, Request, Wanted
 from .planted_closures import CLOSURE_PLANTS
+from .queues import Msg, Queue
 
 YEAR = 2027
-SCENES = (
-    ("korea", "Asia/Seoul"),
-    ("strict", "America/New_York"),
-    ("united-states", "America/Los_Angeles"),
-    ("us-texas", "America/Chicago"),
-    ("france", "Europe/Paris"),
+
+
+class Setting(NamedTuple):
+    """A policy in a zone, and the deployment's settings: when the night ends, when KakaoTalk takes nothing (empty: from
+    20:50 to the end of the night), and the number of wait queues that this needs."""
+
+    policy: str
+    zone: str
+    end_hour: int = 8
+    kakao_closed: str = ""
+    wait_queues: int = 1
+
+
+SETTINGS = (
+    Setting("korea", "Asia/Seoul"),
+    Setting("strict", "America/New_York"),
+    Setting("united-states", "America/Los_Angeles"),
+    Setting("us-texas", "America/Chicago"),
+    Setting("france", "Europe/Paris"),
+    Setting("korea", "Asia/Seoul", 8, "20:00-09:00", 2),
+    Setting("korea", "America/New_York", 9, "20:50-08:00", 2),
 )
-"""The policies that are played, and where."""
+"""The policies that are played, and where. Under the last two, some open earlier than others."""
 
 ASKED = (("advertising", "sms"), ("advertising", "kakao"), ("informational", "sms"), ("advertising", "email"))
 STEP = timedelta(minutes=10)
@@ -51,37 +68,37 @@ WITHIN_S = 150.0
 
 
 class Scene(NamedTuple):
-    """A policy in a zone, and one of its nights: from when until when something is held."""
+    """One night of a policy: from when until when something is held."""
 
-    policy: str
-    zone: str
+    setting: Setting
     begins: datetime
     ends: datetime
 
 
 @cache
-def scenes(policy: str, zone: str, year: int = YEAR) -> tuple[Scene, ...]:
+def scenes(setting: Setting, year: int = YEAR) -> tuple[Scene, ...]:
     """Every night that begins in a year."""
-    place = ZoneInfo(zone)
+    place = ZoneInfo(setting.zone)
     found: list[Scene] = []
     now = datetime(year, 1, 1, 12, tzinfo=place).astimezone(UTC)
     begins: datetime | None = None
     while now.year == year or begins is not None:
-        closed = any(is_closed(policy, now, place, *each) for each in ASKED)
+        closed = any(is_closed(setting, now, *each) for each in ASKED)
         if closed and begins is None:
             begins = now
         elif not closed and begins is not None:
-            found.append(Scene(policy, zone, begins, now))
+            found.append(Scene(setting, begins, now))
             begins = None
         now += STEP
     return tuple(found)
 
 
-def is_closed(
-    policy: str, now: datetime, place: ZoneInfo, category: str, channel: str, night_consent: bool = False
-) -> bool:
+def is_closed(setting: Setting, now: datetime, category: str, channel: str, night_consent: bool = False) -> bool:
     """Say if a policy is closed at an instant."""
-    return hours.is_closed(policy, now.astimezone(place), category, channel, night_consent)
+    local = now.astimezone(ZoneInfo(setting.zone))
+    return hours.is_closed(
+        setting.policy, local, category, channel, night_consent, setting.end_hour, setting.kakao_closed
+    )
 
 
 def plan_of(scene: Scene, seed: int) -> Plan:
@@ -89,9 +106,11 @@ def plan_of(scene: Scene, seed: int) -> Plan:
     start = scene.begins - timedelta(seconds=BEFORE_S)
     lasts_s = (scene.ends - scene.begins).total_seconds()
     begin, end = BEFORE_S, BEFORE_S + lasts_s
-    plan = Plan(ZoneInfo(scene.zone), start, scene.policy, 1, [begin], [end], 0.0)
-    rng = Random(f"{scene.policy} {scene.begins}")
-    edges = [begin, begin + 600, begin + rng.random() * lasts_s, end]
+    setting = scene.setting
+    plan = Plan(ZoneInfo(setting.zone), start, setting.policy, 1, [begin], [end], 0.0)
+    plan.end_hour, plan.kakao_closed, plan.wait_queues = setting[2:]
+    rng = Random(f"{setting.policy} {scene.begins}")
+    edges = [begin, begin + 600, begin + 3600, begin + rng.random() * lasts_s, end - 3600, end]
     moments = [edge + offset for edge in edges for offset in (-25.0, -13.0, 1.0 + rng.random())]
     for number, at in enumerate(moments):
         people = [_person(plan, 2 * number + which, at, rng) for which in range(2)]
@@ -117,11 +136,25 @@ def play(scene: Scene, seed: int) -> list[str]:
     """Play one night. Returns a sentence for each broken promise."""
     plan = plan_of(scene, seed)
     night = Night(seed, plan=plan)
+    too_early: list[str] = []
+    night.deployment.queues["schedule"].seen = partial(_released, night, scene.setting, too_early)
     broken = [f"{each.invariant}: {each.detail}" for each in night.run().violations]
-    return [*broken, *_misjudged(night), *(_late(night) if plan.calm else ())]
+    return [*broken, *too_early, *_misjudged(night, scene.setting), *(_late(night, scene.setting) if plan.calm else ())]
 
 
-def _misjudged(night: Night) -> Iterator[str]:
+def _released(night: Night, setting: Setting, too_early: list[str], queue: Queue, msg: Msg, by: str) -> None:
+    """Check that what the scheduler releases may go: nothing that it releases is held again, but for the guard."""
+    if not by.startswith("scheduler"):
+        return
+    agreed = {each.recipient for each in night.plan.consents}
+    by_id = {each.id: each for each in night.plan.wanted}
+    for item in json.loads(msg.body):
+        each = by_id[item["id"]]
+        if is_closed(setting, night.world.time(), each.category, each.channel, each.recipient in agreed):
+            too_early.append(f"held_again: {each.id} by {each.channel} was released while it may not go")
+
+
+def _misjudged(night: Night, setting: Setting) -> Iterator[str]:
     """What was held with another end than that of the last closure that follows without a gap."""
     plan = night.plan
     agreed = {each.recipient for each in plan.consents}
@@ -132,31 +165,31 @@ def _misjudged(night: Night) -> Iterator[str]:
         held_s = (datetime.fromisoformat(item["held_at"]["S"]) - plan.start).total_seconds()
         until_s = (datetime.fromisoformat(item["until"]["S"]) - plan.start).total_seconds()
         near = (held_s - SKEWS_S, held_s, held_s + GUARD_S)
-        may_be = {_opens_s(plan, each, at, each.recipient in agreed) for at in near}
+        may_be = {_opens_s(plan, setting, each, at, each.recipient in agreed) for at in near}
         if until_s not in may_be:
             yield f"forecast: {each.id} by {each.channel} was held until {until_s:.0f} s, and may go at {max(may_be)} s"
 
 
-def _late(night: Night) -> Iterator[str]:
+def _late(night: Night, setting: Setting) -> Iterator[str]:
     """What reached its provider later than it could."""
     plan, taken = night.plan, night.checks.taken
     agreed = {each.recipient for each in plan.consents}
     for request in plan.requests:
         for each in request.wanted:
             may_go_s = max(
-                _opens_s(plan, each, at, each.recipient in agreed) for at in (request.at, request.at + GUARD_S)
+                _opens_s(plan, setting, each, at, each.recipient in agreed) for at in (request.at, request.at + GUARD_S)
             )
             first = min((call.at for call in taken[each.number]), default=None)
             if first is None or first > may_go_s + WITHIN_S:
                 yield f"on_time: {each.id} by {each.channel} could go at {may_go_s:.0f} s and went at {first}"
 
 
-def _opens_s(plan: Plan, each: Wanted, at: float, night_consent: bool) -> float:
+def _opens_s(plan: Plan, setting: Setting, each: Wanted, at: float, night_consent: bool) -> float:
     now = plan.start + timedelta(seconds=at)
-    if not is_closed(plan.policy, now, plan.zone, each.category, each.channel, night_consent):
+    if not is_closed(setting, now, each.category, each.channel, night_consent):
         return at
     now = plan.start + STEP * ((now - plan.start) // STEP + 1)
-    while is_closed(plan.policy, now, plan.zone, each.category, each.channel, night_consent):
+    while is_closed(setting, now, each.category, each.channel, night_consent):
         now += STEP
     return (now - plan.start).total_seconds()
 
@@ -164,8 +197,7 @@ def _opens_s(plan: Plan, each: Wanted, at: float, night_consent: bool) -> float:
 class Part(NamedTuple):
     """Some of the nights of a year: every `of`-th, beginning with `first`."""
 
-    policy: str
-    zone: str
+    setting: Setting
     first: int
     of: int
 
@@ -173,10 +205,10 @@ class Part(NamedTuple):
 def play_part(part: Part) -> tuple[int, list[str]]:
     """Play a part. Returns the number of its nights and what they broke."""
     broken: list[str] = []
-    chosen = list(enumerate(scenes(part.policy, part.zone)))[part.first :: part.of]
+    chosen = list(enumerate(scenes(part.setting)))[part.first :: part.of]
     with without_logs():
         for seed, scene in chosen:
-            broken += [f"{part.policy} {scene.begins:%Y-%m-%d}: {each}" for each in play(scene, seed)]
+            broken += [f"{part.setting.policy} {scene.begins:%Y-%m-%d}: {each}" for each in play(scene, seed)]
     return len(chosen), broken
 
 
@@ -193,23 +225,23 @@ def main() -> int:
     began, number = time.monotonic(), 0
     broken: list[str] = []
     of = 16
-    parts = [Part(policy, zone, first, of) for policy, zone in SCENES for first in range(of)]
+    parts = [Part(setting, first, of) for setting in SETTINGS for first in range(of)]
     with multiprocessing.get_context("fork").Pool(asked.jobs) as pool:
         for nights, found in pool.imap_unordered(play_part, parts):
             number += nights
             broken += found
-    print(f"{number} nights of {YEAR} under {len(SCENES)} policies in {time.monotonic() - began:.0f} s")
+    print(f"{number} nights of {YEAR} under {len(SETTINGS)} policies in {time.monotonic() - began:.0f} s")
     print("\n".join([*broken[:20], f"{len(broken)} violations"]))
     return int(bool(broken))
 
 
 def is_found(name: str) -> bool:
     plant = CLOSURE_PLANTS[name]
-    for seed, scene in enumerate(scenes(plant.policy, plant.zone)):
+    for seed, scene in enumerate(scenes(Setting(*plant.setting))):
         with plant.planted(), without_logs():
             broken = play(scene, seed)
         if found := [each for each in broken if each.startswith(plant.caught_by)]:
-            print(f"planted {name}: found by {scene.policy} {scene.begins:%Y-%m-%d}: {found[0]}")
+            print(f"planted {name}: found by {scene.setting.policy} {scene.begins:%Y-%m-%d}: {found[0]}")
             return True
     print(f"planted {name}: SURVIVED")
     return False

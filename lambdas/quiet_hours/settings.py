@@ -33,7 +33,8 @@ class Settings:
     """The settings of one deployment. Queue fields are URLs, tables are names, `channel_secret` is an ARN or a name.
 
     `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is the name of a file in policies/. `kakao_closed` is
-    when KakaoTalk takes no brand messages: `HH:MM-HH:MM`, or `never`. The concurrencies are the
+    when KakaoTalk takes no brand messages: `HH:MM-HH:MM`, or `never`. `wait_queues` is the number of wait queues. The
+    concurrencies are the
     event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
     the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
     name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `advertising_consent`:
@@ -55,6 +56,7 @@ class Settings:
     timezone: str = "Asia/Seoul"
     policy: str = "korea"
     kakao_closed: str = Hours().kakao_closed
+    wait_queues: int = 1
     urgent_queue_url: str = ""
     urgent_concurrency: int = 2
     delivery_concurrency: int = 2
@@ -82,6 +84,11 @@ class Settings:
         """Read what `to_env` wrote. Raises `KeyError` that names the first missing variable."""
         read: dict[str, Callable[[str], Any]] = {"str": lambda text: text, "int": int, "bool": "True".__eq__}
         return cls(**{field.name: read[str(field.type)](env[_PREFIX + field.name.upper()]) for field in fields(cls)})
+
+    def wait_url(self, queue: int) -> str:
+        """The URL of a wait queue by its number, from 0. The second one has the name of the first with a 2, and so on:
+        so the environment has only one URL."""
+        return f"{self.wait_queue_url}{queue + 1}" if queue else self.wait_queue_url
 
     def quiet_hours(self) -> Policy:
         """The policy by which every function judges, with the guard of the slowest channel.

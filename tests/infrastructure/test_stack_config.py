@@ -44,6 +44,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "policy": "korea",
         "policyFolder": "",
         "kakaoClosed": "20:50-08:00",
+        "waitQueues": 1,
         "consumerConcurrency": 2,
         "urgentConcurrency": 2,
         "deliveryConcurrency": 2,

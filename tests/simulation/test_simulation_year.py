@@ -10,7 +10,7 @@ import pytest
 from simulation import hours, year
 from simulation.night import without_logs
 from simulation.planted_closures import CLOSURE_PLANTS
-from simulation.year import SCENES, Part, Scene, play, play_part, scenes
+from simulation.year import SETTINGS, Part, Scene, Setting, play, play_part, scenes
 
 EVERY = 40
 """Of the nights that are like most others, every so many."""
@@ -18,28 +18,30 @@ EVERY = 40
 
 def _is_special(scene: Scene) -> bool:
     """The clocks change in it, it is longer or shorter than the one before, or it is about a holiday."""
-    place = ZoneInfo(scene.zone)
+    place = ZoneInfo(scene.setting.zone)
     begins, ends = (each.astimezone(place) for each in (scene.begins, scene.ends))
     days = [begins.date() + timedelta(days=each) for each in (0, 1)]
     changes = begins.utcoffset() != ends.utcoffset()
-    return changes or (scene.policy == "france" and any(map(hours.is_french_holiday, days)))
+    return changes or (scene.setting.policy == "france" and any(map(hours.is_french_holiday, days)))
 
 
-@pytest.mark.parametrize(("policy", "zone"), SCENES)
-def test_every_change_of_the_clocks_and_holiday_and_some_other_nights_keep_all_promises(policy: str, zone: str) -> None:
-    nights = list(enumerate(scenes(policy, zone)))
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: f"{each.policy} {each.zone} {each.wait_queues}")
+def test_every_change_of_the_clocks_and_holiday_and_some_other_nights_keep_all_promises(setting: Setting) -> None:
+    nights, zone = list(enumerate(scenes(setting))), ZoneInfo(setting.zone)
     chosen = [each for each in nights if _is_special(each[1]) or each[0] % EVERY == 0]
-    changes = sum(ZoneInfo(zone).utcoffset(each[1].begins) != ZoneInfo(zone).utcoffset(each[1].ends) for each in nights)
-    assert changes == (0 if zone == "Asia/Seoul" else 2)
+    changes = sum(
+        each.begins.astimezone(zone).utcoffset() != each.ends.astimezone(zone).utcoffset() for _, each in nights
+    )
+    assert changes == (0 if setting.zone == "Asia/Seoul" else 2)
     with without_logs():
         assert [broken for seed, scene in chosen for broken in play(scene, seed)] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(8))
-@pytest.mark.parametrize(("policy", "zone"), SCENES)
-def test_every_night_of_a_year_keeps_all_promises(policy: str, zone: str, first: int) -> None:
-    nights, broken = play_part(Part(policy, zone, first, 8))
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: f"{each.policy} {each.zone} {each.wait_queues}")
+def test_every_night_of_a_year_keeps_all_promises(setting: Setting, first: int) -> None:
+    nights, broken = play_part(Part(setting, first, 8))
     assert nights > 30
     assert broken == []
 
@@ -51,9 +53,11 @@ def test_a_planted_mistake_about_closures_is_found_within_the_year(name: str) ->
 
 def test_the_year_has_what_makes_policies_hard() -> None:
     """Sundays, two or three closed days in a row, and nights of one hour more and less."""
-    lengths = {(each.ends - each.begins) / timedelta(hours=1) for each in scenes("france", "Europe/Paris")}
+    lengths = {(each.ends - each.begins) / timedelta(hours=1) for each in scenes(Setting("france", "Europe/Paris"))}
     assert lengths >= {10, 34, 58, 57, 59}
-    assert {(each.ends - each.begins) / timedelta(hours=1) for each in scenes("us-texas", "America/Chicago")} == {
+    assert {
+        (each.ends - each.begins) / timedelta(hours=1) for each in scenes(Setting("us-texas", "America/Chicago"))
+    } == {
         *(12, 15),  # a night, and one before a Sunday
         *(14, 16),  # the same when the clocks change
     }

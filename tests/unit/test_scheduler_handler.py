@@ -164,5 +164,5 @@ def test_a_run_tells_at_most_once_however_many_drainers_fail(
 def test_how_late_a_run_was_counts_from_the_end_of_quiet_hours(
     settings: Settings, answer: dict[str, Any], at: str, late_s: int | None
 ) -> None:
-    found = scheduler._lateness(answer, datetime.fromisoformat(at), settings.quiet_hours())
+    found = scheduler._lateness([answer], datetime.fromisoformat(at), [settings.quiet_hours()])
     assert found == ({} if late_s is None else {"late_s": late_s})

@@ -36,7 +36,8 @@ class Letter(NamedTuple):
 class Aftermath:
     """Everything that is to be written about a bundle's items: decided, and not yet applied.
 
-    `back` are the items that go back to their lane, by delay; `moved` those that go to another lane, by its URL.
+    `held` are the items for each wait queue, by its number; `back` those that go back to their lane, by delay; `moved`
+    those that go to another lane, by its URL.
     `urgent_wait_s` is the longest time from a critical notification's acceptance to its call; negative without a call.
     """
 
@@ -44,7 +45,7 @@ class Aftermath:
     delivered: list[Entry] = field(default_factory=list)
     endings: list[Entry] = field(default_factory=list)
     releases: list[Entry] = field(default_factory=list)
-    held: list[Item] = field(default_factory=list)
+    held: defaultdict[int, list[Item]] = field(default_factory=lambda: defaultdict(list))
     parts: list[Message] = field(default_factory=list)
     back: defaultdict[int, list[Item]] = field(default_factory=lambda: defaultdict(list))
     moved: defaultdict[str, list[Item]] = field(default_factory=lambda: defaultdict(list))
@@ -57,7 +58,8 @@ class Aftermath:
         self.delivered += other.delivered
         self.endings += other.endings
         self.releases += other.releases
-        self.held += other.held
+        for queue, items in other.held.items():
+            self.held[queue] += items
         self.parts += other.parts
         for delay_s, items in other.back.items():
             self.back[delay_s] += items
@@ -78,7 +80,7 @@ class Aftermath:
             self.dead_letter(item, settled.entry)
         elif settled.place == "wait":
             self.releases.append(settled.entry)
-            self.hold(item)
+            self.hold(item, settled.queue)
         else:
             self.releases.append(settled.entry)
             self.give_back([item], settled.delay_s)
@@ -98,9 +100,9 @@ class Aftermath:
         self.moved[lane_url] += items
         self.counts["moved"] += len(items)
 
-    def hold(self, item: Item) -> None:
-        """Put an item that nobody has claimed on wait."""
-        self.held.append(item)
+    def hold(self, item: Item, queue: int) -> None:
+        """Put an item that nobody has claimed on a wait queue."""
+        self.held[queue].append(item)
         self.counts["held"] += 1
 
     def dead_letter(self, item: Item, ending: Entry) -> None:
@@ -137,7 +139,8 @@ class Aftermath:
         except (*SERVICE_ERRORS, LedgerUnavailable):
             self.counts["ledger_unavailable"] += 1
             return False
-        left = [send(sqs, settings.wait_queue_url, pack(self.held)), send(sqs, lane, self.parts)]
+        left = [send(sqs, lane, self.parts)]
+        left += [send(sqs, settings.wait_url(queue), pack(items)) for queue, items in self.held.items()]
         left += [send(sqs, lane, pack(items), delay_s) for delay_s, items in self.back.items()]
         left += [send(sqs, url, pack(items)) for url, items in self.moved.items()]
         return not letters_left and not any(left)

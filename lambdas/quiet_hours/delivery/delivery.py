@@ -263,7 +263,7 @@ class Delivery:
         for item in wanted.items:
             decision = decide(item.notification, consent_for(item.notification, wanted.consents), now, self.policy)
             if isinstance(decision, Hold):
-                after.hold(item)
+                after.hold(item, decision.queue)
             elif isinstance(decision, Drop):
                 dropped[item.id] = decision
             else:

@@ -27,11 +27,13 @@ Place = Literal["delivered", "ended", "dead_letter", "wait", "lane"]
 
 
 class Settlement(NamedTuple):
-    """The place where an item goes, its new ledger entry, and the delay before its lane shows it again."""
+    """The place where an item goes, its new ledger entry, the delay before its lane shows it again, and the number of
+    the wait queue."""
 
     place: Place
     entry: Entry
     delay_s: float = 0
+    queue: int = 0
 
 
 def settlement(
@@ -46,7 +48,7 @@ def settlement(
     entry = replace(entry, sending=can_resend and (entry.sending or is_unknown))
     but = MAY_HAVE_IT if entry.sending else ""
     if isinstance(verdict, Hold):
-        return Settlement("wait", released(entry, sending=entry.sending))
+        return Settlement("wait", released(entry, sending=entry.sending), queue=verdict.queue)
     if isinstance(verdict, Drop):
         return Settlement("ended", ended(entry, verdict.reason, now, verdict.why + but))
     if verdict is None or verdict.kind in ("unavailable", "unauthorized", "misconfigured"):

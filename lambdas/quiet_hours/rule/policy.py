@@ -7,16 +7,17 @@ that applies to it is open.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-CATEGORIES = ("advertising", "informational", "critical")
-CHANNELS = ("kakao", "sms", "email", "push", "slack", "webhook", "log")
-EVERY_DAY = frozenset(range(7))
-DAY = timedelta(days=1)
+from .closure import CATEGORIES as CATEGORIES
+from .closure import CHANNELS as CHANNELS
+from .closure import DAY, EVERY_DAY, Closure
+from .openings import opening_rules, wait_queue
+
 SPANS_KEPT = 4
 
 CLOSED_MAX = timedelta(days=7)
@@ -45,53 +46,6 @@ _CONSENT_SAID: dict[AdvertisingConsent, str] = {
     "elsewhere": "; advertising consent is kept elsewhere",
     "required": "; the recipient has consented to advertising",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Closure:
-    """A time in which some notifications are held: `[start, end)` of some days in `zone`.
-
-    `start` belongs to a day of `weekdays` (Monday is 0) or of `dates`. The end is on the day after where
-    `ends_next_day` says so. `channels` None means every channel; `except_channels` are left out. `consent_opens` says
-    that a night consent opens it; without that, nothing does. `citation` names where it is from, and `standing` says
-    how sure that is. `set_by` is the setting that may replace its hours. Raises `ValueError` when it is empty.
-    """
-
-    name: str
-    start: time
-    end: time
-    zone: ZoneInfo
-    categories: frozenset[str]
-    ends_next_day: bool = False
-    weekdays: frozenset[int] = EVERY_DAY
-    dates: frozenset[date] = frozenset()
-    channels: frozenset[str] | None = None
-    except_channels: frozenset[str] = frozenset()
-    consent_opens: bool = False
-    citation: str = ""
-    standing: str = ""
-    set_by: str = ""
-
-    def __post_init__(self) -> None:
-        if self.start >= self.end and not self.ends_next_day:
-            raise ValueError(f"{self.name}: must end after it begins ({self.start:%H:%M} to {self.end:%H:%M})")
-
-    @property
-    def hours(self) -> str:
-        """Its days, hours and zone, for people."""
-        end = "24:00" if self.ends_next_day and self.end == time(0) else f"{self.end:%H:%M}"
-        names = [_DAYS[day] for day in sorted(self.weekdays)] if self.weekdays != EVERY_DAY else []
-        days = ", ".join([*names, *(["holidays"] if self.dates else [])])
-        return f"{days}{' ' if days else ''}{self.start:%H:%M} to {end} {self.zone.key}"
-
-    def applies(self, category: str, channel: str) -> bool:
-        """True if it closes at some time for these notifications."""
-        if category not in self.categories or channel in self.except_channels:
-            return False
-        return self.channels is None or channel in self.channels
-
-
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 class Hours(NamedTuple):
@@ -140,10 +94,12 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The notification waits until no closure is open any more, at `until`."""
+    """The notification waits until no closure is open any more, at `until`. `queue` is the number of the wait queue
+    that is drained then, from 0."""
 
     until: datetime
     why: str
+    queue: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +147,18 @@ def may_be_held(notification: Mapping[str, Any], policy: Policy) -> bool:
     """True if some closure applies to this notification at all, so that its night consent may matter."""
     key = notification["category"], notification["channel"]
     return bool((policy.seen.get(key) or _group(*key, policy)).closures)
+
+
+@lru_cache(maxsize=64)
+def rules_of_queues(policy: Policy, queues: int) -> tuple[Policy, ...]:
+    """The rule of each wait queue: the policy with only the closures of what is held there.
+
+    A queue that no closure needs any more has a rule without closures. So it is drained at any time, and what was on it
+    is judged anew.
+    """
+    rules = [replace(policy, closures=closures) for closures in opening_rules(policy.closures)]
+    unused = replace(policy, closures=())
+    return (*rules, *[unused] * (queues - len(rules)))
 
 
 def quiet_until(now: datetime, policy: Policy) -> datetime | None:
@@ -311,7 +279,8 @@ def _hold(now: datetime, closures: Sequence[Closure], policy: Policy) -> Hold | 
     )
     parts = [f"and no night consent: {opened}"] * bool(opened) + [f"whatever the consent: {stays}"] * bool(stays)
     local = until.astimezone(zone)
-    return Hold(local, f"quiet hours until {local:%Y-%m-%d %H:%M} {zone.key}, {'; and '.join(parts)}")
+    why = f"quiet hours until {local:%Y-%m-%d %H:%M} {zone.key}, {'; and '.join(parts)}"
+    return Hold(local, why, wait_queue(tuple(closures), policy.closures))
 
 
 def _cited(closure: Closure) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 from zoneinfo import ZoneInfo
 
-from .policy import CATEGORIES, CHANNELS, EVERY_DAY, Closure
+from .closure import CATEGORIES, CHANNELS, EVERY_DAY, Closure
 
 FOLDER = Path(__file__).resolve().parents[3] / "policies"
 """The folder of the policy files: in this repository, and in the functions' asset."""

@@ -1,0 +1,243 @@
+"""The wait queues: one for each distinct opening rule, and which of them is read when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from infra.policies import check_opens, check_queues, shown_queues
+from lambdas.consumer import consume
+from lambdas.quiet_hours.notification.json_text import to_text
+from lambdas.quiet_hours.rule.closure import CATEGORIES, CHANNELS, EVERY_DAY, Closure
+from lambdas.quiet_hours.rule.openings import opening_rules
+from lambdas.quiet_hours.rule.policies import named_policy
+from lambdas.quiet_hours.rule.policy import Consent, Hold, Policy, decide, quiet_until, rules_of_queues
+from lambdas.quiet_hours.settings import Settings
+from lambdas.quiet_hours.side_by_side import in_threads
+from lambdas.scheduler import release_each, together
+from tests.helpers.aws import aws, dynamodb, notification, put_consent, record, settings, sqs, take_notifications
+from tests.helpers.delivery_world import SETTINGS, World, accepted
+from tests.helpers.delivery_world import world as world
+
+__all__ = ["dynamodb", "settings", "sqs"]
+
+SEOUL = ZoneInfo("Asia/Seoul")
+LATE_KAKAO = {"kakao_closed": "20:00-09:00"}
+
+
+def closure(name: str, start: str, end: str, channel: str, zone: ZoneInfo = SEOUL, **more: Any) -> Closure:
+    begins, ends = time.fromisoformat(start), time.fromisoformat(end)
+    fields = {"ends_next_day": ends <= begins, "channels": frozenset([channel])} | more
+    return Closure(name, begins, ends, zone, frozenset(["advertising"]), **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("closures", "queues"),
+    [
+        # one end: one queue, whatever the beginnings
+        ([closure("a", "21:00", "08:00", "sms"), closure("b", "20:50", "08:00", "kakao")], 1),
+        ([closure("a", "21:00", "08:00", "sms"), closure("b", "21:00", "09:00", "kakao")], 2),
+        # what overlaps is one window: both hold kakao until 09:00
+        ([closure("a", "21:00", "08:00", "kakao"), closure("b", "07:00", "09:00", "kakao")], 1),
+        ([closure("a", "21:00", "08:00", "kakao"), closure("b", "08:00", "09:00", "kakao")], 1),
+        ([closure("a", "22:00", "09:00", "kakao"), closure("b", "20:50", "08:00", "kakao")], 1),
+        # two windows a day for one channel, one of them for another
+        ([closure("a", "21:00", "08:00", "kakao"), closure("b", "12:00", "13:00", "kakao")], 1),
+        (
+            [
+                closure("a", "21:00", "08:00", "kakao"),
+                closure("b", "12:00", "13:00", "kakao"),
+                closure("c", "21:00", "08:00", "sms"),
+            ],
+            2,
+        ),
+        # without a consent until 09:00, with one until 08:00
+        (
+            [closure("a", "22:00", "09:00", "kakao", consent_opens=True), closure("b", "20:50", "08:00", "kakao")],
+            2,
+        ),
+        # another zone, another weekday, another holiday
+        (
+            [
+                closure("a", "21:00", "08:00", "sms"),
+                replace(closure("b", "21:00", "08:00", "kakao"), zone=ZoneInfo("UTC")),
+            ],
+            2,
+        ),
+        ([closure("a", "21:00", "08:00", "sms"), closure("b", "21:00", "08:00", "kakao", weekdays=frozenset([6]))], 2),
+        (
+            [
+                closure("a", "00:00", "00:00", "sms", weekdays=frozenset(), dates=frozenset([date(2027, 1, 1)])),
+                closure("b", "00:00", "00:00", "kakao", weekdays=frozenset(), dates=frozenset([date(2027, 1, 2)])),
+            ],
+            2,
+        ),
+        ([closure("a", "00:00", "00:00", each, weekdays=frozenset([6])) for each in ("sms", "kakao")], 1),
+        ([], 1),
+    ],
+)
+def test_what_opens_together_shares_a_wait_queue_and_nothing_else_does(closures: list[Closure], queues: int) -> None:
+    assert len(opening_rules(tuple(closures))) == queues
+
+
+@pytest.mark.parametrize("name", ["korea", "strict", "united-states", "us-texas", "france"])
+def test_a_shipped_policy_needs_one_wait_queue(name: str) -> None:
+    check_queues(named_policy(name), 1)
+
+
+def test_a_setting_that_needs_another_queue_says_so() -> None:
+    policy = named_policy("korea", **LATE_KAKAO)
+    with pytest.raises(ValueError) as raised:
+        check_queues(policy, 1)
+    night, kakao = "night (21:00 to 08:00 Asia/Seoul)", "KakaoTalk's hours (20:00 to 09:00 Asia/Seoul)"
+    assert str(raised.value) == (
+        "policy korea opens at several times, and what is held on one queue must open together: it needs wait_queues "
+        f"to be 2 (-c waitQueues=2), not 1: Wait opens after {night} and {kakao}; Wait2 opens after {night}"
+    )
+    assert shown_queues(policy, 3).endswith("; Wait3 is used no more and is drained")
+
+
+POLICIES = [
+    named_policy("korea", guard=timedelta(seconds=15), skew=timedelta(seconds=2), **LATE_KAKAO),
+    named_policy("korea", "22:00", "09:00", kakao_closed="20:50-08:00"),
+    named_policy("korea", timezone="America/New_York", kakao_closed="12:00-13:00"),
+    Policy(
+        "mixed",
+        (
+            closure("night", "21:00", "08:00", "sms", consent_opens=True),
+            closure("sunday", "00:00", "00:00", "sms", weekdays=frozenset([6])),
+            closure("noon", "12:00", "13:00", "kakao"),
+            closure("morning", "07:00", "10:00", "kakao", weekdays=EVERY_DAY - {0}),
+            closure("mail", "18:00", "09:00", "email", ZoneInfo("Europe/Paris")),
+        ),
+        SEOUL,
+    ),
+]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda each: f"{each.name} {each.zone.key}")
+def test_a_queue_is_read_exactly_when_what_is_on_it_may_go(policy: Policy) -> None:
+    """Over two weeks with a change of the clocks: what is held leaves at the end of its own hold, and never before."""
+    check_opens(policy, datetime(2026, 10, 20, tzinfo=UTC))
+    rules = rules_of_queues(policy, len(opening_rules(policy.closures)))
+    now = datetime(2026, 10, 24, tzinfo=UTC)
+    seen: set[int] = set()
+    while now < datetime(2026, 11, 7, tzinfo=UTC):
+        for category in CATEGORIES:
+            for channel in CHANNELS:
+                for agreed in (False, True):
+                    asked = {"category": category, "channel": channel, "expires_at": "2099-01-01T00:00:00+00:00"}
+                    decision = decide(asked, Consent(night_consent=agreed), now, policy)
+                    if isinstance(decision, Hold):
+                        assert quiet_until(now, rules[decision.queue]) == decision.until, (now, asked, agreed)
+                        seen.add(decision.queue)
+        now += timedelta(minutes=20)
+    assert seen == set(range(len(rules)))
+
+
+def test_a_queue_that_no_closure_needs_is_open_at_any_time() -> None:
+    *_, unused = rules_of_queues(named_policy("korea"), 2)
+    assert unused.closures == ()
+    assert quiet_until(datetime(2026, 11, 27, 23, tzinfo=SEOUL), unused) is None
+
+
+# --- the functions
+
+
+@pytest.fixture
+def two(sqs: Any, settings: Settings) -> Settings:
+    """A deployment whose KakaoTalk opens an hour later than the night ends."""
+    aws("sqs").create_queue(QueueName=settings.wait_url(1).rpartition("/")[2])
+    return replace(settings, wait_queues=2, **LATE_KAKAO)  # type: ignore[arg-type]
+
+
+NIGHT = datetime(2020, 11, 11, 22, tzinfo=SEOUL)
+
+
+def ids(sqs: Any, url: str) -> list[str]:
+    return sorted(each["id"] for each in take_notifications(sqs, url))
+
+
+def test_the_consumer_puts_on_each_queue_what_opens_with_it(sqs: Any, dynamodb: Any, two: Settings) -> None:
+    put_consent(dynamodb, "user-42", night_consent=True)
+    wanted = [
+        notification(id="kakao"),
+        notification(id="agreed", recipient_id="user-42"),
+        notification(id="sms", channel="sms"),
+    ]
+    consumed = consume([record(to_text(wanted))], NIGHT, sqs, dynamodb, two, two.quiet_hours())
+    assert (consumed.failed, consumed.counts["held"]) == ([], 3)
+    assert ids(sqs, two.wait_url(0)) == ["agreed", "kakao"]
+    assert ids(sqs, two.wait_url(1)) == ["sms"]
+
+
+@pytest.mark.parametrize(
+    ("at", "released"),
+    [
+        ("07:59:50", {"skipped"}),
+        ("08:00:02", ["sms"]),
+        ("08:59:50", ["sms"]),
+        ("09:00:02", ["kakao", "sms"]),
+        ("19:59:44", ["kakao", "sms"]),
+        ("19:59:46", ["sms"]),
+        ("20:59:44", ["sms"]),
+        ("20:59:46", {"skipped"}),
+    ],
+)
+def test_the_scheduler_drains_each_queue_by_its_own_rule(
+    sqs: Any, dynamodb: Any, two: Settings, at: str, released: Any
+) -> None:
+    wanted = [notification(id="kakao"), notification(id="sms", channel="sms")]
+    consume([record(to_text(wanted))], NIGHT, sqs, dynamodb, two, two.quiet_hours())
+    now = datetime.fromisoformat(f"2020-11-12T{at}").replace(tzinfo=SEOUL)
+    answer = together(
+        release_each(
+            sqs,
+            two,
+            two.quiet_hours(),
+            now=lambda: now,
+            remaining_s=lambda: 300,
+            sleep=lambda _: None,
+            side_by_side=in_threads,
+        )
+    )
+    if isinstance(released, set):
+        assert answer.keys() == released
+    else:
+        assert answer == {"released": len(released), "messages": len(released), "remaining": False}
+        assert ids(sqs, two.schedule_queue_url) == released
+
+
+def test_what_waits_on_a_queue_that_is_used_no_more_is_released_and_judged_anew(
+    sqs: Any, dynamodb: Any, two: Settings
+) -> None:
+    """The policy was changed at night: KakaoTalk opens at 08:00 again."""
+    consume([record(to_text([notification(id="sms", channel="sms")]))], NIGHT, sqs, dynamodb, two, two.quiet_hours())
+    changed = replace(two, kakao_closed="20:50-08:00")
+    answer = together(
+        release_each(
+            sqs,
+            changed,
+            changed.quiet_hours(),
+            now=lambda: NIGHT,
+            remaining_s=lambda: 300,
+            sleep=lambda _: None,
+            side_by_side=in_threads,
+        )
+    )
+    assert answer == {"released": 1, "messages": 1, "remaining": False}
+    assert ids(sqs, two.schedule_queue_url) == ["sms"]
+
+
+def test_the_worker_holds_again_on_the_queue_that_opens_with_it(world: World) -> None:
+    changed = replace(SETTINGS, wait_queues=2, **LATE_KAKAO)  # type: ignore[arg-type]
+    world.settings, world.policy = changed, changed.quiet_hours()
+    world.clock.now = NIGHT
+    world.sqs.messages["wait2"] = []
+    number = {"category": "advertising", "address": "+821012345678"}
+    world.invoke(accepted("kakao", channel="kakao", **number), accepted("sms", channel="sms", **number))
+    assert (world.on("wait"), world.on("wait2")) == ([["kakao"]], [["sms"]])
