@@ -39,6 +39,7 @@ from .deployment import Deployment
 from .faults import Faults
 from .plan import Plan
 from .providers import Kind
+from .queues import Msg
 from .stage import REAL_KINDS, SEOUL
 from .topology import LANE_BYTES_MAX
 from .world import Process, World
@@ -57,7 +58,10 @@ class Unchecked(Checks):
     def provider_took(self, provider: str, notification: dict[str, Any], process: Process) -> None:
         pass
 
-    def wait_received(self) -> None:
+    def wait_received(self, queue: str) -> None:
+        pass
+
+    def wait_took(self, msg: Msg) -> None:
         pass
 
 

@@ -304,13 +304,14 @@ class Delivery:
     def _note_newest(self, after: Aftermath) -> None:
         """Note the newest of what is held again. What cannot be noted now goes back to its lane."""
         # Place 0: this worker's bundle says nothing about the order in which they were accepted.
-        held = [item._replace(place=0) for item in after.held]
+        held = [item._replace(place=0) for items in after.held.values() for item in items]
         not_noted = note_newest(
             self.dynamodb, self.settings.held_table, held, self._tries, self.side_by_side, self.remaining_s
         )
         if not_noted:
-            after.give_back([item for item in after.held if item.id in not_noted], STORE_REST_S)
-            after.held = [item for item in after.held if item.id not in not_noted]
+            for queue, items in after.held.items():
+                after.give_back([item for item in items if item.id in not_noted], STORE_REST_S)
+                after.held[queue] = [item for item in items if item.id not in not_noted]
 
     def _tries(self, seed: str) -> Tries:
         return Tries(TRIES_MAX, self.sleep, self.remaining_s, seed)
