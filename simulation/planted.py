@@ -14,7 +14,7 @@ __all__ = ["CAUGHT_BY_SEED", "PLANTS", "SEEDS_MAX", "planted_bundles", "planted_
 CAUGHT_BY_SEED = {
     "a_reused_id_ends_the_first": 7,
     "allows_three_receives": 6,
-    "blames_the_notification_for_an_outage": 4,
+    "blames_the_notification_for_an_outage": 6,
     "books_one_for_many": 0,
     "books_without_condition": 0,
     "cancel_is_not_honest": 1,
@@ -36,7 +36,7 @@ CAUGHT_BY_SEED = {
     "drops_what_another_has_claimed": 4,
     "drops_what_finds_no_turn": 0,
     "fails_the_bundle_for_one_item": 2,
-    "forgets_open_calls": 381,
+    "forgets_open_calls": 485,
     "forgets_the_attempts": 12,
     "forgets_within_the_hour": 5,
     "gives_up_each_by_a_refused_template": 194,

@@ -49,7 +49,7 @@ timings: Any = timings_module
 Patch = tuple[Any, str, Any]
 """An object, the name of an attribute of it, and the value that the attribute gets."""
 
-SEEDS_MAX = 400
+SEEDS_MAX = 600
 """The number of nights within which every plant has to be caught."""
 
 

@@ -51,7 +51,15 @@ def test_the_nights_have_every_fault_and_every_ending() -> None:
     hit = {kind for kind, number in played.faults.items() if number}
     assert {"error_before", "error_after", "partial", "die_before", "die_after", "poison", "redrive", "cancel"} <= hit
     assert {"trigger_missed", "trigger_late", "trigger_twice", "duplicate_delivery", "lane_blocked"} <= hit
-    assert set(played.endings) == {"delivered", "expired", "cancelled", "opted_out", "dead_lettered", "unknown"}
+    assert set(played.endings) == {
+        "delivered",
+        "expired",
+        "cancelled",
+        "opted_out",
+        "superseded",
+        "dead_lettered",
+        "unknown",
+    }
 
 
 def test_on_one_night_in_ten_nothing_fails_and_the_release_is_timed() -> None:
