@@ -106,7 +106,7 @@ policy: .venv/.filled ## show a policy's closures and what it does when (POLICY=
 holidays: .venv-holidays/.filled ## list the public holidays of a place for policy files (PLACE=FR or DE-BY)
 	@.venv-holidays/bin/python -m tools.public_holidays "$(PLACE)"
 
-bench: setup ## measure everything in a quarter of an hour (QUICK=1: in two minutes); writes build/bench.json
+bench: setup ## measure everything in twenty minutes (QUICK=1: in three minutes); writes build/bench.json
 	@python -m benchmarks $(if $(QUICK),--quick)
 
 night-picture: setup ## draw docs/night.svg from one simulated night
