@@ -7,6 +7,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from infra.config import Config, flag
 from infra.pipeline_stack import PipelineStack
+from infra.policies import shown_queues
 
 app = App()
 try:
@@ -14,6 +15,8 @@ try:
     nag = flag(app.node, "nag")
 except ValueError as error:
     sys.exit(str(error))
+if config.quiet_hours.wait_queues > 1:  # the CDK's command line does not show what is only an information
+    print(shown_queues(config.quiet_hours.policy, config.quiet_hours.wait_queues), file=sys.stderr)
 PipelineStack(app, config.stack_name, config)
 if nag:
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))

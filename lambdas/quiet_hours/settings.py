@@ -87,8 +87,13 @@ class Settings:
 
     def wait_url(self, queue: int) -> str:
         """The URL of a wait queue by its number, from 0. The second one has the name of the first with a 2, and so on:
-        so the environment has only one URL."""
-        return f"{self.wait_queue_url}{queue + 1}" if queue else self.wait_queue_url
+        so the environment has only one URL.
+
+        Of more queues than there are, the last one stands for the others. Synthesis refuses such a policy, but if it
+        comes to it, a hold must find a queue: what is released too early is judged by the worker and held again.
+        """
+        number = min(queue + 1, self.wait_queues)
+        return f"{self.wait_queue_url}{number}" if number > 1 else self.wait_queue_url
 
     def quiet_hours(self) -> Policy:
         """The policy by which every function judges, with the guard of the slowest channel.

@@ -151,8 +151,9 @@ def test_a_queue_that_no_closure_needs_is_open_at_any_time() -> None:
 @pytest.fixture
 def two(sqs: Any, settings: Settings) -> Settings:
     """A deployment whose KakaoTalk opens an hour later than the night ends."""
-    aws("sqs").create_queue(QueueName=settings.wait_url(1).rpartition("/")[2])
-    return replace(settings, wait_queues=2, **LATE_KAKAO)  # type: ignore[arg-type]
+    found = replace(settings, wait_queues=2, **LATE_KAKAO)  # type: ignore[arg-type]
+    aws("sqs").create_queue(QueueName=found.wait_url(1).rpartition("/")[2])
+    return found
 
 
 NIGHT = datetime(2020, 11, 11, 22, tzinfo=SEOUL)
@@ -173,6 +174,15 @@ def test_the_consumer_puts_on_each_queue_what_opens_with_it(sqs: Any, dynamodb: 
     assert (consumed.failed, consumed.counts["held"]) == ([], 3)
     assert ids(sqs, two.wait_url(0)) == ["agreed", "kakao"]
     assert ids(sqs, two.wait_url(1)) == ["sms"]
+
+
+def test_where_a_queue_is_missing_the_last_one_takes_what_is_held(sqs: Any, dynamodb: Any, two: Settings) -> None:
+    """Synthesis refuses such settings. A hold that found no queue would come again for days."""
+    one = replace(two, wait_queues=1)
+    consumed = consume(
+        [record(to_text([notification(id="sms", channel="sms")]))], NIGHT, sqs, dynamodb, one, one.quiet_hours()
+    )
+    assert (consumed.failed, ids(sqs, one.wait_queue_url)) == ([], ["sms"])
 
 
 @pytest.mark.parametrize(
