@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.policies import check_opens, closed_for_too_long
+from infra.policies import check_opens, check_queues, closed_for_too_long, shown_queues
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy_file import names
 from tests.helpers.policy_files import OWN, write
+
+LATE_KAKAO = {"kakao_closed": "20:00-09:00"}
 
 
 @pytest.mark.parametrize("name", names())
@@ -37,3 +39,20 @@ def test_a_hold_longer_than_a_notification_lives_is_found(tmp_path: Path) -> Non
     assert warning is not None
     assert warning.startswith("policy acme holds for up to 4 days, 0:00:00")
     assert closed_for_too_long(named_policy("france"), datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
+@pytest.mark.parametrize("name", ["korea", "strict", "united-states", "us-texas", "france"])
+def test_a_shipped_policy_needs_one_wait_queue(name: str) -> None:
+    check_queues(named_policy(name), 1)
+
+
+def test_a_setting_that_needs_another_queue_says_so() -> None:
+    policy = named_policy("korea", **LATE_KAKAO)
+    with pytest.raises(ValueError) as raised:
+        check_queues(policy, 1)
+    night, kakao = "night (21:00 to 08:00 Asia/Seoul)", "KakaoTalk's hours (20:00 to 09:00 Asia/Seoul)"
+    assert str(raised.value) == (
+        "policy korea opens at several times, and what is held on one queue must open together: it needs wait_queues "
+        f"to be 2 (-c waitQueues=2), not 1: Wait opens after {night} and {kakao}; Wait2 opens after {night}"
+    )
+    assert shown_queues(policy, 3).endswith("; Wait3 is used no more and is drained")

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from infra.policies import check_opens, check_queues, shown_queues
 from lambdas.consumer import consume
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.rule.closure import CATEGORIES, CHANNELS, EVERY_DAY, Closure
@@ -84,23 +83,6 @@ def test_what_opens_together_shares_a_wait_queue_and_nothing_else_does(closures:
     assert len(opening_rules(tuple(closures))) == queues
 
 
-@pytest.mark.parametrize("name", ["korea", "strict", "united-states", "us-texas", "france"])
-def test_a_shipped_policy_needs_one_wait_queue(name: str) -> None:
-    check_queues(named_policy(name), 1)
-
-
-def test_a_setting_that_needs_another_queue_says_so() -> None:
-    policy = named_policy("korea", **LATE_KAKAO)
-    with pytest.raises(ValueError) as raised:
-        check_queues(policy, 1)
-    night, kakao = "night (21:00 to 08:00 Asia/Seoul)", "KakaoTalk's hours (20:00 to 09:00 Asia/Seoul)"
-    assert str(raised.value) == (
-        "policy korea opens at several times, and what is held on one queue must open together: it needs wait_queues "
-        f"to be 2 (-c waitQueues=2), not 1: Wait opens after {night} and {kakao}; Wait2 opens after {night}"
-    )
-    assert shown_queues(policy, 3).endswith("; Wait3 is used no more and is drained")
-
-
 POLICIES = [
     named_policy("korea", guard=timedelta(seconds=15), skew=timedelta(seconds=2), **LATE_KAKAO),
     named_policy("korea", "22:00", "09:00", kakao_closed="20:50-08:00"),
@@ -122,7 +104,6 @@ POLICIES = [
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda each: f"{each.name} {each.zone.key}")
 def test_a_queue_is_read_exactly_when_what_is_on_it_may_go(policy: Policy) -> None:
     """Over two weeks with a change of the clocks: what is held leaves at the end of its own hold, and never before."""
-    check_opens(policy, datetime(2026, 10, 20, tzinfo=UTC))
     rules = rules_of_queues(policy, len(opening_rules(policy.closures)))
     now = datetime(2026, 10, 24, tzinfo=UTC)
     seen: set[int] = set()
