@@ -69,6 +69,11 @@ class Script:
         return self.lines
 
 
+def _listen_to_ctrl_c() -> None:
+    """Undo what a shell does to its jobs in the background: they and their children ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(endpoint: str, script: str, *arguments: str) -> Iterator[Script]:
     """Run examples/`script` against the embedded AWS for the time of a block."""
@@ -79,6 +84,7 @@ def running(endpoint: str, script: str, *arguments: str) -> Iterator[Script]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=_listen_to_ctrl_c,
     )
     try:
         yield Script(process)

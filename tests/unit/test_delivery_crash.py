@@ -160,6 +160,7 @@ def deaths(play: Callable[[Reaper], None]) -> int:
     return undisturbed.calls
 
 
+@pytest.mark.slow  # the crash nights of the simulation are played each time
 def test_wherever_a_worker_dies_each_notification_ends_as_it_should(world: World) -> None:
     def play(reaper: Reaper) -> None:
         first_answers = [RETRY]

@@ -47,7 +47,7 @@ def bundles(world: World, count: int, size: int, lane: str = "schedule") -> set[
 # --- where the provider can be asked twice
 
 
-@pytest.mark.parametrize("has_worked", [True, False])
+@pytest.mark.parametrize("has_worked", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("outage", "size"),
     [
