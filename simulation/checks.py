@@ -322,7 +322,8 @@ class Checks:
             silent = (
                 wanted and wanted.channel in self.plan.away and self.plan.outages.get(wanted.channel) == "hang_after"
             )
-            if not excuses and state == "unknown" and not any(id_ in each for each in called):
+            # A notification that kills its worker takes the others' calls with it, which were about to begin.
+            if not (excuses or poison) and state == "unknown" and not any(id_ in each for each in called):
                 self._broken("blameless", f"{id_} is recorded as unknown, and no provider was called for it")
             if wanted and not (excuses or poison or silent) and state != "delivered" and self.taken[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")
