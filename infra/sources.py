@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from aws_cdk import Annotations, Duration, Stack, TimeZone
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as schedules
 from aws_cdk import aws_scheduler_targets as schedule_targets
@@ -15,6 +14,7 @@ from constructs import Construct
 from infra.function import pipeline_function
 from infra.permissions import PUBLISH, SEND, allow
 from infra.queues import Queues
+from infra.triggers import report_given_up, schedule_role
 from lambdas.quiet_hours.sources import Source
 from lambdas.quiet_hours.timings import SOURCE_TIMEOUT_S
 
@@ -70,23 +70,14 @@ def make_source(
         architecture=architecture,
     )
     _start_at_its_times(scope, source, asking)
-    _report_failures(scope, asking, alert_topic_arn)
+    report_given_up(scope, "Tries", asking, alert_topic_arn, LATE_MAX, retries=TRIES - 1)
     _warn_of_days_without(scope, source)
     return asking
 
 
 def _start_at_its_times(scope: Construct, source: Source, function: lambda_.Function) -> None:
     """Start the function at each local time. A late or repeated start brings the same `scheduled_at`."""
-    role = iam.Role(
-        scope,
-        "ScheduleRole",
-        assumed_by=iam.ServicePrincipal(
-            "scheduler.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Stack.of(scope).account}}
-        ),
-        inline_policies={
-            "Permissions": iam.PolicyDocument(statements=[allow(["lambda:InvokeFunction"], function.function_arn)])
-        },
-    )
+    role = schedule_role(scope, "ScheduleRole", function)
     for at in source.times:
         schedules.Schedule(
             scope,
@@ -103,21 +94,6 @@ def _start_at_its_times(scope: Construct, source: Source, function: lambda_.Func
                 max_event_age=LATE_MAX,
             ),
         )
-
-
-def _report_failures(scope: Construct, function: lambda_.Function, topic_arn: str) -> None:
-    """Let Lambda try a failed run again, and publish on the topic when it has given up."""
-    lambda_.CfnEventInvokeConfig(
-        scope,
-        "Tries",
-        function_name=function.function_name,
-        qualifier="$LATEST",
-        maximum_event_age_in_seconds=LATE_MAX.to_seconds(),
-        maximum_retry_attempts=TRIES - 1,
-        destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(
-            on_failure=lambda_.CfnEventInvokeConfig.OnFailureProperty(destination=topic_arn)
-        ),
-    )
 
 
 def _warn_of_days_without(scope: Construct, source: Source) -> None:

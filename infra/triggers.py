@@ -20,11 +20,11 @@ TRIGGER_AGE_MAX = Duration.seconds(60)
 """A late or repeated trigger is worth nothing: the next minute's trigger is the retry."""
 
 
-def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, closures: Sequence[Closure]) -> None:
-    """Start the function whenever a closure ends, on the closure's own clock, daylight saving included."""
-    role = iam.Role(
+def schedule_role(scope: Construct, name: str, function: lambda_.Function) -> iam.Role:
+    """Make the role by which EventBridge Scheduler, for this account alone, invokes the function."""
+    return iam.Role(
         scope,
-        "EndOfQuietHoursRole",
+        name,
         assumed_by=iam.ServicePrincipal(
             "scheduler.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": Stack.of(scope).account}}
         ),
@@ -32,6 +32,11 @@ def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, cl
             "Permissions": iam.PolicyDocument(statements=[allow(["lambda:InvokeFunction"], function.function_arn)])
         },
     )
+
+
+def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, closures: Sequence[Closure]) -> None:
+    """Start the function whenever a closure ends, on the closure's own clock, daylight saving included."""
+    role = schedule_role(scope, "EndOfQuietHoursRole", function)
     ends = dict.fromkeys((each.end, each.zone.key) for each in closures)
     for number, (end, zone) in enumerate(ends, 1):
         schedules.Schedule(
@@ -62,14 +67,21 @@ def start_every_minute(scope: Construct, function: lambda_.Function) -> None:
 
 def report_failed_triggers(scope: Construct, function: lambda_.Function, topic_arn: str) -> None:
     """Publish on the topic, at once, when a run crashes or Lambda cannot start it in time. No run is tried again."""
+    report_given_up(scope, f"{function.node.id}Triggers", function, topic_arn, TRIGGER_AGE_MAX, retries=0)
+
+
+def report_given_up(
+    scope: Construct, name: str, function: lambda_.Function, topic_arn: str, age_max: Duration, retries: int
+) -> None:
+    """Let Lambda try a failed run again so often, and publish on the topic when it gives up."""
     # L1: the L2 construct would attach a second policy to the function's role, which may publish already.
     lambda_.CfnEventInvokeConfig(
         scope,
-        f"{function.node.id}Triggers",
+        name,
         function_name=function.function_name,
         qualifier="$LATEST",
-        maximum_event_age_in_seconds=TRIGGER_AGE_MAX.to_seconds(),
-        maximum_retry_attempts=0,
+        maximum_event_age_in_seconds=age_max.to_seconds(),
+        maximum_retry_attempts=retries,
         destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(
             on_failure=lambda_.CfnEventInvokeConfig.OnFailureProperty(destination=topic_arn)
         ),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -76,16 +76,16 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     settings = Settings.from_env()
     policy = settings.quiet_hours()
     stopped_by: list[str] = []
-    answers = release_each(
+    release_one = partial(
+        release,
         _sqs(),
-        settings,
-        policy,
         now=lambda: datetime.now(UTC),
         remaining_s=lambda: context.get_remaining_time_in_millis() / 1000,
         sleep=time.sleep,
         side_by_side=in_threads,
         on_stop=stopped_by.extend,
     )
+    answers = release_each(settings, policy, in_threads, release_one)
     now, answer = datetime.now(UTC), together(answers)
     logger.info("release", extra=answer | _lateness(answers, now, rules_of_queues(policy, settings.wait_queues)))
     if stopped_by:
@@ -223,34 +223,24 @@ class Drainer:
 
 
 def release_each(
-    sqs: SQSClient,
     settings: Settings,
     policy: Policy,
-    *,
-    now: Callable[[], datetime],
-    remaining_s: Callable[[], float],
-    sleep: Callable[[float], None],
     side_by_side: SideBySide,
-    on_stop: Callable[[list[str]], object] = lambda codes: None,
+    release_one: Callable[[Settings, Policy], dict[str, Any]],
 ) -> list[dict[str, Any]]:
     """Release each wait queue by its own rule. Returns the answer for each, in their order.
 
-    They are released at the same time, so that none waits for another one's backlog.
+    They are released at the same time, so that none waits for another one's backlog. `release_one` is `release` for the
+    queue that its settings name.
     """
-
-    def release_one(queue: int) -> dict[str, Any]:
-        return release(
-            sqs,
-            replace(settings, wait_queue_url=settings.wait_url(queue)),
-            rules_of_queues(policy, settings.wait_queues)[queue],
-            now=now,
-            remaining_s=remaining_s,
-            sleep=sleep,
-            side_by_side=side_by_side,
-            on_stop=on_stop,
+    rules = rules_of_queues(policy, settings.wait_queues)
+    return list(
+        side_by_side(
+            lambda queue: release_one(replace(settings, wait_queue_url=settings.wait_url(queue)), rules[queue]),
+            range(settings.wait_queues),
+            settings.wait_queues,
         )
-
-    return list(side_by_side(release_one, range(settings.wait_queues), settings.wait_queues))
+    )
 
 
 def together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -160,15 +160,15 @@ class Deployment:
         return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
     def _release(self, event: Any, process: Process, memory: dict[str, Any]) -> Any:
-        answers = scheduler.release_each(
+        release_one = partial(
+            scheduler.release,
             self.sqs(process),
-            self.settings,
-            self.policy,
             now=process.now,
             remaining_s=process.remaining_s,
             sleep=process.pause,
             side_by_side=process.side_by_side,
         )
+        answers = scheduler.release_each(self.settings, self.policy, process.side_by_side, release_one)
         answer = scheduler.together(answers)
         if self.world.note and answer.get("messages"):
             self.world.note(f"{process.owner} has moved {answer['released']} from wait to schedule", None)

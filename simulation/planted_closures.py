@@ -67,8 +67,8 @@ def _exchanged(policy: Policy, queues: int) -> tuple[Policy, ...]:
     return rule.rules_of_queues(policy, queues)[::-1]
 
 
-def _first_only(*arguments: Any, **options: Any) -> list[dict[str, Any]]:
-    return [scheduler.release(*arguments, **options)]
+def _first_only(settings: Any, policy: Policy, _: Any, release_one: Any) -> list[dict[str, Any]]:
+    return [release_one(settings, policy)]
 
 
 LATE_KAKAO = ("korea", "Asia/Seoul", 8, "20:00-09:00", 2)

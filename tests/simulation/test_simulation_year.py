@@ -46,7 +46,13 @@ def test_every_night_of_a_year_keeps_all_promises(setting: Setting, first: int) 
     assert broken == []
 
 
-@pytest.mark.parametrize("name", CLOSURE_PLANTS)
+FOUND_LATE = ("a_holiday_is_missed", "an_offset_is_kept_over_a_change")
+"""Mistakes that only some days of a year show: a month or more is played until one is found."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in FOUND_LATE else name for name in CLOSURE_PLANTS]
+)
 def test_a_planted_mistake_about_closures_is_found_within_the_year(name: str) -> None:
     assert year.is_found(name)
 

@@ -176,8 +176,8 @@ def test_what_is_never_held_is_never_superseded(
 ) -> None:
     evening(price("a"), price("b"))
     world.clock.now = after(5)
-    world.invoke(order := price("c", category="informational"), price("d", category="informational"))
-    assert order["collapse_key"] == "price"
+    earlier = {"category": "informational", "accepted_at": after(-60).isoformat()}
+    world.invoke(price("c", **earlier), price("d", **earlier))
     assert world.provider.ids == ["c", "d"]
 
 
@@ -193,9 +193,21 @@ def test_what_the_worker_holds_again_is_noted(
     world.clock.now = after(2)
     world.invoke(price("b", accepted_at=after(-300).isoformat()), lane="schedule")
     assert world.on("wait") == [["b"]]
-    evening(price("a"), at=-600)
+    evening(price("a", accepted_at=after(-400).isoformat()), at=10)
     world.sqs.messages["schedule"] += world.sqs.messages["wait"]
     assert sorted(morning()) == ["b"]
+
+
+def test_the_place_in_a_workers_bundle_makes_nothing_newer(
+    evening: Evening, morning: Callable[..., list[str]], world: World
+) -> None:
+    """The two were accepted in the same millisecond, and a copy of the first comes back behind others."""
+    evening([price("first"), price("last")])
+    world.clock.now = after(2)
+    others = [notification(id=f"other-{n}", channel="sms", accepted_at=NIGHT.isoformat()) for n in range(3)]
+    world.invoke(*others, price("first", accepted_at=NIGHT.isoformat()), lane="schedule")
+    assert world.on("wait") == [["other-0", "other-1", "other-2", "first"]]
+    assert morning() == ["last"]
 
 
 def test_the_api_shows_the_ending(
@@ -257,17 +269,25 @@ def test_without_time_nothing_is_noted(dynamodb: Any, settings: Settings) -> Non
     assert held_table(dynamodb) == []
 
 
+def no_answer(parameters: Any) -> Any:
+    raise ClientError({"Error": {"Code": "InternalServerError"}}, "BatchGetItem")
+
+
+def nothing_done(parameters: Any) -> Any:
+    return {"Responses": {}, "UnprocessedKeys": parameters["RequestItems"]}
+
+
+@pytest.mark.parametrize("away", [no_answer, nothing_done])
 def test_a_note_that_cannot_be_read_delays_only_what_has_a_key(
-    evening: Evening, morning: Callable[..., list[str]], world: World
+    evening: Evening, morning: Callable[..., list[str]], world: World, away: Callable[[Any], Any]
 ) -> None:
-    evening([price("a"), notification(id="other")])
+    evening([price("a"), notification(id="other", channel="sms")])
 
-    def away(real: Any, **parameters: Any) -> Any:
-        if "held" in parameters["RequestItems"] and world.clock() < MORNING + timedelta(seconds=STORE_REST_S):
-            raise ClientError({"Error": {"Code": "InternalServerError"}}, "BatchGetItem")
-        return real(**parameters)
+    def read(real: Any, **parameters: Any) -> Any:
+        is_away = "held" in parameters["RequestItems"] and world.clock() < MORNING + timedelta(seconds=STORE_REST_S)
+        return away(parameters) if is_away else real(**parameters)
 
-    world.faults = {"batch_get_item": away}
+    world.faults = {"batch_get_item": read}
     assert morning() == ["other", "a"]
 
 

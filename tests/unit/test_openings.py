@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +18,7 @@ from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy import Consent, Hold, Policy, decide, quiet_until, rules_of_queues
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import in_threads
-from lambdas.scheduler import release_each, together
+from lambdas.scheduler import release, release_each, together
 from tests.helpers.aws import aws, dynamodb, notification, put_consent, record, settings, sqs, take_notifications
 from tests.helpers.delivery_world import SETTINGS, World, accepted
 from tests.helpers.delivery_world import world as world
@@ -144,6 +145,19 @@ def ids(sqs: Any, url: str) -> list[str]:
     return sorted(each["id"] for each in take_notifications(sqs, url))
 
 
+def release_all(sqs: Any, settings: Settings, now: datetime) -> dict[str, Any]:
+    """Run the scheduler once, over all wait queues."""
+    release_one = partial(
+        release,
+        sqs,
+        now=lambda: now,
+        remaining_s=lambda: 300,
+        sleep=lambda _: None,
+        side_by_side=in_threads,
+    )
+    return together(release_each(settings, settings.quiet_hours(), in_threads, release_one))
+
+
 def test_the_consumer_puts_on_each_queue_what_opens_with_it(sqs: Any, dynamodb: Any, two: Settings) -> None:
     put_consent(dynamodb, "user-42", night_consent=True)
     wanted = [
@@ -185,17 +199,7 @@ def test_the_scheduler_drains_each_queue_by_its_own_rule(
     wanted = [notification(id="kakao"), notification(id="sms", channel="sms")]
     consume([record(to_text(wanted))], NIGHT, sqs, dynamodb, two, two.quiet_hours())
     now = datetime.fromisoformat(f"2020-11-12T{at}").replace(tzinfo=SEOUL)
-    answer = together(
-        release_each(
-            sqs,
-            two,
-            two.quiet_hours(),
-            now=lambda: now,
-            remaining_s=lambda: 300,
-            sleep=lambda _: None,
-            side_by_side=in_threads,
-        )
-    )
+    answer = release_all(sqs, two, now)
     if isinstance(released, set):
         assert answer.keys() == released
     else:
@@ -209,17 +213,7 @@ def test_what_waits_on_a_queue_that_is_used_no_more_is_released_and_judged_anew(
     """The policy was changed at night: KakaoTalk opens at 08:00 again."""
     consume([record(to_text([notification(id="sms", channel="sms")]))], NIGHT, sqs, dynamodb, two, two.quiet_hours())
     changed = replace(two, kakao_closed="20:50-08:00")
-    answer = together(
-        release_each(
-            sqs,
-            changed,
-            changed.quiet_hours(),
-            now=lambda: NIGHT,
-            remaining_s=lambda: 300,
-            sleep=lambda _: None,
-            side_by_side=in_threads,
-        )
-    )
+    answer = release_all(sqs, changed, NIGHT)
     assert answer == {"released": 1, "messages": 1, "remaining": False}
     assert ids(sqs, two.schedule_queue_url) == ["sms"]
 
