@@ -7,7 +7,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from infra.config import Config, flag
 from infra.pipeline_stack import PipelineStack
-from infra.policies import shown_queues
+from infra.policies import shown_policies, shown_queues
 
 app = App()
 try:
@@ -17,6 +17,8 @@ except ValueError as error:
     sys.exit(str(error))
 if config.quiet_hours.wait_queues > 1:  # the CDK's command line does not show what is only an information
     print(shown_queues(config.quiet_hours.policy, config.quiet_hours.wait_queues), file=sys.stderr)
+if config.quiet_hours.policy.further:
+    print(shown_policies(config.quiet_hours.policy), file=sys.stderr)
 PipelineStack(app, config.stack_name, config)
 if nag:
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))

@@ -13,8 +13,8 @@ from constructs import Node
 from infra.policies import check_opens, check_use_of_hours
 from infra.props import PropertyRefused, QuietHoursProps
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.rule.policy_file import FOLDER
+from lambdas.quiet_hours.rule.terms import Policy
 
 _KEYS = {
     "wait_queues": "waitQueues",
@@ -144,16 +144,23 @@ def _tags(node: Node, key: str) -> dict[str, str]:
 
 
 def _policy(node: Node) -> Policy:
-    keys = ("policy", "quietHoursStart", "quietHoursEnd", "timezone", "kakaoClosed")
-    name, start, end, zone, kakao = (str(_value(node, key)) for key in keys)
+    keys = ("policy", "quietHoursStart", "quietHoursEnd", "timezone", "kakaoClosed", "furtherPolicies")
+    name, start, end, zone, kakao, further = (str(_value(node, key)) for key in keys)
     folder = str(_value(node, "policyFolder"))
     try:
         policy = named_policy(
-            name, start, end, zone, kakao_closed=kakao, folder=Path(folder).resolve() if folder else FOLDER
+            name,
+            start,
+            end,
+            zone,
+            kakao_closed=kakao,
+            folder=Path(folder).resolve() if folder else FOLDER,
+            further_policies=further,
         )
         check_use_of_hours(policy)
         check_opens(policy, datetime.now(UTC))
     except ValueError as error:
         given = f"policy {name}, quietHoursStart {start}, quietHoursEnd {end}, timezone {zone}"
+        given += f", furtherPolicies {further}" if further else ""
         raise ValueError(f"context {given}: {error}") from None
     return policy

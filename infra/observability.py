@@ -24,7 +24,7 @@ from constructs import Construct
 
 from infra.permissions import PUBLISH
 from infra.policies import longest_closed
-from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.rule.terms import Policy
 
 _MINUTE = Duration.minutes(1)
 _FIVE_MINUTES = Duration.minutes(5)
@@ -348,4 +348,5 @@ def _alarm(scope: Construct, prefix: str, topic: sns.ITopic, rule: _Rule) -> clo
 
 def _night_s(policy: Policy) -> int:
     """Return how long something is held at the most, and an hour: clocks go back in other years on other days."""
-    return int((longest_closed(policy, datetime.now(UTC)) + timedelta(hours=1)).total_seconds())
+    longest = max(longest_closed(each, datetime.now(UTC)) for each in policy.policies)
+    return int((longest + timedelta(hours=1)).total_seconds())

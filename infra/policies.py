@@ -8,9 +8,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from lambdas.quiet_hours.notification.notification import LIFE
+from lambdas.quiet_hours.rule.choosing import strictest
 from lambdas.quiet_hours.rule.closure import DAY, Closure
 from lambdas.quiet_hours.rule.openings import opening_rules
-from lambdas.quiet_hours.rule.policy import CLOSED_MAX, Hours, Policy, opens_at, starts_after
+from lambdas.quiet_hours.rule.terms import Hours, Policy
+from lambdas.quiet_hours.rule.windows import CLOSED_MAX, opens_at, starts_after
 
 AHEAD = timedelta(days=366)
 """The calendar that is looked at: every night, weekday, change of the clocks and holiday of a year."""
@@ -44,19 +46,30 @@ def closed_times(closures: Sequence[Closure], policy: Policy, begin: datetime) -
 
 
 def check_queues(policy: Policy, wait_queues: int) -> None:
-    """Raise `ValueError` if a policy needs more wait queues than there are. Nobody gets one by chance: to take one away
-    again is to be thought of."""
-    needed = len(opening_rules(policy.closures))
+    """Raise `ValueError` if the policies need more wait queues than there are. Nobody gets one by chance: to take one
+    away again is to be thought of."""
+    needed = len(opening_rules(policy.closures_of_all))
     if needed > wait_queues:
+        what, it = ("policies open", "they need") if policy.further else (f"policy {policy.name} opens", "it needs")
         raise ValueError(
-            f"policy {policy.name} opens at several times, and what is held on one queue must open together: it needs "
+            f"{what} at several times, and what is held on one queue must open together: {it} "
             f"wait_queues to be {needed} (-c waitQueues={needed}), not {wait_queues}: {shown_queues(policy, needed)}"
         )
 
 
+def shown_policies(policy: Policy) -> str:
+    """The policies of a deployment, and which notifications each of them judges, for people."""
+    shown = [
+        f"{each.place} judges recipients in {' and '.join(sorted(each.countries)) or 'any country'}"
+        for each in policy.policies
+    ]
+    rest = f"what names no policy, country or timezone: {policy.place}; what none of them fits: "
+    return "; ".join([*shown, rest + strictest(policy.policies).place])
+
+
 def shown_queues(policy: Policy, wait_queues: int) -> str:
     """The wait queues with their opening rules, for people."""
-    rules = opening_rules(policy.closures)
+    rules = opening_rules(policy.closures_of_all)
     shown = []
     for number in range(wait_queues):
         name = f"Wait{number + 1 if number else ''}"
@@ -66,8 +79,9 @@ def shown_queues(policy: Policy, wait_queues: int) -> str:
 
 
 def check_opens(policy: Policy, now: datetime) -> None:
-    """Raise `ValueError` if closures follow each other for more than a week."""
-    _check_opens(policy, now.replace(hour=0, minute=0, second=0, microsecond=0))
+    """Raise `ValueError` if closures of a policy follow each other for more than a week."""
+    for each in policy.policies:
+        _check_opens(each, now.replace(hour=0, minute=0, second=0, microsecond=0))
 
 
 @lru_cache(maxsize=64)
@@ -82,7 +96,7 @@ def _check_opens(policy: Policy, begin: datetime) -> None:
 
 
 def _closed_by_queue(policy: Policy, begin: datetime) -> Iterator[tuple[Sequence[Closure], Closed]]:
-    for closures in opening_rules(policy.closures):
+    for closures in opening_rules((policy.closures,)):
         for closed in closed_times(closures, policy, begin):
             yield closures, closed
 
@@ -94,30 +108,31 @@ def longest_closed(policy: Policy, now: datetime) -> timedelta:
 
 
 def closed_for_too_long(policy: Policy, now: datetime) -> str | None:
-    """A sentence about a policy that holds for longer than a notification lives; None for any other."""
-    longest = longest_closed(policy, now)
-    if longest <= LIFE:
-        return None
-    return (
-        f"policy {policy.name} holds for up to {longest}, and a notification lives for {LIFE.days} days at most: what "
-        "is accepted at the beginning of such a time expires before it ends"
-    )
+    """A sentence about a policy that holds for longer than a notification lives; None where there is none."""
+    for each in policy.policies:
+        if (longest := longest_closed(each, now)) > LIFE:
+            return (
+                f"policy {each.name} holds for up to {longest}, and a notification lives for {LIFE.days} days at most: "
+                "what is accepted at the beginning of such a time expires before it ends"
+            )
+    return None
 
 
 def holidays_end_soon(policy: Policy, today: date) -> str | None:
     """A sentence about a list of holidays that has none for the coming months; None where it has."""
-    for closure in policy.closures:
-        if closure.dates and max(closure.dates) < today + HOLIDAYS_AHEAD:
+    listed = ((one.name, closure.dates) for one in policy.policies for closure in one.closures if closure.dates)
+    for name, dates in listed:
+        if max(dates) < today + HOLIDAYS_AHEAD:
             return (
-                f"policy {policy.name} knows no holiday after {max(closure.dates)}: `make holidays PLACE=…` lists "
+                f"policy {name} knows no holiday after {max(dates)}: `make holidays PLACE=…` lists "
                 "those of the coming years"
             )
     return None
 
 
 def check_use_of_hours(policy: Policy) -> None:
-    """Raise `ValueError` if hours are set that this policy does not use: nothing may seem to be set."""
-    used = {each.set_by for each in policy.closures}
+    """Raise `ValueError` if hours are set that no policy uses: nothing may seem to be set."""
+    used = {closure.set_by for closures in policy.closures_of_all for closure in closures}
     default = Hours()
     if (policy.hours.start, policy.hours.end) != (default.start, default.end) and "quietHours" not in used:
         raise ValueError("quietHoursStart and quietHoursEnd change nothing here: the policy's file has its own hours")

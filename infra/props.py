@@ -14,8 +14,8 @@ from aws_cdk import aws_sqs as sqs
 
 from infra.policies import check_opens, check_queues
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import Policy
 from lambdas.quiet_hours.rule.policy_file import FOLDER
+from lambdas.quiet_hours.rule.terms import Policy
 from lambdas.quiet_hours.settings import EUC_KR, SMS_ENCODINGS
 
 NAME_CHARACTERS_MAX = 100
@@ -58,16 +58,16 @@ class QuietHoursProps:
     policy: Policy = field(default_factory=lambda: named_policy("korea"))
     """The quiet hours, and what is held in them: `named_policy("strict", "22:00", "07:00", "Asia/Tokyo")`.
 
-    Only a policy that `named_policy` returns for a name, a start, an end, a zone and KakaoTalk's hours is accepted. The
-    functions get these values and read the policy's file, which is part of their asset.
+    Only a policy that `named_policy` returns for a name, a start, an end, a zone, KakaoTalk's hours and further
+    policies is accepted. The functions get these values and read the policies' files, which are part of their asset.
     """
 
     policy_folder: str = ""
     """A folder with policy files of yours, beside those of this project; empty: none (docs/policies.md)."""
 
     wait_queues: int = 1
-    """The number of wait queues: one for each opening rule that the policy has (docs/policies.md); 1 to 7. One that the
-    policy does not need any more is drained at any time, and what was on it is judged anew."""
+    """The number of wait queues: one for each opening rule that the policies have (docs/policies.md); 1 to 7. One that
+    they do not need any more is drained at any time, and what was on it is judged anew."""
 
     consumer_concurrency: int = 2
     """The number of consumers that run at once for each queue that feeds them; 2 to 1,000."""
@@ -223,6 +223,7 @@ def _check_policy(policy: Policy, folder: str, wait_queues: int) -> None:
             policy.hours.end,
             policy.zone.key,
             kakao_closed=policy.hours.kakao_closed,
+            further_policies=policy.hours.further_policies,
             folder=Path(folder).resolve() if folder else FOLDER,
         )
     except ValueError as error:

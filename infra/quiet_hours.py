@@ -52,13 +52,14 @@ from infra.permissions import (
     allow,
     call_channels,
 )
-from infra.policies import closed_for_too_long, holidays_end_soon, shown_queues
+from infra.policies import closed_for_too_long, holidays_end_soon, shown_policies, shown_queues
 from infra.props import QuietHoursProps
 from infra.queues import Queues, make_queues
 from infra.sources import make_source
 from infra.stores import Tables, channel_secret, index_arn, make_tables
 from infra.triggers import report_failed_triggers, start_at_end_of_quiet_hours, start_every_minute
 from infra.ways_in import feed, feed_batches, feed_from_bus, feed_from_their_queue, feed_from_topic, read_their_queue
+from lambdas.quiet_hours.notification.label import KOREA
 from lambdas.quiet_hours.rule.policies import zone_warning
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.sources import Source
@@ -226,7 +227,7 @@ class QuietHours(Construct):
 
     def _start_scheduler(self) -> None:
         scheduler = self.functions.scheduler
-        start_at_end_of_quiet_hours(self, scheduler, self._props.policy.closures)
+        start_at_end_of_quiet_hours(self, scheduler, self._props.policy)
         start_every_minute(self, scheduler)
         report_failed_triggers(self, scheduler, self.alert_topic.topic_arn)
 
@@ -402,10 +403,8 @@ class QuietHours(Construct):
             timezone=props.policy.zone.key,
             policy=props.policy.name,
             kakao_closed=props.policy.hours.kakao_closed,
+            further_policies=props.policy.hours.further_policies,
             wait_queues=props.wait_queues,
-            urgent_concurrency=props.urgent_concurrency,
-            delivery_concurrency=props.delivery_concurrency,
-            release_concurrency=props.release_concurrency,
             consent_history_table=tables.consent_history.table_name,
             held_table=tables.held.table_name,
             turn_table=tables.turn.table_name,
@@ -438,9 +437,10 @@ class QuietHours(Construct):
     def _warn(self) -> None:
         """Add the warnings that synthesis shows."""
         props, policy = self._props, self._props.policy
-        if policy.name == "korea" and props.advertising_label and not props.sender_name:
+        is_korea = any(each.name == KOREA for each in policy.policies)
+        if is_korea and props.advertising_label and not props.sender_name:
             Annotations.of(self).add_warning_v2("quiet-hours:senderName", NO_SENDER_NAME)
-        if policy.name == "korea" and props.advertising_consent == "elsewhere":
+        if is_korea and props.advertising_consent == "elsewhere":
             Annotations.of(self).add_warning_v2("quiet-hours:advertisingConsent", CONSENT_ELSEWHERE)
         at_once = self._at_once()
         if (total := sum(at_once.values())) > props.account_concurrency:
@@ -449,6 +449,8 @@ class QuietHours(Construct):
             Annotations.of(self).add_warning_v2("quiet-hours:accountConcurrency", text)
         if props.wait_queues > 1:
             Annotations.of(self).add_info_v2("quiet-hours:waitQueues", shown_queues(policy, props.wait_queues))
+        if policy.further:
+            Annotations.of(self).add_info_v2("quiet-hours:policies", shown_policies(policy))
         now = datetime.now(UTC)
         if warning := closed_for_too_long(policy, now):
             Annotations.of(self).add_warning_v2("quiet-hours:closedForTooLong", warning)

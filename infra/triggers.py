@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from aws_cdk import Duration, Stack, TimeZone
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -14,7 +12,7 @@ from aws_cdk import aws_scheduler_targets as schedule_targets
 from constructs import Construct
 
 from infra.permissions import allow
-from lambdas.quiet_hours.rule.closure import Closure
+from lambdas.quiet_hours.rule.terms import Policy
 
 TRIGGER_AGE_MAX = Duration.seconds(60)
 """A late or repeated trigger is worth nothing: the next minute's trigger is the retry."""
@@ -34,10 +32,10 @@ def schedule_role(scope: Construct, name: str, function: lambda_.Function) -> ia
     )
 
 
-def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, closures: Sequence[Closure]) -> None:
+def start_at_end_of_quiet_hours(scope: Construct, function: lambda_.Function, policy: Policy) -> None:
     """Start the function whenever a closure ends, on the closure's own clock, daylight saving included."""
     role = schedule_role(scope, "EndOfQuietHoursRole", function)
-    ends = dict.fromkeys((each.end, each.zone.key) for each in closures)
+    ends = dict.fromkeys((each.end, each.zone.key) for closures in policy.closures_of_all for each in closures)
     for number, (end, zone) in enumerate(ends, 1):
         schedules.Schedule(
             scope,

@@ -30,7 +30,9 @@ from .quiet_hours.notification.fields import ID_FAULT, is_id
 from .quiet_hours.notification.json_text import RepeatedKeys
 from .quiet_hours.notification.notification import consent_keys
 from .quiet_hours.redaction import redact_errors
-from .quiet_hours.rule.policy import Consent, Hold, Policy, decide, may_be_held, quiet_until
+from .quiet_hours.rule.choosing import chosen
+from .quiet_hours.rule.policy import decide, may_be_held, quiet_until
+from .quiet_hours.rule.terms import Consent, Hold, Policy
 from .quiet_hours.settings import Settings
 from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
 from .quiet_hours.stores.consents import read_consents
@@ -166,7 +168,8 @@ def accept_all(
     """Accept the valid notifications of a request, and answer for each notification:
 
     `accepted`: `{"id", "decision": "send" | "hold", "until": ISO time or null}`, what SQS has taken and what the rule
-    would do with it now; `rejected`: `{"index", "id", "errors"}`, what is wrong with it or that SQS did not take it.
+    would do with it now. `policy` says which one judges it, if several are deployed or another one was asked for;
+    `rejected`: `{"index", "id", "errors"}`, what is wrong with it or that SQS did not take it.
     """
     candidates = _candidates(request)
     if isinstance(candidates, str):
@@ -240,7 +243,7 @@ def _forecast(
     items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
 ) -> list[dict[str, Any]]:
     """The rule's decision on each item now. If the consent table does not answer, it decides without consent."""
-    asks = [item.notification for item in items if may_be_held(item.notification, policy)]
+    asks = [item.notification for item in items if may_be_held(item.notification, now, policy)]
     consents: dict[str, Consent] = {}
     if quiet_until(now, policy) is not None:
         try:
@@ -254,5 +257,9 @@ def _forecast(
         decision = decide(item.notification, consent, now, policy)
         held = isinstance(decision, Hold)
         until = decision.until.isoformat(timespec="seconds") if isinstance(decision, Hold) else None
-        forecasts.append({"id": item.id, "decision": "hold" if held else "send", "until": until})
+        forecast = {"id": item.id, "decision": "hold" if held else "send", "until": until}
+        choice = chosen(item.notification, now, policy)
+        if policy.further or choice.note:
+            forecast["policy"] = choice.note or choice.policy.place
+        forecasts.append(forecast)
     return forecasts

@@ -24,7 +24,8 @@ from .quiet_hours.alerts import release_stopped
 from .quiet_hours.notification.bundle import REDRIVEN
 from .quiet_hours.notification.joining import Received, bundles, outgoing_of, received
 from .quiet_hours.redaction import redact_errors
-from .quiet_hours.rule.policy import Policy, quiet_ended, quiet_until, rules_of_queues
+from .quiet_hours.rule.policy import quiet_ended, quiet_until, rules_of_queues
+from .quiet_hours.rule.terms import Policy
 from .quiet_hours.settings import Settings
 from .quiet_hours.side_by_side import SideBySide, in_threads
 from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code

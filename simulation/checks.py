@@ -11,14 +11,12 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from lambdas.quiet_hours.stores.health import REFUSALS_MAX
 from lambdas.quiet_hours.timings import WAIT_VISIBILITY_S
 
 from .collapsing import Held
-from .hours import is_closed
 from .plan import Consent, Plan, Wanted
 from .providers import Kind, Provider, ProviderCall
 from .queues import Msg, Queue
@@ -152,11 +150,9 @@ class Checks:
         """Check that a worker may have read, since its claim, a consent by which this may go now."""
         t = self.world.t
         read = self.records.read(wanted, since, t)
-        if self._is_closed(t, wanted.category, wanted.channel, night_consent=True):
+        if self.plan.is_closed(wanted, t, night_consent=True):
             self._broken("never_when_closed", f"{who} reached its provider at a time that no consent opens")
-        elif self._is_closed(t, wanted.category, wanted.channel) and not any(
-            each.night_consent(since, self.late_s) for each in read
-        ):
+        elif self.plan.is_closed(wanted, t) and not any(each.night_consent(since, self.late_s) for each in read):
             self._broken("never_early", f"{who} reached its provider in quiet hours")
         if wanted.category != "advertising":
             return
@@ -199,8 +195,9 @@ class Checks:
         self.held.note(msg.body, self.by_number, self.world.t)
 
     def wait_received(self, queue: str) -> None:
-        """Somebody receives from a wait queue. With several of them, year.py checks what they release."""
-        if self.plan.wait_queues == 1 and self._is_quiet(self.world.t):
+        """Somebody receives from a wait queue. With several of them, or with several policies one after
+        the other, year.py checks what they release."""
+        if self.plan.wait_queues == 1 and not self.plan.change and self._is_quiet(self.world.t):
             self._broken("wait_untouched", f"{queue} was received from in quiet hours")
 
     def handler_raised(self, name: str, error: BaseException) -> None:
@@ -388,15 +385,10 @@ class Checks:
 
     # --- the rule, once more ------------------------------------------------------------------------------------------
 
-    def _is_closed(self, t: float, category: str, channel: str, night_consent: bool = False) -> bool:
-        """Say if nobody may send this now, by the local clock."""
-        local = (self.world.start + timedelta(seconds=t)).astimezone(self.plan.zone)
-        plan = self.plan
-        return is_closed(plan.policy, local, category, channel, night_consent, plan.end_hour, plan.kakao_closed)
-
     def _is_quiet(self, t: float) -> bool:
-        """Say if something is held now."""
-        return any(self._is_closed(t, "advertising", channel) for channel in ("kakao", "sms"))
+        """Say if something is held now, by the local clock."""
+        now = self.world.time(t)
+        return any(self.plan.judge.is_closed(now, "advertising", channel) for channel in ("kakao", "sms"))
 
     def consent_written(self, key: str, consent: Consent) -> None:
         """There is a record in the registry from now on."""

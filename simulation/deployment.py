@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,7 +13,8 @@ from lambdas.quiet_hours import timings
 from lambdas.quiet_hours.channels.channel import Channel
 from lambdas.quiet_hours.delivery import delivery as worker
 from lambdas.quiet_hours.delivery.calls import Memory
-from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.rule.terms import Policy
+from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores import ledger as ledger_module
 
 from . import topology
@@ -25,7 +27,13 @@ from .queues import Sqs
 from .tables import DynamoDb, Table
 from .world import NEVER, Process, World
 
-_policies: dict[Policy, Policy] = {}  # equal policies are one object: the rule keeps what it has computed by object
+_policies: dict[Policy, Policy] = {}
+
+
+def _shared_policy(settings: Settings) -> Policy:
+    """The policy of these settings. Equal policies are one object: the rule keeps what it has computed by object."""
+    policy = settings.quiet_hours()
+    return _policies.setdefault(policy, policy)
 
 
 class Deployment:
@@ -61,8 +69,7 @@ class Deployment:
             "turn": Table(world, "turn", "channel"),
         }
         self.settings = topology.settings_for(self.queues, plan)
-        policy = self.settings.quiet_hours()
-        self.policy = _policies.setdefault(policy, policy)
+        self.policy = _shared_policy(self.settings)
         self.providers = {name: self._provider(name) for name in kinds}
 
         self.producer = self._function("producer", timings.PRODUCER_TIMEOUT_S, self._produce)
@@ -76,6 +83,11 @@ class Deployment:
         ]
         self.redriving = 0
         self.triggers = Triggers(world, faults, self.scheduler, jitter_s)
+
+    def deploy(self, settings: Mapping[str, Any]) -> None:
+        """Deploy other settings. What runs already goes on by the old ones."""
+        self.settings = replace(self.settings, **settings)
+        self.policy = _shared_policy(self.settings)
 
     # --- how it is put together ---------------------------------------------------------------------------------------
 

@@ -126,6 +126,8 @@ class Night:
             world.at(redrive.at, clients.redrive, deployment, redrive)
         for junk in plan.junk:
             world.at(junk.at, deployment.queues["notification"].put, junk.body, {})
+        if plan.change:
+            world.at(plan.change.at, deployment.deploy, plan.change.settings)
         deployment.triggers.begin(plan.ends)
 
     def _check_the_end(self) -> None:

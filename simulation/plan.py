@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
+from .hours import is_closed
 from .world import NEVER, Span
 
 NoConnection = Literal["refused", "dns", "tls"]
@@ -30,6 +31,31 @@ NIGHTS = (
     ("America/New_York", datetime(2026, 10, 31, 20, 40)),  # noqa: DTZ001  clocks go back: 12 hours
     ("America/New_York", datetime(2026, 3, 7, 20, 40)),  # noqa: DTZ001  clocks go forward: 10 hours
 )
+
+
+class Judge(NamedTuple):
+    """A policy that has to judge some notifications: its zone, and when the night ends and KakaoTalk takes nothing
+    (empty: until the night ends)."""
+
+    policy: str
+    zone: str
+    end_hour: int = 8
+    kakao_closed: str = ""
+
+    def is_closed(self, now: datetime, category: str, channel: str, night_consent: bool = False) -> bool:
+        """Say if this policy is closed at an instant."""
+        local = now.astimezone(ZoneInfo(self.zone))
+        return is_closed(self.policy, local, category, channel, night_consent, self.end_hour, self.kakao_closed)
+
+
+class Change(NamedTuple):
+    """Other policies are deployed in the middle of a night: the settings that count from then on, and by the number of
+    each notification who has to judge it. A run that has begun goes on by the old ones, at most for `runs_on_s`."""
+
+    at: float
+    settings: dict[str, Any]
+    judges: dict[int, Judge]
+    runs_on_s: float = 900.0
 
 
 @dataclass(slots=True)
@@ -130,6 +156,8 @@ class Plan:
     read the channels' settings while the secret is away. `concurrency` is that of each lane.
     `kakao_closed` is empty if KakaoTalk opens when the night ends. `wait_queues` is their number.
     `advertising_consent` says where that consent is kept: elsewhere, or in the registry, where it is then required.
+    `judges` are the policies that have to judge the notifications of these numbers; `policy` judges the others. The
+    last of them opens at `last_opens`, if that is not the last of `ends`.
     """
 
     zone: ZoneInfo
@@ -166,6 +194,24 @@ class Plan:
     end_hour: int = 8
     kakao_closed: str = ""
     wait_queues: int = 1
+    further_policies: str = ""
+    judges: dict[int, Judge] = field(default_factory=dict)
+    change: Change | None = None
+    last_opens: float = 0.0
+
+    @property
+    def judge(self) -> Judge:
+        """The policy that judges whoever asks for no other one."""
+        return Judge(self.policy, self.zone.key, self.end_hour, self.kakao_closed)
+
+    def is_closed(self, wanted: Wanted, t: float, night_consent: bool = False) -> bool:
+        """Say if nobody may send this at this time. While runs of two deployments go on, either of them may."""
+        judges = [self.judges.get(wanted.number, self.judge)]
+        if self.change and t >= self.change.at:
+            then = self.change.judges[wanted.number]
+            judges = [then] if t >= self.change.at + self.change.runs_on_s else [*judges, then]
+        now = self.start + timedelta(seconds=t)
+        return all(each.is_closed(now, wanted.category, wanted.channel, night_consent) for each in judges)
 
     @property
     def wanted(self) -> list[Wanted]:
@@ -174,7 +220,7 @@ class Plan:
     @property
     def over_at(self) -> float:
         """The time at which the last thing on the plan has happened."""
-        times = [self.ends[-1], self.faults_until]
+        times = [self.ends[-1], self.last_opens, self.faults_until]
         for request in self.requests:
             times += [request.at, request.again_at or 0.0]
         times += [each.at for each in self.consents]

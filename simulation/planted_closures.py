@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, time
+from datetime import UTC, datetime, time
 from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 from lambdas import scheduler
+from lambdas.quiet_hours.rule import choosing
 from lambdas.quiet_hours.rule import policy as rule
 from lambdas.quiet_hours.rule.closure import Closure
-from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.rule.openings import opening_rules, wait_queue
+from lambdas.quiet_hours.rule.terms import Choice, Policy
+from lambdas.quiet_hours.rule.windows import around
 from lambdas.quiet_hours.settings import Settings
+from lambdas.scheduler import release_each
+
+from .year_settings import SIX_ZONES, TAKEN_AWAY, THREE_PLACES, Setting
 
 
 @dataclass(frozen=True, slots=True)
 class ClosurePlant:
     """A mistake in a policy's closures: where it is looked for, and the promises that it may break."""
 
-    setting: tuple[Any, ...]
+    setting: Setting
     caught_by: tuple[str, ...]
     change: Callable[[Closure], Closure] = lambda each: each
     patches: tuple[tuple[Any, str, Any], ...] = ()
@@ -34,9 +40,10 @@ class ClosurePlant:
 
         def mistaken(settings: Settings) -> Policy:
             right = quiet_hours(settings)
-            # Another name, and an object of its own: nothing that the rule has worked out rightly may be found again.
+            # Another name, and objects of their own: nothing that the rule has worked out rightly may be found again.
             closures = tuple(self.change(each) for each in right.closures)
-            return replace(right, name=f"{right.name} with {self.name}", closures=closures)
+            further = tuple(replace(each) for each in right.further)
+            return replace(right, name=f"{right.name} with {self.name}", closures=closures, further=further)
 
         with ExitStack() as stack:
             stack.enter_context(patch.object(Settings, "quiet_hours", mistaken))
@@ -47,8 +54,8 @@ class ClosurePlant:
 
 def _opens_at_the_first_end(now: datetime, closures: Any, policy: Policy) -> datetime | None:
     """The earlier of two ends."""
-    windows = [each for closure in closures for each in rule._around(now, closure, policy) if each.covers(now)]
-    return min((each.end for each in windows), default=None)
+    covering = [each for closure in closures for each in around(now, closure, policy) if each.covers(now)]
+    return min((each.end for each in covering), default=None)
 
 
 def _at_the_offset_of_january(closure: Closure) -> Closure:
@@ -67,32 +74,52 @@ def _exchanged(policy: Policy, queues: int) -> tuple[Policy, ...]:
     return rule.rules_of_queues(policy, queues)[::-1]
 
 
+def _judged_by_the_first(notification: Any, now: datetime, policy: Policy) -> Choice:
+    return Choice(policy)
+
+
+def _same_clock_in_january(one: str, other: str, year: int) -> bool:
+    day = datetime(year, 1, 15, tzinfo=UTC)
+    return day.astimezone(ZoneInfo(one)).utcoffset() == day.astimezone(ZoneInfo(other)).utcoffset()
+
+
+def _numbered_in_the_first(group: Any, policies: Any) -> int:
+    return wait_queue(group, policies[:1])
+
+
+def _needed_only(settings: Settings, policy: Policy, side_by_side: Any, release_one: Any) -> list[dict[str, Any]]:
+    needed = len(opening_rules(policy.closures_of_all))
+    return release_each(replace(settings, wait_queues=needed), policy, side_by_side, release_one)
+
+
 def _first_only(settings: Any, policy: Policy, _: Any, release_one: Any) -> list[dict[str, Any]]:
     return [release_one(settings, policy)]
 
 
-LATE_KAKAO = ("korea", "Asia/Seoul", 8, "20:00-09:00", 2)
+KOREA, FRANCE = Setting("korea", "Asia/Seoul"), Setting("france", "Europe/Paris")
+TEXAS = Setting("us-texas", "America/Chicago")
+LATE_KAKAO = Setting("korea", "Asia/Seoul", 8, "20:00-09:00", 2)
 
 _PLANTS = {
     "consent_opens_what_it_must_not": ClosurePlant(
-        ("korea", "Asia/Seoul"), ("never_when_closed",), lambda each: replace(each, consent_opens=True)
+        KOREA, ("never_when_closed",), lambda each: replace(each, consent_opens=True)
     ),
     "a_holiday_is_missed": ClosurePlant(
-        (("france", "Europe/Paris")),
+        FRANCE,
         ("never_when_closed",),
         lambda each: replace(each, dates=frozenset(day for day in each.dates if day.month != 5)),
     ),
     "the_earlier_of_two_ends": ClosurePlant(
-        ("us-texas", "America/Chicago"), ("forecast",), patches=((rule, "opens_at", _opens_at_the_first_end),)
+        TEXAS, ("forecast",), patches=((rule, "opens_at", _opens_at_the_first_end),)
     ),
     "an_offset_is_kept_over_a_change": ClosurePlant(
-        ("france", "Europe/Paris"), ("never_when_closed", "on_time"), _at_the_offset_of_january
+        FRANCE, ("never_when_closed", "on_time"), _at_the_offset_of_january
     ),
     "a_day_is_that_of_the_machine": ClosurePlant(
-        ("us-texas", "America/Chicago"), ("never_when_closed", "on_time"), _opens_at_eight_by_the_clock_of_summer
+        TEXAS, ("never_when_closed", "on_time"), _opens_at_eight_by_the_clock_of_summer
     ),
     "a_night_begins_on_the_day_it_ends": ClosurePlant(
-        (("us-texas", "America/Chicago")),
+        TEXAS,
         ("never_when_closed", "on_time"),
         lambda each: replace(each, weekdays=frozenset((day + 1) % 7 for day in each.weekdays)),
     ),
@@ -104,6 +131,23 @@ _PLANTS = {
     ),
     "one_run_for_the_first_queue_only": ClosurePlant(
         LATE_KAKAO, ("settled", "on_time"), patches=((scheduler, "release_each", _first_only),)
+    ),
+    "everybody_is_judged_by_the_first_policy": ClosurePlant(
+        THREE_PLACES, ("never_when_closed",), patches=((rule, "chosen", _judged_by_the_first),)
+    ),
+    "a_clock_is_compared_on_one_day": ClosurePlant(
+        SIX_ZONES, ("never_when_closed", "on_time"), patches=((choosing, "same_clock", _same_clock_in_january),)
+    ),
+    "the_laxest_policy_judges_who_fits_none": ClosurePlant(
+        THREE_PLACES,
+        ("never_when_closed", "never_early"),
+        patches=((choosing, "strictest", lambda policies: min(policies, key=choosing.held_for)),),
+    ),
+    "other_policies_hold_on_the_first_queue": ClosurePlant(
+        THREE_PLACES, ("on_time", "held_again"), patches=((rule, "wait_queue", _numbered_in_the_first),)
+    ),
+    "the_queue_of_a_policy_that_is_gone_is_forgotten": ClosurePlant(
+        TAKEN_AWAY, ("settled",), patches=((scheduler, "release_each", _needed_only),)
     ),
 }
 CLOSURE_PLANTS = {name: replace(each, name=name) for name, each in _PLANTS.items()}

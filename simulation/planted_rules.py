@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from lambdas.quiet_hours.channels import configuration as config
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 from lambdas.quiet_hours.consents.record import consent_of
-from lambdas.quiet_hours.rule.policy import Consent, Drop, Send
+from lambdas.quiet_hours.rule.terms import Consent, Drop, Send
 from lambdas.quiet_hours.stores import consents as consent
 
 from . import functions

@@ -80,6 +80,7 @@ def settings_for(queues: dict[str, Queue], plan: Plan) -> Any:
         end=f"{plan.end_hour:02}:00",
         kakao_closed=plan.kakao_closed or f"20:50-{plan.end_hour:02}:00",
         wait_queues=plan.wait_queues,
+        further_policies=plan.further_policies,
         timezone=plan.zone.key,
         policy=plan.policy,
         held_table="held",

@@ -168,7 +168,13 @@ def _notification_schemas() -> Schema:
         "Notifications": _object(notifications=_array(_ref("Notification"), 1, producer.NOTIFICATIONS_MAX)),
         "Accepted": _object(
             accepted=_array(
-                _object(id=_ref("Id"), decision={"enum": ["send", "hold"]}, until=_maybe({"type": "string"}))
+                _object(
+                    {"policy"},
+                    id=_ref("Id"),
+                    decision={"enum": ["send", "hold"]},
+                    until=_maybe({"type": "string"}),
+                    policy={"type": "string", "description": "The policy that judges it, if several are deployed"},
+                )
             ),
             rejected=_array(
                 _object(
@@ -251,6 +257,9 @@ def _notification() -> Schema:
         "metadata": _ANY | {"description": f"At most {notification.METADATA_BYTES_MAX} bytes as JSON"},
         "collapse_key": _text(128)
         | {"description": "Of several held ones with the same key, source and recipient only the newest is sent"},
+        "policy": _text(64) | {"description": "The policy that judges it, by name; one that is deployed"},
+        "country": {"type": "string", "pattern": "^[A-Z]{2}$", "description": "The recipient's country, which chooses"},
+        "timezone": _text(64) | {"description": "The recipient's time zone, such as America/New_York, which chooses"},
     }
     ordered = {name: fields[name] for name in notification._FIELDS}
     return _object(set(ordered) - {"channel", "address", "content"}, **ordered)

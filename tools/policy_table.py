@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 from infra.policies import check_opens, closed_for_too_long, holidays_end_soon
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import CATEGORIES, CHANNELS, Closure, Policy, opens_at
+from lambdas.quiet_hours.rule.policy import CATEGORIES, CHANNELS, Closure
 from lambdas.quiet_hours.rule.policy_file import FOLDER
+from lambdas.quiet_hours.rule.terms import Policy
+from lambdas.quiet_hours.rule.windows import opens_at
 
 
 class Alike(NamedTuple):

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from .rule.policies import named_policy
-from .rule.policy import Hours, Policy
+from .rule.terms import Hours, Policy
 from .timings import CHANNEL_DEADLINE_MAX_S, CLOCK_SKEW, LONGEST_PAUSE
 
 CAMPAIGN_UPLOADS = "campaigns/"
@@ -32,15 +32,15 @@ _PREFIX = "QUIET_HOURS_"
 class Settings:
     """The settings of one deployment. Queue fields are URLs, tables are names, `channel_secret` is an ARN or a name.
 
-    `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is the name of a file in policies/. `kakao_closed` is
-    when KakaoTalk takes no brand messages: `HH:MM-HH:MM`, or `never`. `wait_queues` is the number of wait queues. The
-    concurrencies are the
-    event sources' MaximumConcurrency, by which pacing divides a channel's rate. `record_held`: the consumer records in
-    the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled as such; it must also
-    name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`. `advertising_consent`:
-    `required` if it is kept here, else `elsewhere`. `campaign_sender` is the unique id of the campaign function's role,
-    as SQS names a sender: only its messages may have ids of campaign files; if it is empty, this is not checked.
-    `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty if there is none.
+    `start` and `end` are `HH:MM` in `timezone` (IANA); `policy` is the name of a file in policies/, and
+    `further_policies` are those for other recipients, as `named_policy` reads them. `kakao_closed` is when KakaoTalk
+    takes no brand messages: `HH:MM-HH:MM`, or `never`. `wait_queues` is the number of wait queues. `record_held`: the
+    consumer records in the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled
+    as such; it must also name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`.
+    `advertising_consent`: `required` if it is kept here, else `elsewhere`. `campaign_sender` is the unique id of the
+    campaign function's role, as SQS names a sender: only its messages may have ids of campaign files; if it is empty,
+    this is not checked. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty if
+    there is none.
     """
 
     notification_queue_url: str
@@ -56,11 +56,9 @@ class Settings:
     timezone: str = "Asia/Seoul"
     policy: str = "korea"
     kakao_closed: str = Hours().kakao_closed
+    further_policies: str = ""
     wait_queues: int = 1
     urgent_queue_url: str = ""
-    urgent_concurrency: int = 2
-    delivery_concurrency: int = 2
-    release_concurrency: int = 2
     consent_history_table: str = ""
     held_table: str = ""
     turn_table: str = ""
@@ -110,4 +108,5 @@ class Settings:
             CLOCK_SKEW,
             self.advertising_consent,
             self.kakao_closed,
+            further_policies=self.further_policies,
         )

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.delivery import Delivery
-from lambdas.quiet_hours.rule.policy import Policy
+from lambdas.quiet_hours.rule.terms import Policy
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import SideBySide
 from lambdas.quiet_hours.stores.entries import Entry

@@ -21,7 +21,7 @@ from infra.config import Config, flag
 from infra.props import QuietHoursProps
 from infra.quiet_hours import QuietHours
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import Hours
+from lambdas.quiet_hours.rule.terms import Hours
 from lambdas.quiet_hours.settings import Settings
 from tests.helpers.stack_template import CONTEXT, DEFAULTS, FLAGS, ROOT, make_stack
 
@@ -42,6 +42,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "quietHoursEnd": "08:00",
         "timezone": "Asia/Seoul",
         "policy": "korea",
+        "furtherPolicies": "",
         "policyFolder": "",
         "kakaoClosed": "20:50-08:00",
         "waitQueues": 1,
@@ -86,9 +87,8 @@ def test_the_defaults_are_the_functions_own() -> None:
     assert own["policy"] == DEFAULTS["policy"]
     assert own["kakao_closed"] == DEFAULTS["kakaoClosed"]
     assert own["advertising_consent"] == DEFAULTS["advertisingConsent"]
-    assert own["urgent_concurrency"] == DEFAULTS["urgentConcurrency"]
-    assert own["delivery_concurrency"] == DEFAULTS["deliveryConcurrency"]
-    assert own["release_concurrency"] == DEFAULTS["releaseConcurrency"]
+    assert own["further_policies"] == DEFAULTS["furtherPolicies"]
+    assert own["wait_queues"] == DEFAULTS["waitQueues"]
     assert own["sms_encoding"] == DEFAULTS["smsEncoding"]
 
 

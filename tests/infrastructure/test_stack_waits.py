@@ -103,6 +103,53 @@ def test_synthesis_prints_the_queues_and_their_rules(made: Stack) -> None:
     )
 
 
+def test_several_policies_are_deployed_with_a_queue_each_and_every_end_starts_the_scheduler() -> None:
+    made = make_stack(furtherPolicies="france,united-states@America/New_York", waitQueues="3")
+    deployed = Deployed(made)
+    variables = deployed.function("Scheduler")["Environment"]["Variables"]
+    assert variables["QUIET_HOURS_FURTHER_POLICIES"] == "france,united-states@America/New_York"
+    starts = [
+        (each["ScheduleExpression"], each["ScheduleExpressionTimezone"])
+        for each in deployed.all("AWS::Scheduler::Schedule").values()
+    ]
+    assert sorted(starts) == [
+        ("cron(0 0 * * ? *)", "Europe/Paris"),
+        ("cron(0 8 * * ? *)", "America/New_York"),
+        ("cron(0 8 * * ? *)", "Asia/Seoul"),
+        ("cron(0 8 * * ? *)", "Europe/Paris"),
+    ]
+    Annotations.from_stack(made).has_info(
+        "*",
+        Match.string_like_regexp(
+            r"korea at Asia/Seoul judges recipients in KR; france at Europe/Paris judges recipients in FR; .*; "
+            r"what names no policy, country or timezone: korea at Asia/Seoul; "
+            r"what none of them fits: korea at Asia/Seoul"
+        ),
+    )
+
+
+def test_several_policies_without_the_queues_that_they_need_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"policies open at several times.*they need wait_queues to be 3 \(-c waitQ"):
+        make_stack(furtherPolicies="france,united-states@America/New_York", waitQueues="2")
+
+
+def test_six_zones_of_one_policy_fit_a_deployment_without_campaign_files() -> None:
+    zones = ("America/Chicago", "America/Denver", "America/Los_Angeles", "America/Anchorage", "Pacific/Honolulu")
+    policy = named_policy(
+        "united-states", timezone="America/New_York", further_policies=f"united-states@{'+'.join(zones)}"
+    )
+    props = QuietHoursProps(policy=policy, wait_queues=6, campaigns=False)
+    queues = QuietHours(Stack(App(), "Stack"), "QuietHours", props).queues
+    assert len(queues.waits) == 6
+    with pytest.raises(ValueError, match="wait_queues must be at most 5 here, not 6"):
+        QuietHours(Stack(App(), "Other"), "QuietHours", QuietHoursProps(policy=policy, wait_queues=6))
+
+
+def test_a_wrong_list_of_policies_is_refused_with_the_key_that_holds_it() -> None:
+    with pytest.raises(ValueError, match=r"furtherPolicies japan: policy must be one of .*, not 'japan'"):
+        make_stack(furtherPolicies="japan")
+
+
 def test_one_policy_with_one_opening_rule_looks_as_before(stack: Deployed) -> None:
     waits = [name for name in stack.outputs if name.startswith("WaitQueueUrl")]
     assert waits == ["WaitQueueUrl"]

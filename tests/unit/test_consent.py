@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from lambdas.consumer import consume
 from lambdas.quiet_hours.errors import ConsentUnavailable, KeysRefused
 from lambdas.quiet_hours.notification.json_text import to_text
-from lambdas.quiet_hours.rule.policy import Consent
+from lambdas.quiet_hours.rule.terms import Consent
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.backoff import TRIES_MAX
 from lambdas.quiet_hours.stores.consents import Consents, read_consents, read_each_consent

@@ -22,7 +22,8 @@ from lambdas.quiet_hours.errors import Invalid, StatementRefused
 from lambdas.quiet_hours.notification.addresses import canonical_address
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import Consent, Drop, Hold, Policy, Send, decide
+from lambdas.quiet_hours.rule.policy import decide
+from lambdas.quiet_hours.rule.terms import Consent, Drop, Hold, Policy, Send
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import read_consents, read_record
 from operators.consent_csv import Row, WrongRow, read_rows, write_rows

@@ -108,6 +108,21 @@ def test_no_label_is_asked_of_what_is_no_advertising_nor_elsewhere_nor_where_it_
     assert faults(replace(settings, advertising_label=False), body="sale") == []
 
 
+def test_of_several_policies_only_korea_asks_for_the_label(labelling: Settings) -> None:
+    several = replace(labelling, further_policies="france")
+    french = replace(labelling, policy="france", further_policies="korea@Asia/Seoul")
+
+    def asks(settings: Settings, **fields: str) -> bool:
+        given = {"category": "advertising", "content": {"body": "sale"}, "accepted_at": "2026-11-28T03:00:00+00:00"}
+        return bool(label_faults(given | fields, settings))  # type: ignore[arg-type]
+
+    assert asks(several)
+    assert asks(several, country="JP")
+    assert not asks(several, country="FR")
+    assert not asks(french)
+    assert asks(french, timezone="Asia/Seoul")
+
+
 def test_the_producer_rejects_what_is_unlabelled_alone(sqs: Any, dynamodb: Any, labelling: Settings) -> None:
     request = {"notifications": [notification(id="a"), notification(id="b", content={"body": f"(광고) {OUT}"})]}
     status, answer = accept_all(request, DAY, sqs, dynamodb, labelling, labelling.quiet_hours(), lambda: "made")

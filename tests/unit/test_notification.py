@@ -21,8 +21,11 @@ from tests.helpers.accepting import NOW, PHONE_FAULT, accepted, errors
 from tests.helpers.aws import notification
 
 ALLOWED_FIELDS = (
-    "id, category, channel, address, recipient_id, content, expires_at, accepted_at, source, metadata, collapse_key"
+    "id, category, channel, address, recipient_id, content, expires_at, accepted_at, source, metadata, collapse_key, "
+    "policy, country, timezone"
 )
+COUNTRY_FAULT = "must be a country's code such as KR (ISO 3166-1)"
+ZONE_FAULT = "must be an IANA name of a time zone such as America/New_York"
 TIME_FAULT = "must be a time with an offset, such as 2020-11-12T12:00:00+09:00"
 UNSENDABLE = "has a character that cannot be sent (control characters other than newline and tab, surrogates)"
 CONTENT_FIELDS = "title, body, template, variables"
@@ -267,6 +270,26 @@ def test_a_missing_field_is_named(field: str) -> None:
 
 def test_an_unknown_field_is_named_with_the_allowed_ones() -> None:
     assert errors(notification(priority="high")) == [f"priority: unknown field; allowed are {ALLOWED_FIELDS}"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fault"),
+    [
+        ("policy", "", "must have 1 to 64 characters"),
+        ("policy", 3, "must be text"),
+        *(("country", value, COUNTRY_FAULT) for value in ("", "kr", "KOR", "한국", "K", 82)),
+        *(("timezone", value, ZONE_FAULT) for value in ("Asia/Soul", "KST+9", "../etc/passwd", "localtime")),
+        ("timezone", "", "must have 1 to 64 characters"),
+        ("timezone", 9, "must be text"),
+    ],
+)
+def test_what_chooses_the_policy_is_checked_and_its_value_is_not_shown(field: str, value: object, fault: str) -> None:
+    assert errors(notification(**{field: value})) == [f"{field}: {fault}"]
+
+
+def test_what_chooses_the_policy_travels_unchanged() -> None:
+    given = {"policy": "united-states", "country": "US", "timezone": "America/New_York"}
+    assert given.items() <= accept(notification(**given), default_id="unused", now=NOW)[0].items()
 
 
 @pytest.mark.parametrize("field", ["night_consent", "consent", "opted_out"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from itertools import product
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,7 +16,8 @@ from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.rule.closure import CATEGORIES, CHANNELS, EVERY_DAY, Closure
 from lambdas.quiet_hours.rule.openings import opening_rules
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import Consent, Hold, Policy, decide, quiet_until, rules_of_queues
+from lambdas.quiet_hours.rule.policy import decide, quiet_until, rules_of_queues
+from lambdas.quiet_hours.rule.terms import Consent, Hold, Policy
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.side_by_side import in_threads
 from lambdas.scheduler import release, release_each, together
@@ -26,6 +28,7 @@ from tests.helpers.delivery_world import world as world
 __all__ = ["dynamodb", "settings", "sqs"]
 
 SEOUL = ZoneInfo("Asia/Seoul")
+GUARD, SKEW = timedelta(seconds=15), timedelta(seconds=2)
 LATE_KAKAO = {"kakao_closed": "20:00-09:00"}
 
 
@@ -81,11 +84,11 @@ def closure(name: str, start: str, end: str, channel: str, zone: ZoneInfo = SEOU
     ],
 )
 def test_what_opens_together_shares_a_wait_queue_and_nothing_else_does(closures: list[Closure], queues: int) -> None:
-    assert len(opening_rules(tuple(closures))) == queues
+    assert len(opening_rules((tuple(closures),))) == queues
 
 
 POLICIES = [
-    named_policy("korea", guard=timedelta(seconds=15), skew=timedelta(seconds=2), **LATE_KAKAO),
+    named_policy("korea", guard=GUARD, skew=SKEW, **LATE_KAKAO),
     named_policy("korea", "22:00", "09:00", kakao_closed="20:50-08:00"),
     named_policy("korea", timezone="America/New_York", kakao_closed="12:00-13:00"),
     Policy(
@@ -102,21 +105,40 @@ POLICIES = [
 ]
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda each: f"{each.name} {each.zone.key}")
+US_ZONES = ("Chicago", "Denver", "Los_Angeles", "Anchorage")
+SEVERAL = [
+    named_policy("korea", guard=GUARD, skew=SKEW, further_policies="france,united-states@America/New_York"),
+    named_policy(
+        "united-states",
+        timezone="America/New_York",
+        further_policies="united-states@" + "+".join([*(f"America/{each}" for each in US_ZONES), "Pacific/Honolulu"]),
+    ),
+    # two policies that open together share a queue, and a third has two queues of its own
+    named_policy("korea", kakao_closed="20:00-09:00", further_policies="strict,us-texas@America/Chicago"),
+]
+
+
+@pytest.mark.parametrize(("policy", "queues"), list(zip(SEVERAL, (3, 6, 3), strict=True)))
+def test_policies_share_a_wait_queue_if_they_open_together_and_else_have_their_own(policy: Policy, queues: int) -> None:
+    assert len(opening_rules(policy.closures_of_all)) == queues
+
+
+@pytest.mark.parametrize("policy", [*POLICIES, *SEVERAL], ids=lambda each: f"{each.name} {each.hours.further_policies}")
 def test_a_queue_is_read_exactly_when_what_is_on_it_may_go(policy: Policy) -> None:
     """Over two weeks with a change of the clocks: what is held leaves at the end of its own hold, and never before."""
-    rules = rules_of_queues(policy, len(opening_rules(policy.closures)))
+    rules = rules_of_queues(policy, len(opening_rules(policy.closures_of_all)))
     now = datetime(2026, 10, 24, tzinfo=UTC)
     seen: set[int] = set()
+    kinds = list(product(CATEGORIES, CHANNELS, (False, True), policy.policies))
     while now < datetime(2026, 11, 7, tzinfo=UTC):
-        for category in CATEGORIES:
-            for channel in CHANNELS:
-                for agreed in (False, True):
-                    asked = {"category": category, "channel": channel, "expires_at": "2099-01-01T00:00:00+00:00"}
-                    decision = decide(asked, Consent(night_consent=agreed), now, policy)
-                    if isinstance(decision, Hold):
-                        assert quiet_until(now, rules[decision.queue]) == decision.until, (now, asked, agreed)
-                        seen.add(decision.queue)
+        for category, channel, agreed, judge in kinds:
+            asked = {"category": category, "channel": channel, "expires_at": "2099-01-01T00:00:00+00:00"}
+            if policy.further:
+                asked |= {"policy": judge.name, "timezone": judge.closures[0].zone.key}
+            decision = decide(asked, Consent(night_consent=agreed), now, policy)
+            if isinstance(decision, Hold):
+                assert quiet_until(now, rules[decision.queue]) == decision.until, (now, asked, agreed)
+                seen.add(decision.queue)
         now += timedelta(minutes=20)
     assert seen == set(range(len(rules)))
 

@@ -16,18 +16,8 @@ from hypothesis import strategies as st
 
 from lambdas.quiet_hours.notification.notification import CHANNELS
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import (
-    CATEGORIES,
-    Closure,
-    Consent,
-    Drop,
-    Hold,
-    Policy,
-    Send,
-    decide,
-    quiet_ended,
-    quiet_until,
-)
+from lambdas.quiet_hours.rule.policy import CATEGORIES, Closure, decide, quiet_ended, quiet_until
+from lambdas.quiet_hours.rule.terms import Consent, Drop, Hold, Policy, Send
 
 SEOUL = ZoneInfo("Asia/Seoul")
 NEW_YORK = ZoneInfo("America/New_York")

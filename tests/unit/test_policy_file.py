@@ -11,8 +11,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import CATEGORIES, CHANNELS, Closure, Consent, Hold, Policy, Send, decide, opens_at
+from lambdas.quiet_hours.rule.policy import CATEGORIES, CHANNELS, Closure, decide
 from lambdas.quiet_hours.rule.policy_file import FOLDER, names, read_holidays
+from lambdas.quiet_hours.rule.terms import Consent, Hold, Policy, Send
+from lambdas.quiet_hours.rule.windows import opens_at
 from tests.helpers.policy_files import OWN, write
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -300,6 +301,34 @@ def test_r1_the_forecast_is_the_rule_with_night_consent(produce: Produce, dynamo
     assert forecasts == [HELD, SENT, SENT, SENT, SENT]
     _, answer = produce(asked, now=DAY)
     assert {each["decision"] for each in answer["accepted"]} == {"send"}
+
+
+def test_the_answer_says_which_of_several_policies_judges(sqs: Any, dynamodb: Any, settings: Settings) -> None:
+    """At 21:03 in Seoul it is 07:03 in New York and 13:03 in Paris."""
+    several = replace(settings, wait_queues=3, further_policies="france,united-states@America/New_York")
+    asked = many(
+        notification(),
+        notification(country="US", channel="sms"),
+        notification(timezone="Europe/Paris", channel="sms"),
+        notification(country="JP"),
+    )
+    made = count()
+    _, answer = accept_all(asked, NIGHT, sqs, dynamodb, several, several.quiet_hours(), lambda: f"made-{next(made)}")
+    assert [(each["decision"], each["policy"]) for each in answer["accepted"]] == [
+        ("hold", "korea at Asia/Seoul"),
+        ("hold", "united-states at America/New_York"),
+        ("send", "france at Europe/Paris"),
+        ("hold", "no deployed policy fits its country, so the strictest judges: korea at Asia/Seoul"),
+    ]
+
+
+def test_the_answer_names_the_only_policy_to_who_asks_for_another_and_to_nobody_else(produce: Produce) -> None:
+    _, answer = produce(many(notification(), notification(country="KR"), notification(policy="france")))
+    assert [each.get("policy") for each in answer["accepted"]] == [
+        None,
+        None,
+        "no deployed policy fits its policy, so this one judges: korea at Asia/Seoul",
+    ]
 
 
 def test_by_day_nobodys_consent_is_asked_for(produce: Produce, dynamodb: Any) -> None:

@@ -18,7 +18,7 @@ from lambdas.quiet_hours.consents.statement import Statement
 from lambdas.quiet_hours.errors import StatementRefused
 from lambdas.quiet_hours.notification.addresses import canonical_recipient
 from lambdas.quiet_hours.notification.notification import accept, recipient_of
-from lambdas.quiet_hours.rule.policy import Consent
+from lambdas.quiet_hours.rule.terms import Consent
 from lambdas.quiet_hours.settings import Settings
 from lambdas.quiet_hours.stores.consents import (
     CHANGES_MAX,

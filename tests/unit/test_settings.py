@@ -35,9 +35,7 @@ SETTINGS = Settings(
     timezone="America/New_York",
     policy="strict",
     kakao_closed="20:00-09:00",
-    urgent_concurrency=4,
-    delivery_concurrency=7,
-    release_concurrency=3,
+    further_policies="france",
     consent_history_table="consent-history",
     held_table="held",
     turn_table="turn",
@@ -98,7 +96,8 @@ def test_a_setting_that_cannot_be_is_named(wrong: dict[str, str], message: str) 
 
 
 def test_the_guard_covers_the_slowest_call_the_clocks_and_the_longest_pause() -> None:
-    policy = replace(SETTINGS, start="21:00", end="08:00", timezone="Asia/Seoul", kakao_closed="never").quiet_hours()
+    alone = replace(SETTINGS, further_policies="")
+    policy = replace(alone, start="21:00", end="08:00", timezone="Asia/Seoul", kakao_closed="never").quiet_hours()
     night = datetime(2020, 11, 11, 12, 0, tzinfo=UTC)
     bound = timedelta(seconds=CHANNEL_DEADLINE_MAX_S) + CLOCK_SKEW + LONGEST_PAUSE
     assert quiet_until(night - bound, policy) is not None

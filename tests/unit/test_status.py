@@ -113,6 +113,24 @@ def test_what_is_held_says_until_when_and_by_which_rule_and_consent(
     assert "consent" not in answer
 
 
+def test_what_is_held_under_another_policy_is_judged_by_that_one_when_it_is_asked_for(
+    state: Any, sqs: Any, dynamodb: Any, recording: Settings
+) -> None:
+    """At 21:03 in Seoul it is 02:03 in Honolulu."""
+    several = replace(recording, further_policies="united-states@America/New_York+Pacific/Honolulu", wait_queues=3)
+    for number in (2, 3):
+        sqs.create_queue(QueueName=several.wait_url(number - 1).rpartition("/")[2])
+    hold(
+        *(sqs, dynamodb, several),
+        notification(id="a", channel="sms", timezone="Pacific/Honolulu"),
+        notification(id="b", channel="sms", country="US", timezone="Pacific/Honolulu"),
+    )
+    for id in ("a", "b"):
+        _, answer = state(id, settings=several)
+        assert answer["rule"]["until"] == "2020-11-11T08:00:00-10:00"
+        assert answer["rule"]["why"].startswith("quiet hours until 2020-11-11 08:00 Pacific/Honolulu")
+
+
 def test_a_consent_that_came_after_the_hold_is_seen(state: Any, sqs: Any, dynamodb: Any, recording: Settings) -> None:
     hold(sqs, dynamodb, recording, notification(id="a", channel="sms"))
     assert state(settings=recording)[1]["rule"]["decision"] == "hold"

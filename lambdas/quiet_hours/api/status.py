@@ -11,7 +11,8 @@ from ..consents.counting import consent_under
 from ..errors import Invalid, LedgerUnavailable
 from ..notification.fields import ID_FAULT, is_id, text_check, time_fault
 from ..notification.json_text import RepeatedKeys
-from ..rule.policy import Hold, Policy, Send, decide
+from ..rule.policy import decide
+from ..rule.terms import Hold, Policy, Send
 from ..settings import Settings
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.consents import read_consents
@@ -99,7 +100,8 @@ def _judged(kept: Held, now: datetime, dynamodb: DynamoDBClient, settings: Setti
     Whoever may send may name any recipient. So the answer says what the decision means for this notification, as
     accepting it does, and nothing else of the recipient's record.
     """
-    notification = {"category": kept.category, "channel": kept.channel, "expires_at": kept.expires_at}
+    names = ("category", "channel", "expires_at", "policy", "country", "timezone")
+    notification = {name: value for name in names if (value := getattr(kept, name))}
     keys = [kept.recipient_id, kept.address] if kept.address else [kept.recipient_id]
     consents = read_consents(dynamodb, settings.consent_table, keys, now)
     decision = decide(notification, consent_under(keys, consents), now, policy)

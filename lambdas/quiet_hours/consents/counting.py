@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..notification.notification import Notification, consent_keys
-from ..rule.policy import Consent
+from ..rule.terms import Consent
 
 
 def consent_for(notification: Notification, records: Mapping[str, Consent]) -> Consent | None:

@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
 from ..errors import StatementRefused
-from ..rule.policy import Consent
+from ..rule.terms import Consent
 from .statement import Statement
 from .times import LATEST_EXPIRY, OLDEST, iso
 

@@ -13,7 +13,8 @@ from ..consents.counting import consent_for
 from ..errors import StoreUnavailable
 from ..notification.bundle import Item
 from ..notification.fields import instant
-from ..rule.policy import Consent, Policy, Send, decide
+from ..rule.policy import decide
+from ..rule.terms import Consent, Policy, Send
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.entries import Entry, released
 from ..stores.health import FIRST_REST_S, Failure, Health

@@ -20,7 +20,8 @@ from ..errors import Unreadable
 from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from ..notification.fingerprint import fingerprint
 from ..notification.notification import consent_keys
-from ..rule.policy import Consent, Drop, Hold, Policy, decide, may_be_held, quiet_until
+from ..rule.policy import decide, may_be_held, quiet_until
+from ..rule.terms import Consent, Drop, Hold, Policy
 from ..settings import Settings
 from ..side_by_side import SideBySide
 from ..stores.backoff import TRIES_MAX, Tries
@@ -233,7 +234,8 @@ class Delivery:
         asking = [
             item
             for item in items
-            if item.notification["category"] == "advertising" or (quiet and may_be_held(item.notification, self.policy))
+            if item.notification["category"] == "advertising"
+            or (quiet and may_be_held(item.notification, now, self.policy))
         ]
         keys = (key for item in asking for key in consent_keys(item.notification))
         try:
@@ -279,10 +281,11 @@ class Delivery:
     def _without_older(self, items: list[Item], after: Aftermath) -> tuple[list[Item], dict[str, Drop]]:
         """The items without those in whose place a newer one was held, and these. Where that cannot be read, the items
         with a collapse key are given back."""
+        now = self.now()
         asking = [
             item
             for item in items
-            if "collapse_key" in item.notification and may_be_held(item.notification, self.policy)
+            if "collapse_key" in item.notification and may_be_held(item.notification, now, self.policy)
         ]
         if not asking:
             return items, {}

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 from ..channels.channel import Outcome
-from ..rule.policy import Drop, Hold
+from ..rule.terms import Drop, Hold
 from ..stores.entries import Ending, Entry, ended, released
 from ..stores.queues import DELAY_S_MAX
 

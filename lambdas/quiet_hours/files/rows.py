@@ -23,6 +23,7 @@ REQUIRED = ("channel", "address")
 COLUMNS = (
     *REQUIRED,
     *("category", "recipient_id", "id", "title", "body", "template", "expires_at", "source", "collapse_key"),
+    *("policy", "country", "timezone"),
 )
 GROUPS = {"variables.": ("content", "variables"), "metadata.": ("metadata",)}
 """Prefixes of columns with free names, and where in a notification their values go."""

@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from datetime import datetime
 
+from ..rule.choosing import chosen
 from ..settings import Settings
 from .cleaning import INVISIBLE, clean_text
 from .notification import Notification
+
+KOREA = "korea"
+"""The policy whose advertising is labelled."""
 
 LABEL = "(광고)"
 OPT_OUT_EXAMPLE = "무료수신거부 080-000-0000"
@@ -47,8 +52,15 @@ _MARKS_KEPT, _LABEL_WITHIN = 8, 64
 
 
 def asks_for_label(settings: Settings) -> bool:
-    """Say whether advertising must carry a label in this deployment."""
-    return settings.advertising_label and settings.policy == "korea"
+    """Say whether any advertising must carry a label in this deployment."""
+    return settings.advertising_label and (settings.policy == KOREA or bool(settings.further_policies))
+
+
+def _is_judged_by_korea(notification: Notification, settings: Settings) -> bool:
+    if not settings.further_policies:
+        return True
+    accepted_at = datetime.fromisoformat(notification["accepted_at"])
+    return chosen(notification, accepted_at, settings.quiet_hours()).policy.name == KOREA
 
 
 def label_faults(notification: Notification, settings: Settings) -> list[str]:
@@ -61,7 +73,7 @@ def label_faults(notification: Notification, settings: Settings) -> list[str]:
     name and the opt-out may stand in either. The provider keeps a template's own text, so of a notification without a
     body only the title is checked.
     """
-    if not asks_for_label(settings):
+    if not asks_for_label(settings) or not _is_judged_by_korea(notification, settings):
         return []
     content = notification["content"]
     if notification["category"] != "advertising":

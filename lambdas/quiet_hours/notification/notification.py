@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypedDict
 from ..errors import Invalid
 from ..rule.policy import CATEGORIES
 from ..rule.policy import CHANNELS as CHANNELS
+from ..rule.policy_file import is_country, read_zone
 from .addresses import canonical_address, canonical_recipient, recipient_fault, usual_address
 from .cleaning import clean_json
 from .fields import (
@@ -59,6 +60,9 @@ class Notification(TypedDict, total=False):
     source: str
     metadata: dict[str, Any]
     collapse_key: str
+    policy: str
+    country: str
+    timezone: str
 
 
 class Canonical(NamedTuple):
@@ -222,11 +226,28 @@ def _has_address(candidate: dict[str, Any]) -> bool:
     return not any(_FIELDS[name](candidate.get(name)) for name in ("channel", "address"))
 
 
-_short_text, _address_text = text_check(128), text_check(1024)
+_name_text, _short_text, _address_text = text_check(64), text_check(128), text_check(1024)
 
 
 def _source(value: object) -> str | None:
     return _short_text(value) or (UNSENDABLE_FAULT if "\r" in str(value) else None)
+
+
+@lru_cache(maxsize=1024)  # all the zones that there are
+def _zone_fault(text: str) -> str | None:
+    try:
+        read_zone(text)
+    except ValueError:
+        return "must be an IANA name of a time zone such as America/New_York"
+    return None
+
+
+def _timezone(value: object) -> str | None:
+    return _name_text(value) or _zone_fault(str(value))
+
+
+def _country(value: object) -> str | None:
+    return None if isinstance(value, str) and is_country(value) else "must be a country's code such as KR (ISO 3166-1)"
 
 
 def _content(value: object) -> str | None:
@@ -294,6 +315,9 @@ _FIELDS: dict[str, Check] = {
     "source": _source,
     "metadata": _metadata,
     "collapse_key": _short_text,
+    "policy": _name_text,
+    "country": _country,
+    "timezone": _timezone,
 }
 
 _PASSES: dict[str, Callable[[Any], object]] = {
@@ -308,5 +332,8 @@ _PASSES: dict[str, Callable[[Any], object]] = {
     "source": lru_cache(maxsize=64)(lambda value: _source(value) is None),
     "metadata": lambda value: _metadata(value) is None,
     "collapse_key": lambda value: _short_text(value) is None,
+    "policy": lambda value: _name_text(value) is None,
+    "country": lambda value: _country(value) is None,
+    "timezone": lambda value: _timezone(value) is None,
 }
 """Checks for nearly every value: true if it has no fault. They are fast, and raise `TypeError` for some other types."""

@@ -1,4 +1,4 @@
-"""The wait queues that a policy needs: one for each distinct opening rule.
+"""The wait queues that the policies of a deployment need: one for each distinct opening rule.
 
 A wait queue cannot be read in part. So what is held on one queue must open at the same instants, and the queue is
 drained while none of its closures is open. Synthesis and functions work the rules out from the same closures.
@@ -17,24 +17,28 @@ DAY_MIN = 24 * 60
 
 
 @lru_cache(maxsize=256)
-def opening_rules(closures: Closures) -> tuple[Closures, ...]:
-    """The closures of each wait queue. There is at least one queue."""
+def opening_rules(policies: tuple[Closures, ...]) -> tuple[Closures, ...]:
+    """The closures of each wait queue, for the closures of each policy. There is at least one queue."""
     members: dict[Hashable, dict[Closure, None]] = {}
-    for group in _groups(closures):
+    for group in _groups_of_all(policies):
         members.setdefault(_opening(group), {}).update(dict.fromkeys(group))
     return tuple(tuple(each) for each in members.values()) or ((),)
 
 
 @lru_cache(maxsize=1024)
-def wait_queue(group: Closures, closures: Closures) -> int:
+def wait_queue(group: Closures, policies: tuple[Closures, ...]) -> int:
     """The number of the wait queue for what this group of a policy's closures holds, from 0. It is 0 for closures that
     hold nothing together, such as all those of a policy."""
-    openings = list(dict.fromkeys(_opening(each) for each in _groups(closures)))
+    openings = list(dict.fromkeys(_opening(each) for each in _groups_of_all(policies)))
     opening = _opening(group)
     return openings.index(opening) if opening in openings else 0
 
 
-def _groups(closures: Closures) -> Iterator[Closures]:
+def _groups_of_all(policies: tuple[Closures, ...]) -> Iterator[Closures]:
+    return (group for closures in policies for group in groups(closures))
+
+
+def groups(closures: Closures) -> Iterator[Closures]:
     """The closures that hold together: those that apply to a category and channel, without a night consent and with
     one. Those without one come first, because most have none."""
     for may_consent in (False, True):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import cast, get_args
 from zoneinfo import ZoneInfo
 
-from .policy import AdvertisingConsent, Hours, Policy
-from .policy_file import FOLDER, names, read_closures, read_zone, wall_time
+from .policy_file import FOLDER, names, read_policy, read_zone, wall_time
+from .terms import AdvertisingConsent, Hours, Policy, together
 
 NEVER = "never"
 
@@ -26,13 +26,40 @@ def named_policy(
     advertising_consent: str = "",
     kakao_closed: str = Hours().kakao_closed,
     folder: Path = FOLDER,
+    further_policies: str = "",
 ) -> Policy:
-    """The policy of a name, from policies/NAME.toml.
+    """The policy of a name, from policies/NAME.toml, with the further policies of the deployment.
 
-    `start` and `end` replace the hours of its closures that are set by `quietHours`, and `kakao_closed` those that are
+    `start` and `end` replace the hours of closures that are set by `quietHours`, and `kakao_closed` those that are
     set by `kakaoClosed`: `HH:MM-HH:MM`, or `never` to leave them out. `timezone` counts for what names no zone.
+    `further_policies` are names with a comma between, each with zones of its own if `@` stands behind it:
+    `france,united-states@America/New_York+America/Chicago`. A policy is then deployed once for each zone.
     Raises `ValueError` with a sentence that names the fault and what is allowed.
     """
+    hours = Hours(start, end, kakao_closed, further_policies)
+    first = _one_policy(name, hours, timezone, guard, skew, advertising_consent, folder)
+    further: list[Policy] = []
+    for text in further_policies.split(",") if further_policies else ():
+        further_name, at, zones = text.strip().partition("@")
+        for zone in zones.split("+") if at else (timezone,):
+            one = _one_policy(further_name, hours, zone.strip(), guard, skew, advertising_consent, folder)
+            if at and one.zone not in {each.zone for each in one.closures}:
+                raise ValueError(f"policy {further_name} names its own timezone: it takes none behind an @")
+            if any(other.place == one.place for other in (first, *further)):
+                raise ValueError(f"policy {one.place} is deployed already: name it once")
+            further.append(one)
+    return together(first, further) if further else first
+
+
+def _one_policy(
+    name: str,
+    hours: Hours,
+    timezone: str,
+    guard: timedelta,
+    skew: timedelta,
+    advertising_consent: str,
+    folder: Path,
+) -> Policy:
     path = next((each / f"{name}.toml" for each in (folder, FOLDER) if name in names(each)), None)
     if path is None:
         known = sorted({*names(folder), *names(FOLDER)})
@@ -40,12 +67,12 @@ def named_policy(
     if advertising_consent not in get_args(AdvertisingConsent):
         raise ValueError(f"advertising consent must be elsewhere or required, not {advertising_consent!r}")
     zone = read_zone(timezone)
-    wall_time("start", start)
-    wall_time("end", end)
-    hours = {"quietHours": (start, end), "kakaoClosed": _kakao_hours(kakao_closed)}
-    closures = read_closures(path, timezone, hours)
-    set_to = Hours(start, end, kakao_closed)
-    return Policy(name, closures, zone, set_to, guard, skew, cast(AdvertisingConsent, advertising_consent))
+    wall_time("start", hours.start)
+    wall_time("end", hours.end)
+    set_by = {"quietHours": (hours.start, hours.end), "kakaoClosed": _kakao_hours(hours.kakao_closed)}
+    closures, countries = read_policy(path, timezone, set_by)
+    consent = cast(AdvertisingConsent, advertising_consent)
+    return Policy(name, closures, zone, hours, guard, skew, consent, countries)
 
 
 def _kakao_hours(text: str) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 from zoneinfo import ZoneInfo
 
 from .closure import CATEGORIES, CHANNELS, EVERY_DAY, Closure
@@ -22,7 +22,7 @@ STANDINGS = ("text read", "provider's page", "secondary", "not verified", "own r
 OPENED_BY = ("night consent", "nothing")
 
 _SOURCE = {"citation", "date", "standing"}
-_FILE = _SOURCE | {"title", "timezone", "holidays", "closures"}
+_FILE = _SOURCE | {"title", "countries", "timezone", "holidays", "closures"}
 _CLOSURE = _SOURCE | {
     *("name", "days", "from", "to", "set_by", "timezone"),
     *("categories", "channels", "except_channels", "opened_by"),
@@ -37,8 +37,15 @@ def names(folder: Path = FOLDER) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.toml"))
 
 
-def read_closures(path: Path, timezone: str, hours: Mapping[str, tuple[str, str] | None]) -> tuple[Closure, ...]:
-    """Read the closures of a policy file. `timezone` is that of the deployment, for what names no zone of its own.
+class PolicyFile(NamedTuple):
+    """What a policy file says: its closures, and the countries whose recipients it is for."""
+
+    closures: tuple[Closure, ...]
+    countries: frozenset[str]
+
+
+def read_policy(path: Path, timezone: str, hours: Mapping[str, tuple[str, str] | None]) -> PolicyFile:
+    """Read a policy file. `timezone` is that of the deployment, for what names no zone of its own.
 
     `hours` are the deployment's settings by name: they replace from and to of the closures that they set, and None
     leaves such a closure out. Raises `ValueError` with a sentence that names the field at fault.
@@ -63,7 +70,18 @@ def read_closures(path: Path, timezone: str, hours: Mapping[str, tuple[str, str]
             raise ValueError(str(fault)) from None
         except ValueError as fault:
             raise ValueError(f"{where}: {fault}") from None
-    return tuple(closures)
+    return PolicyFile(tuple(closures), _countries(path, content.get("countries", [])))
+
+
+def _countries(path: Path, value: object) -> frozenset[str]:
+    if not isinstance(value, list) or not all(isinstance(each, str) and is_country(each) for each in value):
+        raise ValueError(f"{path.name}: countries must be a list of codes such as KR (ISO 3166-1), not {value!r}")
+    return frozenset(value)
+
+
+def is_country(text: str) -> bool:
+    """True if this has the form of a country's code, ISO 3166-1 alpha-2."""
+    return len(text) == 2 and text.isascii() and text.isalpha() and text.isupper()
 
 
 def read_holidays(folder: Path, place: object) -> tuple[date, date, frozenset[date]]:

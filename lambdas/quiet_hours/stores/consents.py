@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from ..consents.record import Record, attributes_said, consent_of
 from ..consents.times import FIRST_DUE, iso
 from ..errors import ConsentUnavailable, KeysRefused
-from ..rule.policy import Consent
+from ..rule.terms import Consent
 from .backoff import TRIES_MAX, Tries, endless, no_pause
 from .clients import error_code
 from .unprocessed import BATCH_KEYS_MAX, read_batch

@@ -25,7 +25,7 @@ from zlib import crc32
 from ..notification.cleaning import clean_text
 from ..notification.fields import is_id
 from ..notification.notification import LIFE, Notification, consent_keys
-from ..rule.policy import Hold
+from ..rule.terms import Hold
 from .backoff import Tries
 from .clients import SERVICE_ERRORS
 from .unprocessed import BATCH_ITEMS_MAX, BATCH_KEYS_MAX, put_batch, read_batch
@@ -80,6 +80,9 @@ class Held:
     expires_at: str
     source: str = ""
     address: str = ""
+    policy: str = ""
+    country: str = ""
+    timezone: str = ""
 
     def to_item(self) -> dict[str, Any]:
         """The item. The key of the index has the source, so that the item has it only once."""
@@ -148,6 +151,9 @@ def held_record(notification: Notification, hold: Hold, now: datetime) -> Held:
         expires_at=notification["expires_at"],
         source=source_key(notification.get("source", "")),
         address=address[0] if address else "",
+        policy=notification.get("policy", ""),
+        country=notification.get("country", ""),
+        timezone=notification.get("timezone", ""),
     )
 
 
