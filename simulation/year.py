@@ -72,9 +72,8 @@ def _nights(judge: Judge, year: int) -> tuple[tuple[datetime, datetime], ...]:
 
 
 def scenes(setting: Setting, year: int = YEAR) -> tuple[Scene, ...]:
-    """Every night that begins in a year, under any of the policies."""
-    nights = {night for judge in setting.judges for night in _nights(judge, year)}
-    return tuple(Scene(setting, *night) for night in sorted(nights))
+    """Every night that begins in a year under the first policy. The other policies' nights are played with it."""
+    return tuple(Scene(setting, *night) for night in _nights(setting.judge, year))
 
 
 def plan_of(scene: Scene, seed: int) -> Plan:
@@ -86,20 +85,25 @@ def plan_of(scene: Scene, seed: int) -> Plan:
     plan = Plan(ZoneInfo(setting.zone), start, setting.policy, 1, [begin], [end], 0.0)
     plan.end_hour, plan.kakao_closed, plan.wait_queues, plan.further_policies = setting[2:6]
     rng = Random(f"{setting.title} {scene.begins}")
-    edges = [begin, begin + 600, begin + 3600, begin + rng.random() * lasts_s, end - 3600, end]
-    moments = [edge + offset for edge in edges for offset in (-25.0, -13.0, 1.0 + rng.random())]
-    for number, at in enumerate(moments):
-        people = [_person(plan, 2 * number + which, at, setting, rng) for which in range(2)]
+    ways: list[int] = []
+    for at, way in _moments(scene, lasts_s, rng):
+        people = [_person(plan, len(ways) + which, way, setting, rng) for which in range(2)]
+        ways += [way, way]
         plan.requests.append(Request(at, "producer", tuple(people)))
     if setting.then is not None:
         then = setting.then
-        judges = {each.number: then.judges[_way(each.number, setting)] for each in plan.wanted}
+        judges = {number: then.judges[way] for number, way in enumerate(ways)}
         kakao_closed = then.kakao_closed or f"20:50-{then.end_hour:02}:00"
         settings = {"policy": then.policy, "end": f"{then.end_hour:02}:00", "kakao_closed": kakao_closed}
         at = begin + rng.random() * lasts_s
         plan.change = Change(at, settings | {"further_policies": then.further_policies}, judges)
         plan.ends = [_all_open_s(plan, at)]
-    plan.last_opens = max(_opens_s(plan, each, one.at, False) for one in plan.requests for each in one.wanted)
+    plan.last_opens = max(
+        _opens_s(plan, each, at, False)
+        for one in plan.requests
+        for each in one.wanted
+        for at in (one.at, one.at + GUARD_S)
+    )
     if plan.change:
         plan.last_opens = _all_open_s(plan, plan.last_opens)
     plan.record_held = True
@@ -109,17 +113,33 @@ def plan_of(scene: Scene, seed: int) -> Plan:
     return plan
 
 
-def _way(number: int, setting: Setting) -> int:
-    """The way in which a notification asks for its policy: 0 if it does not."""
-    return number // len(ASKED) % len(setting.judges)
+def _moments(scene: Scene, lasts_s: float, rng: Random) -> Iterator[tuple[float, int]]:
+    """The times at which two notifications arrive, and the way in which they ask for their policy: 0 if they do not.
+
+    They are around the edges of the first policy's night, and around those of each other policy in the same day.
+    """
+    begin, end = BEFORE_S, BEFORE_S + lasts_s
+    edges = [(each, 0) for each in (begin, begin + 600, begin + 3600, begin + rng.random() * lasts_s, end - 3600, end)]
+    start = scene.begins - timedelta(seconds=BEFORE_S)
+    for way, judge in enumerate(scene.setting.judges[1:], 1):
+        near = [
+            edge
+            for night in _nights(judge, YEAR)
+            for edge in night
+            if scene.begins <= edge < scene.begins + timedelta(days=1)
+        ]
+        edges += [((edge - start).total_seconds(), way) for edge in near]
+    for edge, way in edges:
+        for offset in (-25.0, -13.0, 1.0 + rng.random()):
+            yield edge + offset, way
 
 
-def _person(plan: Plan, number: int, at: float, setting: Setting, rng: Random) -> Wanted:
+def _person(plan: Plan, number: int, way: int, setting: Setting, rng: Random) -> Wanted:
     category, channel = ASKED[number % len(ASKED)] if number % 3 else ASKED[0]
     each = wanted(number, channel, category)
     if channel == "email":
         each.address = each.body["address"] = f"user{number}@example.com"
-    if way := _way(number, setting):
+    if way:
         each.body |= setting.others[way - 1].fields
     plan.judges[number] = setting.judges[way]
     if rng.random() < 0.5:
