@@ -25,7 +25,10 @@ from .queues import Msg, Queue
 from .records import Records
 from .world import Process, Span, World
 
-ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "superseded", "dead_lettered", "unknown")
+ENDINGS = (
+    *("delivered", "expired", "cancelled", "opted_out", "superseded", "not_in_allow_list"),
+    *("dead_lettered", "unknown"),
+)
 BEGUN_ANEW = (("dead_lettered", "claimed"), ("dead_lettered", "expired"))
 """The state changes that may follow an ending: a redrive, and an operator who drops what has expired. An operator may
 also let an unknown outcome be sent again."""
@@ -51,8 +54,11 @@ LATE_TURN_S = 1.0
 MAY_HAVE_IT = "the provider may have it"
 """Part of the reason of an ending after an unanswered call, where the ending is not the provider's own answer."""
 
-NOT_SENT = ("expired", "opted_out", "superseded")
+NOT_SENT = ("expired", "opted_out", "superseded", "not_in_allow_list")
 WITH_LETTER = ("dead_lettered", "unknown")
+OWN_ANSWER = "simulated: "
+"""Part of the reason of an ending that is the worker's own answer for a simulated address."""
+
 FEWEST_FAULTS_TO_EXHAUST = 7
 """Ten attempts, less three. So many may pass until the poison in a bundle of a hundred stands alone."""
 
@@ -128,6 +134,8 @@ class Checks:
             self.world.note(f"{provider}'s provider takes it from {process.owner}", id_)
         since = process.began_at
         who = f"{id_} ({wanted.category} by {wanted.channel} to {wanted.recipient} at {notification['address']})"
+        if (reach := self.plan.reached(wanted)) != "provider":
+            self._broken("only_listed", f"{who} reached its provider, and its address is {reach}")
         self._check_consent(wanted, who, since)
         if wanted.expires is not None and t > wanted.expires + self.late_s:
             self._broken("never_expired", f"{who} had expired")
@@ -268,12 +276,15 @@ class Checks:
         """Check that each accepted notification has an ending, and that the ending is true."""
         for id_, wanted in self.accepted.items():
             state = ledger[id_]["state"]["S"] if id_ in ledger else "nothing"
+            reach = self.plan.reached(wanted)
             if state not in ENDINGS:
                 self._broken("conserved", f"{id_} was accepted and the ledger says {state}")
             elif state in WITH_LETTER and not any(_undoes(msg, ledger[id_]) for msg in letters[id_]):
                 self._broken("conserved", f"{id_} is {state} and no letter says so")
-            elif state == "delivered" and not self.taken[wanted.number]:
+            elif state == "delivered" and not self.taken[wanted.number] and reach not in ("success", "bounce"):
                 self._broken("conserved", f"{id_} is recorded as delivered and no provider has it")
+            elif state == "not_in_allow_list" and reach != "not_listed":
+                self._broken("only_listed", f"{id_} is recorded as not listed, and its address is {reach}")
             elif state == "opted_out" and not self._may_be_unwanted(wanted):
                 self._broken("conserved", f"{id_} is recorded as opted out and nobody did")
             elif state == "superseded" and not self.held.may_be_superseded(wanted):
@@ -310,7 +321,8 @@ class Checks:
         refused = {each.id for each in self.plan.wanted if each.number in self.plan.refused}
         for id_, item in ledger.items():
             reason = _reason(item)
-            exhausted = reason.startswith("attempts_exhausted")
+            simulated = OWN_ANSWER in reason
+            exhausted = reason.startswith("attempts_exhausted") and not simulated
             if exhausted and id_ not in poison and excuses < FEWEST_FAULTS_TO_EXHAUST:
                 self._broken("blameless", f"{id_} ran out of attempts, though nothing was wrong with it")
             if reason.startswith("channel_not_configured"):
@@ -323,7 +335,9 @@ class Checks:
                 wanted and wanted.channel in self.plan.away and self.plan.outages.get(wanted.channel) == "hang_after"
             )
             # A notification that kills its worker takes the others' calls with it, which were about to begin.
-            if not (excuses or poison) and state == "unknown" and not any(id_ in each for each in called):
+            if simulated and wanted and self.plan.reached(wanted) not in ("failure", "no-answer"):
+                self._broken("only_listed", f"{id_} is given up as simulated, and it is not")
+            if not (excuses or poison or simulated or any(id_ in each for each in called)) and state == "unknown":
                 self._broken("blameless", f"{id_} is recorded as unknown, and no provider was called for it")
             if wanted and not (excuses or poison or silent) and state != "delivered" and self.taken[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")

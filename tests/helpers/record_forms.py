@@ -32,6 +32,7 @@ from lambdas.campaign import Campaign
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
 from lambdas.quiet_hours.alerts import release_stopped
+from lambdas.quiet_hours.channels.allow_list import NOT_LISTED
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
@@ -415,6 +416,7 @@ def ledger() -> Forms:
         worker(at).invoke(accepted("expired", expires_at="2020-11-11T02:59:30.000+00:00"))
         put_consent(at.dynamodb, "user-2", opted_out=True)
         worker(at).invoke(accepted("opted_out", category="advertising"))
+        worker(at, lambda _: NOT_LISTED).invoke(accepted("not_in_allow_list"))
         for id in ("unknown", "reopened_unknown"):
             worker(at, lambda _: UNKNOWN, can_resend=False).invoke(accepted(id))
         _dead_lettered_after_an_unknown_call(at)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from ..channels.channel import Channel, Outcome
+from ..channels.channel import Channel, Outcome, ask
 from ..consents.counting import consent_for
 from ..errors import StoreUnavailable
 from ..notification.bundle import Item
@@ -35,9 +35,6 @@ rest."""
 
 SERVED_EVERY_S = 3.0
 """The least time between two notes that a channel delivers."""
-
-NOTHING_SAID = ("unfit", "invalid", "channel_error")
-"""Codes of outcomes for which the provider was not called: they say nothing about the channel."""
 
 STORE_ERRORS = (*SERVICE_ERRORS, StoreUnavailable)
 
@@ -257,13 +254,7 @@ class Calls:
             return []
         for item in items:
             self._note_wait(item, after)
-        try:
-            outcomes = list(self.channel.send([item.notification for item in items]))
-        except Exception as error:  # a fault in the channel's code must not take the bundle's other items with it
-            return [Outcome("unknown", f"channel_error: {type(error).__name__}")] * len(items)
-        if len(outcomes) != len(items):
-            return [Outcome("unknown", "channel_error: not one answer for each notification")] * len(items)
-        return outcomes
+        return ask(self.channel, [item.notification for item in items])
 
     def _note_wait(self, item: Item, after: Aftermath) -> None:
         """Note how long a critical notification has waited for its call."""
@@ -291,6 +282,8 @@ class Calls:
                 if judgement.health.rests:
                     self.memory.rest(self.name, judgement.wait_s, now)
                 return judgement.blames, judgement.wait_s
+            if probe and outcomes and not any(each.was_called for each in outcomes):
+                self.turns.has_not_called(self.name, probe)
             if not _says_that_it_works(outcomes):
                 return True, FIRST_REST_S
             self.memory.delivered_at[self.name] = now
@@ -307,15 +300,16 @@ class Calls:
     ) -> Failure | None:
         """The failure that a call's outcomes are, if they say that the channel is or may be at fault."""
         at_fault = [each for each in outcomes if each.kind in ("unavailable", "unauthorized", "misconfigured")]
-        said = [each for each in outcomes if each.reason.partition(":")[0] not in NOTHING_SAID]
+        said = [each for each in outcomes if _says_something(each)]
         if not at_fault and (not said or _says_that_it_works(outcomes)):
             return None
+        blamed = (at_fault or said)[0]
         unanswered = all(each.kind == "unknown" for each in said)
         asks_s = max((each.retry_after_s or 0 for each in at_fault), default=0)
         rate = self.channel.rate_per_s
         delivered_at = self.memory.delivered_at.get(self.name)
         return Failure(
-            id=going[0].item.id,
+            id=next(each.item.id for each, outcome in zip(going, outcomes, strict=True) if outcome is blamed),
             began_ms=_ms(began),
             ended_ms=_ms(self.now()),
             is_certain=bool(at_fault) or (unanswered and not self.channel.can_resend),
@@ -342,7 +336,7 @@ class Calls:
         """Note where an item goes after its turn."""
         item, entry, verdict, template_wait_s = judged
         wait_s = wait_s if template_wait_s is None else template_wait_s
-        if isinstance(verdict, Outcome) and verdict.kind != "delivered":
+        if isinstance(verdict, Outcome) and verdict.kind not in ("delivered", "not_in_allow_list"):
             after.counts[f"{verdict.kind}: {self.name} {verdict.reason.partition(':')[0]}"] += 1
         after.add(item, settlement(verdict, entry, self.channel.can_resend, wait_s, self.now(), blames=blames))
 
@@ -357,12 +351,14 @@ class Calls:
         return self.memory.rest_s(self.name, self.now()) > 0
 
 
+def _says_something(outcome: Outcome) -> bool:
+    """True if an outcome says something about the channel. A fault in its code says nothing about its provider."""
+    return outcome.was_called and outcome.code != "channel_error"
+
+
 def _says_that_it_works(outcomes: Sequence[Outcome]) -> bool:
     """True if the provider has taken something, or has refused it for what it is."""
-    return any(
-        each.kind == "delivered" or (each.kind == "rejected" and each.reason.partition(":")[0] not in NOTHING_SAID)
-        for each in outcomes
-    )
+    return any(each.kind in ("delivered", "rejected") and _says_something(each) for each in outcomes)
 
 
 def _kind(verdict: Verdict) -> str:
