@@ -74,8 +74,8 @@ def _props(node: Node) -> QuietHoursProps:
         return QuietHoursProps(policy=_policy(node), local_endpoint=flag(node, "localEndpoint"), **given)
     except PropertyRefused as refused:
         key = _KEYS[refused.name]
-        given = f", not {str(_value(node, key))!r}" if refused.is_shown else ""
-        raise ValueError(f"context {key} must be {refused.allowed}{given}") from None
+        instead = f", not {str(_value(node, key))!r}" if refused.is_shown else ""
+        raise ValueError(f"context {key} must be {refused.allowed}{instead}") from None
 
 
 def _as_in_cdk_json(name: str, value: Any) -> Any:

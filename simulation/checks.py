@@ -48,6 +48,9 @@ PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
 a probe and each delivery that is reported late."""
 
+CLOCK_READ_S = 0.02
+"""The calls of a clock, and times in milliseconds."""
+
 LATE_TURN_S = 1.0
 """A call may begin so long after its turn. What is later is given up."""
 
@@ -125,8 +128,8 @@ class Checks:
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
-    def provider_took(self, provider: str, notification: dict[str, Any], process: Process) -> None:
-        """Check what may never be true when a provider takes a notification."""
+    def provider_took(self, provider: str, notification: dict[str, Any], process: Process, tries_s: float) -> None:
+        """Check what may never be true when a provider takes a notification. It may keep trying for `tries_s`."""
         t = self.world.t
         id_ = notification["id"]
         wanted = self.by_number[notification["metadata"]["n"]]
@@ -137,6 +140,7 @@ class Checks:
         if (reach := self.plan.reached(wanted)) != "provider":
             self._broken("only_listed", f"{who} reached its provider, and its address is {reach}")
         self._check_consent(wanted, who, since)
+        self._check_validity(wanted, who, since, tries_s)
         if wanted.expires is not None and t > wanted.expires + self.late_s:
             self._broken("never_expired", f"{who} had expired")
         if newer := self.held.newer(wanted, notification, since):
@@ -172,6 +176,15 @@ class Checks:
             self._broken("never_after_opt_out", f"{who} had opted out before the claim")
         if self._requires_consent and not any(each.advertising_consent for each in read):
             self._broken("never_without_consent", f"{who} had not consented to advertising before the claim")
+
+    def _check_validity(self, wanted: Wanted, who: str, since: float, tries_s: float) -> None:
+        """Check that a provider that keeps trying gives up before this may not go any more."""
+        t = self.world.t
+        until = t + tries_s - CLOCK_READ_S
+        consents = any(each.night_consent(since, self.late_s) for each in self.records.read(wanted, since, t))
+        times = (*range(int(t) + 1800, int(until), 1800), until) if until > t else ()
+        if any(self._is_closed(at, wanted.category, wanted.channel, night_consent=consents) for at in times):
+            self._broken("never_rings_at_night", f"{who} may still be tried {tries_s:.0f} s later, in quiet hours")
 
     def cancel_answered(self, id_: str, outcome: str) -> None:
         """The API has answered a cancellation."""

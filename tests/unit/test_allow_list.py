@@ -409,6 +409,17 @@ def test_a_template_that_rests_is_probed_by_one_that_is_called(staging: World) -
     assert [staging.state(f"id-{n}") for n in range(5)] == ["not_in_allow_list"] * 5
 
 
+def test_a_simulated_delivery_does_not_excuse_a_template(staging: World) -> None:
+    """Three refusals in a row let a template rest. What the worker answers itself is no delivery between them."""
+    refused = Outcome("rejected", "solapi_1042: no such template", refuses_template=True)
+    staging.provider.answer = lambda _: refused
+    content = {"template": "sale"}
+    for number in range(3):
+        staging.invoke(accepted(f"refused-{number}", address="tester-1", content=content))
+        staging.invoke(accepted(f"ok-{number}", address="success@simulated.invalid", content=content))
+    assert [staging.state(f"refused-{n}") for n in range(3)] == ["dead_lettered", "dead_lettered", "released"]
+
+
 def test_every_channel_can_be_restricted() -> None:
     every: list[Channel] = every_channel()
     assert [restricted(each, {"addresses": []}).send([accepted(address="x")]) for each in every] == [

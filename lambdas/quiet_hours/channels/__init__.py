@@ -77,7 +77,7 @@ def _configured(
         case "email", _:
             return ses.SesChannel(config, clients)
         case "push", _:
-            return sns.SnsChannel(config, clients)
+            return sns.SnsChannel(config, now, clients)
         case "slack", _:
             return slack.SlackChannel(config, now, local)
         case "webhook", _:

@@ -90,7 +90,11 @@ class Channel(Protocol):
         configuration says so (`unknown_outcome`)."""
 
     def send(self, notifications: Sequence[Notification]) -> Sequence[Outcome]:
-        """Call the provider once. Never raises for what a provider does, never retries, ends by `deadline_s`."""
+        """Call the provider once. Never raises for what a provider does, never retries, ends by `deadline_s`.
+
+        `expires_at` of a notification is the end of the time in which it may reach somebody: a closure may begin then.
+        Where a provider keeps trying after the call and takes a bound, the channel passes it on.
+        """
 
     def close(self) -> None:
         """Close the connections: none stays open between two invocations."""

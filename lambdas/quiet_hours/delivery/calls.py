@@ -13,7 +13,8 @@ from ..consents.counting import consent_for
 from ..errors import StoreUnavailable
 from ..notification.bundle import Item
 from ..notification.fields import instant
-from ..rule.policy import Consent, Policy, Send, decide
+from ..notification.notification import Notification
+from ..rule.policy import Consent, Policy, Send, decide, held_from, may_be_held
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.entries import Entry, released
 from ..stores.health import FIRST_REST_S, Failure, Health
@@ -198,7 +199,8 @@ class Calls:
             self._give_up(call, after)
             return
         claimed = self._claim(call.items, after) if call.claimed is None else call.claimed
-        going, judged = self._judge(claimed)
+        judged_at = self.now()
+        going, judged = self._judge(claimed, judged_at)
         if (
             going
             and self._is_late(call.at)
@@ -208,13 +210,14 @@ class Calls:
             # The claim took long. With the claims in hand the next turn needs no more: no slow ledger stops everything.
             call = replace(call, at=again.at)
             sleep_until(call.at, self.now, self.sleep)
-            going, changed = self._judge(going)
+            judged_at = self.now()
+            going, changed = self._judge(going, judged_at)
             judged += changed
         if self._is_late(call.at) or self._must_stop():
             self._give_up(replace(call, claimed=going), after)
             going = []
         began = self.now()
-        outcomes = self._send([item for item, _ in going], after)
+        outcomes = self._send([item for item, _ in going], judged_at, after)
         waits = self.templates.note([item for item, _ in going], outcomes)
         for (item, entry), outcome in zip(going, outcomes, strict=True):
             verdict = Outcome("misconfigured", outcome.reason) if item.id in waits else outcome
@@ -227,9 +230,8 @@ class Calls:
     def _claim(self, items: Sequence[Item], after: Aftermath) -> list[Claimed]:
         return self.claimer.claim(self.channel.can_resend, items, after, sending=not self.channel.can_resend)
 
-    def _judge(self, claimed: Sequence[Claimed]) -> tuple[list[Claimed], list[Judged]]:
+    def _judge(self, claimed: Sequence[Claimed], now: datetime) -> tuple[list[Claimed], list[Judged]]:
         """The items that may go at this moment, and the verdict on the others."""
-        now = self.now()
         going: list[Claimed] = []
         judged: list[Judged] = []
         for each in claimed:
@@ -249,12 +251,23 @@ class Calls:
         after.releases += [released(entry, sending=entry.sending and self.channel.can_resend) for _, entry in claimed]
         self.left += call.items if call.claimed is None else [item for item, _ in claimed]
 
-    def _send(self, items: Sequence[Item], after: Aftermath) -> Sequence[Outcome]:
+    def _send(self, items: Sequence[Item], judged_at: datetime, after: Aftermath) -> Sequence[Outcome]:
         if not items:
             return []
         for item in items:
             self._note_wait(item, after)
-        return ask(self.channel, [item.notification for item in items])
+        return ask(self.channel, [self._valid(item.notification, judged_at) for item in items])
+
+    def _valid(self, notification: Notification, judged_at: datetime) -> Notification:
+        """The notification as its channel gets it. Its provider may keep trying after the call, so it expires at the
+        latest when it would be held again. That is asked for the moment at which it was found that it may go: a moment
+        later, the next closure may already have begun."""
+        if not may_be_held(notification, self.policy):
+            return notification
+        until = held_from(notification, consent_for(notification, self.consents), judged_at, self.policy)
+        if until is None or datetime.fromisoformat(notification["expires_at"]) <= until:
+            return notification
+        return {**notification, "expires_at": until.isoformat(timespec="milliseconds")}
 
     def _note_wait(self, item: Item, after: Aftermath) -> None:
         """Note how long a critical notification has waited for its call."""

@@ -204,6 +204,24 @@ def starts_after(now: datetime, closures: Iterable[Closure], policy: Policy) -> 
     return min((window.begins for window in windows if window.begins > now), default=None)
 
 
+def held_from(
+    notification: Mapping[str, Any], consent: Consent | None, now: datetime, policy: Policy
+) -> datetime | None:
+    """The first instant after `now` from which a notification that may go now would be held, guard included; None if
+    that is later than it may live."""
+    key = notification["category"], notification["channel"]
+    group = policy.seen.get(key) or _group(*key, policy)
+    if not group.closures:
+        return None
+    by_night = consent is not None and consent.night_consent
+    start = group.starts.get(by_night)
+    if start is None or not start.asked_at <= now < start.asked_until:
+        closures = [each for each in group.closures if not (by_night and each.consent_opens)]
+        begins = starts_after(now, closures, policy) or starts_after(now + 2 * DAY, closures, policy)
+        group.starts[by_night] = start = _Start(now, min(begins or now + DAY, now + DAY), begins)
+    return start.begins
+
+
 _EVERYTHING = ("", "")
 """The place of all closures together in what a policy has seen."""
 
@@ -215,6 +233,8 @@ class _Group:
     closures: tuple[Closure, ...]
     category: str
     spans: list[_Span] = field(default_factory=list)
+    starts: dict[bool, _Start] = field(default_factory=dict)
+    """When the next closure begins, without a night consent and with one."""
 
 
 def _group(category: str, channel: str, policy: Policy) -> _Group:
@@ -224,6 +244,14 @@ def _group(category: str, channel: str, policy: Policy) -> _Group:
     else:
         applying = tuple(each for each in policy.closures if each.applies(category, channel))
     return policy.seen.setdefault((category, channel), _Group(applying, category))
+
+
+class _Start(NamedTuple):
+    """The first instant after `asked_at` at which a closure begins; the answer is the same before `asked_until`."""
+
+    asked_at: datetime
+    asked_until: datetime
+    begins: datetime | None
 
 
 class _Span(NamedTuple):
