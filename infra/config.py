@@ -32,6 +32,7 @@ _KEYS = {
     "sms_encoding": "smsEncoding",
     "check_campaign_sender": "checkCampaignSender",
     "advertising_consent": "advertisingConsent",
+    "recipients": "recipients",
     "runbook_url": "runbookUrl",
     "architecture": "architecture",
     "policy_folder": "policyFolder",
@@ -73,7 +74,8 @@ def _props(node: Node) -> QuietHoursProps:
         return QuietHoursProps(policy=_policy(node), local_endpoint=flag(node, "localEndpoint"), **given)
     except PropertyRefused as refused:
         key = _KEYS[refused.name]
-        raise ValueError(f"context {key} must be {refused.allowed}, not {str(_value(node, key))!r}") from None
+        instead = f", not {str(_value(node, key))!r}" if refused.is_shown else ""
+        raise ValueError(f"context {key} must be {refused.allowed}{instead}") from None
 
 
 def _as_in_cdk_json(name: str, value: Any) -> Any:

@@ -22,12 +22,14 @@ NAME_CHARACTERS_MAX = 100
 
 
 class PropertyRefused(ValueError):
-    """Raised when a property of the construct has a value that is not allowed. `allowed` says what is."""
+    """Raised when a property of the construct has a value that is not allowed. `allowed` says what is. The value is
+    shown only where it cannot be somebody's address."""
 
-    def __init__(self, name: str, allowed: str, value: object) -> None:
-        super().__init__(f"{name} must be {allowed}, not {value!r}")
+    def __init__(self, name: str, allowed: str, value: object, is_shown: bool = True) -> None:
+        super().__init__(f"{name} must be {allowed}" + (f", not {value!r}" if is_shown else ""))
         self.name = name
         self.allowed = allowed
+        self.is_shown = is_shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,10 @@ class QuietHoursProps:
     """The place of the consent to advertising by day: `required` ends advertising to those who have none here; with
     `elsewhere` the senders see to it, and under the policy `korea` the CDK warns."""
 
+    recipients: str = ""
+    """`listed` restricts the deployment: it calls only the addresses on the allow-list in the channel secret, and
+    answers for simulated ones itself (docs/recipients.md). Empty: it calls everybody."""
+
     runbook_url: str = ""
     """The place where docs/runbook.md is shown, for the links in alerts; empty: alerts name the file."""
 
@@ -152,7 +158,7 @@ class QuietHoursProps:
         for name, rule in _RULES.items():
             value = getattr(self, name)
             if not rule.allows(value):
-                raise PropertyRefused(name, rule.allowed, value)
+                raise PropertyRefused(name, rule.allowed, value, rule.is_shown)
         _check_policy(self.policy, self.policy_folder, self.wait_queues)
 
 
@@ -160,6 +166,7 @@ class QuietHoursProps:
 class _Rule:
     allowed: str
     allows: Callable[[object], bool]
+    is_shown: bool = True
 
 
 def _whole_number(lowest: int, highest: int) -> _Rule:
@@ -202,6 +209,11 @@ _RULES = {
     "sms_encoding": _one_of(*SMS_ENCODINGS),
     "check_campaign_sender": _SWITCH,
     "advertising_consent": _one_of("elsewhere", "required"),
+    "recipients": _Rule(
+        "listed or empty (addresses are listed by make channels-set CHANNEL=recipients)",
+        lambda value: value in ("listed", ""),
+        is_shown=False,
+    ),
     "runbook_url": _text("one https:// URL without a fragment or empty", r"https://[^\s<>|#]+"),
     "architecture": _one_of("arm64", "x86_64"),
     "policy_folder": _Rule("the path of a folder or empty", lambda value: value == "" or Path(str(value)).is_dir()),

@@ -90,6 +90,10 @@ CONSENT_ELSEWHERE = (
     "and set -c advertisingConsent=required."
 )
 
+LISTED_ONLY = (
+    "recipients is listed: only addresses on the allow-list and simulated ones are called. Everything else ends as "
+    "not_in_allow_list. A deployment without -c recipients=listed calls everybody."
+)
 
 TOO_MUCH_AT_ONCE = (
     "up to {total} functions may run at once ({parts}), but accountConcurrency is {account}. Event sources reserve "
@@ -413,6 +417,7 @@ class QuietHours(Construct):
             sender_name=props.sender_name,
             sms_encoding=props.sms_encoding,
             advertising_consent=props.advertising_consent,
+            recipients=props.recipients,
             alert_topic=self.alert_topic.topic_arn,
             runbook_url=props.runbook_url,
             dashboard_url=dashboard_url(self, self._prefix),
@@ -442,6 +447,8 @@ class QuietHours(Construct):
             Annotations.of(self).add_warning_v2("quiet-hours:senderName", NO_SENDER_NAME)
         if is_korea and props.advertising_consent == "elsewhere":
             Annotations.of(self).add_warning_v2("quiet-hours:advertisingConsent", CONSENT_ELSEWHERE)
+        if props.recipients == "listed":
+            Annotations.of(self).add_warning_v2("quiet-hours:recipients", LISTED_ONLY)
         at_once = self._at_once()
         if (total := sum(at_once.values())) > props.account_concurrency:
             parts = ", ".join(f"{name} {number}" for name, number in at_once.items())

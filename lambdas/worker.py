@@ -39,9 +39,9 @@ _memory = Memory()
 
 
 class Built(NamedTuple):
-    """A channel, and the configuration that it was built from."""
+    """A channel, and what it was built from: its part of the secret, and the allow-list's if that counts here."""
 
-    config: Any
+    parts: tuple[Any, Any]
     channel: Channel
 
 
@@ -88,7 +88,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             ),
             settings=settings,
             policy=settings.quiet_hours(),
-            channel=lambda name: _channel(settings.channel_secret, name),
+            channel=lambda name: _channel(settings, name),
             now=_utc_now,
             remaining_s=remaining_s,
             sleep=time.sleep,
@@ -116,14 +116,17 @@ def _sum(counts: Mapping[str, int], *prefixes: str) -> int:
     return sum(number for name, number in counts.items() if name.startswith(prefixes))
 
 
-def _channel(secret: str, name: str) -> Channel:
-    """The channel as the secret configures it now; the secret is read at most once a minute."""
-    config = None
-    if name != "log":
-        configs: Any = _secrets().get(secret, max_age=SECRET_AGE_S, transform="json")
-        config = configs.get(name)
-    if name not in _channels or _channels[name].config != config:
-        _channels[name] = Built(config, channels.build(name, config, _utc_now, _channel_client))
+def _channel(settings: Settings, name: str) -> Channel:
+    """The channel as the secret configures it now; the secret is read at most once a minute. The channel `log` reaches
+    nobody, so it needs neither secret nor allow-list."""
+    if name == "log":
+        return channels.build(name, None, _utc_now, _channel_client)
+    secret: Any = _secrets().get(settings.channel_secret, max_age=SECRET_AGE_S, transform="json")
+    is_restricted = settings.recipients == "listed"
+    parts = secret.get(name), secret.get("recipients") if is_restricted else None
+    if name not in _channels or _channels[name].parts != parts:
+        channel = channels.build(name, parts[0], _utc_now, _channel_client)
+        _channels[name] = Built(parts, channels.restricted(channel, parts[1]) if is_restricted else channel)
     return _channels[name].channel
 
 

@@ -1,5 +1,7 @@
 """`make channels-set CHANNEL=sms SET="from=0212345678"`: change one channel's part of the channel secret.
 
+`CHANNEL=recipients` is the allow-list of a restricted deployment (docs/recipients.md), `CHANNEL=alerts` is for alerts.
+
 The whole secret is read, one part of it is changed and checked as the worker would check it, and the change is shown
 before it is written. Credentials are masked. They come from a file or from standard input, so that no shell keeps them
 in its history. The other parts stay as they are.
@@ -23,7 +25,7 @@ from botocore.exceptions import ClientError
 from commands import CommandError
 from commands.run import run_command
 from lambdas.quiet_hours import channels
-from lambdas.quiet_hours.channels import NotConfigured
+from lambdas.quiet_hours.channels import NotConfigured, allow_list
 from lambdas.quiet_hours.channels.configuration import post_client, required
 from lambdas.quiet_hours.channels.slack import WEBHOOK_HOST
 from lambdas.quiet_hours.errors import Misconfigured
@@ -43,9 +45,11 @@ SETTINGS = {
     "slack": ("token", "webhooks", "unknown_outcome", *EVERY),
     "webhook": ("url", "secret", *EVERY),
     "alerts": ("slack_url",),
+    "recipients": ("addresses",),
 }
-"""The settings of each channel (docs/channels.md), and of the alerts, which are a part of the same secret. A channel
-passes over a name that it does not know: a setting with a typing error would have no effect, and nobody would know."""
+"""The settings of each channel (docs/channels.md), and of the alerts and the allow-list, which are parts of the same
+secret. A channel passes over a name that it does not know: a setting with a typing error would have no effect, and
+nobody would know."""
 
 SHOWN = frozenset(
     {"provider", "targeting", "unknown_outcome", "rate_per_s", "region", "configuration_set", "endpoint_url"}
@@ -102,12 +106,14 @@ def changed(channel: str, part: Any, changes: Mapping[str, str], local: bool, re
 
 
 def _typed(channel: str, name: str, value: str) -> Any:
-    if name not in ("rate_per_s", "webhooks"):
+    if name == "addresses" and not value.startswith("["):
+        return [address for part in value.split(",") if (address := part.strip())]
+    if name not in ("rate_per_s", "webhooks", "addresses"):
         return value
     try:
         return json.loads(value)
     except ValueError:
-        form = "a number" if name == "rate_per_s" else "a JSON object"
+        form = {"rate_per_s": "a number", "webhooks": "a JSON object"}.get(name, "addresses with commas between them")
         raise CommandError(f"Nothing is written: {channel}.{name} must be {form}.") from None
 
 
@@ -120,6 +126,8 @@ def fault_of(channel: str, part: Mapping[str, Any], local: bool, region: str) ->
 
     if channel == "alerts":
         return _fault_of_alerts(part, local)
+    if channel == "recipients":
+        return _fault_of_recipients(part)
     built = channels.build(channel, part, lambda: datetime.now(UTC), client, local)
     if not isinstance(built, NotConfigured):
         return None
@@ -131,6 +139,14 @@ def _fault_of_alerts(part: Mapping[str, Any], local: bool) -> str | None:
     try:
         url = required(part, "alerts", "slack_url")
         post_client(url, ALERTS_DEADLINE_S, "alerts", "slack_url", WEBHOOK_HOST, local)
+    except Misconfigured as fault:
+        return str(fault)
+    return None
+
+
+def _fault_of_recipients(part: Mapping[str, Any]) -> str | None:
+    try:
+        allow_list.listed(part)
     except Misconfigured as fault:
         return str(fault)
     return None
@@ -155,6 +171,8 @@ def masked(name: str, value: Any) -> str:
     """A value as it may be shown: in full only if it is no secret."""
     if name in SHOWN:
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list):
+        return f"{len(value)} address{'es' if len(value) != 1 else ''}"
     if isinstance(value, Mapping):
         return f"{len(value)} entries"
     text = str(value)

@@ -12,7 +12,7 @@ from lambdas.quiet_hours.notification.admission import check_content
 from lambdas.quiet_hours.notification.bundle import REDRIVEN, Item, read
 from lambdas.quiet_hours.notification.fingerprint import fingerprint, may_be_the_same
 from lambdas.quiet_hours.settings import Settings
-from lambdas.quiet_hours.stores.entries import Entry
+from lambdas.quiet_hours.stores.entries import ENDINGS, Entry
 
 _UNKNOWN = "unknown_outcome:"
 
@@ -123,4 +123,4 @@ def decide(letter: Letter, entry: Entry | None, choice: Choice, now: datetime) -
 
 
 def _has_ended(entry: Entry | None) -> bool:
-    return entry is not None and entry.state in ("delivered", "expired", "cancelled", "opted_out", "superseded")
+    return entry is not None and entry.state in ENDINGS and entry.state not in ("dead_lettered", "unknown")

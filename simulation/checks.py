@@ -23,7 +23,10 @@ from .queues import Msg, Queue
 from .records import Records
 from .world import Process, Span, World
 
-ENDINGS = ("delivered", "expired", "cancelled", "opted_out", "superseded", "dead_lettered", "unknown")
+ENDINGS = (
+    *("delivered", "expired", "cancelled", "opted_out", "superseded", "not_in_allow_list"),
+    *("dead_lettered", "unknown"),
+)
 BEGUN_ANEW = (("dead_lettered", "claimed"), ("dead_lettered", "expired"))
 """The state changes that may follow an ending: a redrive, and an operator who drops what has expired. An operator may
 also let an unknown outcome be sent again."""
@@ -43,14 +46,20 @@ PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
 a probe and each delivery that is reported late."""
 
+CLOCK_READ_S = 0.02
+"""The calls of a clock, and times in milliseconds."""
+
 LATE_TURN_S = 1.0
 """A call may begin so long after its turn. What is later is given up."""
 
 MAY_HAVE_IT = "the provider may have it"
 """Part of the reason of an ending after an unanswered call, where the ending is not the provider's own answer."""
 
-NOT_SENT = ("expired", "opted_out", "superseded")
+NOT_SENT = ("expired", "opted_out", "superseded", "not_in_allow_list")
 WITH_LETTER = ("dead_lettered", "unknown")
+OWN_ANSWER = "simulated: "
+"""Part of the reason of an ending that is the worker's own answer for a simulated address."""
+
 FEWEST_FAULTS_TO_EXHAUST = 7
 """Ten attempts, less three. So many may pass until the poison in a bundle of a hundred stands alone."""
 
@@ -117,8 +126,8 @@ class Checks:
 
     # --- while it runs ------------------------------------------------------------------------------------------------
 
-    def provider_took(self, provider: str, notification: dict[str, Any], process: Process) -> None:
-        """Check what may never be true when a provider takes a notification."""
+    def provider_took(self, provider: str, notification: dict[str, Any], process: Process, tries_s: float) -> None:
+        """Check what may never be true when a provider takes a notification. It may keep trying for `tries_s`."""
         t = self.world.t
         id_ = notification["id"]
         wanted = self.by_number[notification["metadata"]["n"]]
@@ -126,7 +135,10 @@ class Checks:
             self.world.note(f"{provider}'s provider takes it from {process.owner}", id_)
         since = process.began_at
         who = f"{id_} ({wanted.category} by {wanted.channel} to {wanted.recipient} at {notification['address']})"
+        if (reach := self.plan.reached(wanted)) != "provider":
+            self._broken("only_listed", f"{who} reached its provider, and its address is {reach}")
         self._check_consent(wanted, who, since)
+        self._check_validity(wanted, who, since, tries_s)
         if wanted.expires is not None and t > wanted.expires + self.late_s:
             self._broken("never_expired", f"{who} had expired")
         if newer := self.held.newer(wanted, notification, since):
@@ -160,6 +172,15 @@ class Checks:
             self._broken("never_after_opt_out", f"{who} had opted out before the claim")
         if self._requires_consent and not any(each.advertising_consent for each in read):
             self._broken("never_without_consent", f"{who} had not consented to advertising before the claim")
+
+    def _check_validity(self, wanted: Wanted, who: str, since: float, tries_s: float) -> None:
+        """Check that a provider that keeps trying gives up before this may not go any more."""
+        t = self.world.t
+        until = t + tries_s - CLOCK_READ_S
+        consents = any(each.night_consent(since, self.late_s) for each in self.records.read(wanted, since, t))
+        times = (*range(int(t) + 1800, int(until), 1800), until) if until > t else ()
+        if any(self._is_closed(at, wanted.category, wanted.channel, night_consent=consents) for at in times):
+            self._broken("never_rings_at_night", f"{who} may still be tried {tries_s:.0f} s later, in quiet hours")
 
     def cancel_answered(self, id_: str, outcome: str) -> None:
         """The API has answered a cancellation."""
@@ -265,12 +286,15 @@ class Checks:
         """Check that each accepted notification has an ending, and that the ending is true."""
         for id_, wanted in self.accepted.items():
             state = ledger[id_]["state"]["S"] if id_ in ledger else "nothing"
+            reach = self.plan.reached(wanted)
             if state not in ENDINGS:
                 self._broken("conserved", f"{id_} was accepted and the ledger says {state}")
             elif state in WITH_LETTER and not any(_undoes(msg, ledger[id_]) for msg in letters[id_]):
                 self._broken("conserved", f"{id_} is {state} and no letter says so")
-            elif state == "delivered" and not self.taken[wanted.number]:
+            elif state == "delivered" and not self.taken[wanted.number] and reach not in ("success", "bounce"):
                 self._broken("conserved", f"{id_} is recorded as delivered and no provider has it")
+            elif state == "not_in_allow_list" and reach != "not_listed":
+                self._broken("only_listed", f"{id_} is recorded as not listed, and its address is {reach}")
             elif state == "opted_out" and not self._may_be_unwanted(wanted):
                 self._broken("conserved", f"{id_} is recorded as opted out and nobody did")
             elif state == "superseded" and not self.held.may_be_superseded(wanted):
@@ -307,7 +331,8 @@ class Checks:
         refused = {each.id for each in self.plan.wanted if each.number in self.plan.refused}
         for id_, item in ledger.items():
             reason = _reason(item)
-            exhausted = reason.startswith("attempts_exhausted")
+            simulated = OWN_ANSWER in reason
+            exhausted = reason.startswith("attempts_exhausted") and not simulated
             if exhausted and id_ not in poison and excuses < FEWEST_FAULTS_TO_EXHAUST:
                 self._broken("blameless", f"{id_} ran out of attempts, though nothing was wrong with it")
             if reason.startswith("channel_not_configured"):
@@ -320,7 +345,9 @@ class Checks:
                 wanted and wanted.channel in self.plan.away and self.plan.outages.get(wanted.channel) == "hang_after"
             )
             # A notification that kills its worker takes the others' calls with it, which were about to begin.
-            if not (excuses or poison) and state == "unknown" and not any(id_ in each for each in called):
+            if simulated and wanted and self.plan.reached(wanted) not in ("failure", "no-answer"):
+                self._broken("only_listed", f"{id_} is given up as simulated, and it is not")
+            if not (excuses or poison or simulated or any(id_ in each for each in called)) and state == "unknown":
                 self._broken("blameless", f"{id_} is recorded as unknown, and no provider was called for it")
             if wanted and not (excuses or poison or silent) and state != "delivered" and self.taken[wanted.number]:
                 self._broken("blameless", f"{id_} was taken by its provider and is recorded as {state}")

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from lambdas import consumer, producer, scheduler
-from lambdas.quiet_hours import timings
+from lambdas.quiet_hours import channels, timings
 from lambdas.quiet_hours.channels.channel import Channel
 from lambdas.quiet_hours.delivery import delivery as worker
 from lambdas.quiet_hours.delivery.calls import Memory
@@ -141,7 +141,10 @@ class Deployment:
         if self.plan.secret_away.covers(self.world.t):
             self.faults.counts["secret_away"] += 1
             raise client_error("GetSecretValue", "InternalServiceError")
-        return self.providers[name].channel(process)
+        channel = self.providers[name].channel(process)
+        if self.settings.recipients != "listed":
+            return channel
+        return channels.restricted(channel, {"addresses": list(self.plan.allow_list or ())})
 
     # --- the functions' handlers --------------------------------------------------------------------------------------
 

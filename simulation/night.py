@@ -20,6 +20,7 @@ from .checks import Checks, Violation
 from .deployment import Deployment
 from .drawing import draw, draw_large_campaign, draw_last_seconds, draw_misplaced, draw_rush
 from .drawing_consents import draw_records
+from .drawing_recipients import draw_recipients
 from .drawing_world import draw_collapse_keys, draw_world
 from .faults import Faults
 from .plan import Plan
@@ -88,6 +89,7 @@ class Night:
                 draw_rush(self.plan, rush)
             elif rush.random() < MISPLACED:
                 draw_misplaced(self.plan, rush)
+            draw_recipients(self.plan, Random(f"recipients {seed}"))
         if pause_factor > 1:
             draw_last_seconds(self.plan, rng, PAUSE_S * pause_factor, BEFORE_THE_GUARD_S)
         self.world = World(self.plan.start, seed)

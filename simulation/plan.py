@@ -21,6 +21,9 @@ Outage = Literal[NoConnection, NoGoodAnswer, "no_settings"]
 """How a provider is away: no connection, no answer, an error, a proxy's page instead of its answer; or the channel has
 no settings."""
 
+Reach = Literal["provider", "success", "failure", "bounce", "no-answer", "not_listed"]
+"""What answers for a notification: its provider, or the worker itself, because its address is simulated or unlisted."""
+
 BEGIN_S = 20 * 60
 """Quiet hours begin twenty minutes after the simulation does."""
 
@@ -158,6 +161,8 @@ class Plan:
     `advertising_consent` says where that consent is kept: elsewhere, or in the registry, where it is then required.
     `judges` are the policies that have to judge the notifications of these numbers; `policy` judges the others. The
     last of them opens at `last_opens`, if that is not the last of `ends`.
+    `allow_list` has the addresses that may be called, each as somebody types it; None: everybody may be called. Then
+    `reach` says what answers for a notification, by its number; a missing one is not listed.
     """
 
     zone: ZoneInfo
@@ -191,6 +196,8 @@ class Plan:
     record_held: bool = False
     advertising_label: bool = True
     advertising_consent: str = "elsewhere"
+    allow_list: tuple[str, ...] | None = None
+    reach: dict[int, Reach] = field(default_factory=dict)
     end_hour: int = 8
     kakao_closed: str = ""
     wait_queues: int = 1
@@ -216,6 +223,10 @@ class Plan:
     @property
     def wanted(self) -> list[Wanted]:
         return [each for request in self.requests for each in request.wanted]
+
+    def reached(self, wanted: Wanted) -> Reach:
+        """What answers for a notification."""
+        return "provider" if self.allow_list is None else self.reach.get(wanted.number, "not_listed")
 
     @property
     def over_at(self) -> float:

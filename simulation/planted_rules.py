@@ -14,7 +14,20 @@ from lambdas.quiet_hours.rule.terms import Consent, Drop, Send
 from lambdas.quiet_hours.stores import consents as consent
 
 from . import functions
-from .planting import Patch, admission, blind, consumer, counting, delivery, judging, newest, plant, scheduler, settings
+from .planting import (
+    Patch,
+    admission,
+    blind,
+    calls,
+    consumer,
+    counting,
+    delivery,
+    judging,
+    newest,
+    plant,
+    scheduler,
+    settings,
+)
 from .providers import FakeChannel
 
 # --- scheduler --------------------------------------------------------------------------------------------------------
@@ -292,6 +305,20 @@ def sends_what_has_expired() -> list[Patch]:
     decide = delivery.decide
     far = {"expires_at": "2099-01-01T00:00:00+00:00"}
     return judging(lambda notification, *rest: decide({**notification, **far}, *rest))
+
+
+# --- providers that keep trying
+
+
+@plant("a validity past 21:00", "never_rings_at_night")
+def lets_the_provider_try_over_night() -> list[Patch]:
+    return [(calls, "held_from", lambda *_: None)]
+
+
+@plant("a validity past 21:00, for those who have not consented to the night", "never_rings_at_night")
+def bounds_as_if_everybody_had_consented() -> list[Patch]:
+    held_from = calls.held_from
+    return [(calls, "held_from", lambda given, _, *rest: held_from(given, Consent(night_consent=True), *rest))]
 
 
 # --- collapse keys ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from lambdas.quiet_hours.channels import configuration as config
@@ -83,14 +84,14 @@ class ProviderCall(NamedTuple):
 @dataclass
 class Provider:
     """One provider. It rejects the ids in `refuses`, and the ids in `poison` kill whoever sends them. It calls `took`
-    for each notification that it takes, at the true time. `calls` are all calls that reached it, and `called` the ids
-    in them."""
+    for each notification that it takes, at the true time, with the seconds for which it keeps trying. `calls` are all
+    calls that reached it, and `called` the ids in them."""
 
     world: World
     faults: Faults
     name: str
     kind: Kind
-    took: Callable[[str, dict[str, Any], Process], None]
+    took: Callable[[str, dict[str, Any], Process, float], None]
     refuses: frozenset[str] = frozenset()
     poison: frozenset[str] = frozenset()
     away: Span = NEVER
@@ -120,6 +121,9 @@ class FakeChannel:
 
     def send(self, notifications: Sequence[Any]) -> list[Outcome]:
         provider, world = self._provider, self._process.world
+        tries_s = [
+            (datetime.fromisoformat(each["expires_at"]) - self._process.now()).total_seconds() for each in notifications
+        ]
         self._pause_before_the_call()
         critical = sum(notification["category"] == "critical" for notification in notifications)
         provider.calls.append(ProviderCall(world.t, len(notifications), critical))
@@ -135,7 +139,7 @@ class FakeChannel:
             return [refusal] * len(notifications)
         if fault == "die_at_provider_before":
             self._process.die(f"killed before the call to {provider.name}")
-        return self._call(notifications, fault)
+        return self._call(notifications, tries_s, fault)
 
     def _pause_before_the_call(self) -> None:
         provider, rng = self._provider, self._process.world.rng
@@ -159,7 +163,7 @@ class FakeChannel:
             return replace(REFUSALS[fault], retry_after_s=world.rng.choice((1.0, 5.0, 40.0)))
         return REFUSALS[fault]
 
-    def _call(self, notifications: Sequence[Any], fault: str | None) -> list[Outcome]:
+    def _call(self, notifications: Sequence[Any], tries_s: Sequence[float], fault: str | None) -> list[Outcome]:
         """The provider takes its time, then it takes each notification or rejects it. The answer may get lost."""
         process, rng = self._process, self._process.world.rng
         no_answer = [Outcome("unknown", "no_answer: nothing within the deadline")] * len(notifications)
@@ -172,7 +176,7 @@ class FakeChannel:
         if fault == "provider_timeout_after":
             latency_s = self.deadline_s * max(rng.random(), rng.random())
         process.pause(latency_s)
-        outcomes = [self._take(notification) for notification in notifications]
+        outcomes = [self._take(*each) for each in zip(notifications, tries_s, strict=True)]
         if fault == "provider_timeout_after":
             process.pause(self.deadline_s - latency_s)
             return no_answer
@@ -182,14 +186,14 @@ class FakeChannel:
             process.die(f"killed after the call to {self._provider.name}")
         return outcomes
 
-    def _take(self, notification: dict[str, Any]) -> Outcome:
+    def _take(self, notification: dict[str, Any], tries_s: float) -> Outcome:
         if notification["id"] in self._provider.refuses:
             self._provider.faults.counts["provider_rejected"] += 1
             return Outcome("rejected", "http_400: this one never")
         if "template" in notification["content"] and self._provider.template_refused.covers(self._process.world.t):
             self._provider.faults.counts["template_refused"] += 1
             return TEMPLATE_REFUSED
-        self._provider.took(self._provider.name, notification, self._process)
+        self._provider.took(self._provider.name, notification, self._process, tries_s)
         return DELIVERED
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ KINDS = {**REAL_KINDS, "log": Kind("resend", batch_size=100, side_by_side=1, dea
 class Unchecked(Checks):
     """Checks nothing: the promises are about notifications that a plan has made."""
 
-    def provider_took(self, provider: str, notification: dict[str, Any], process: Process) -> None:
+    def provider_took(self, provider: str, notification: dict[str, Any], process: Process, tries_s: float) -> None:
         pass
 
     def wait_received(self, queue: str) -> None:

@@ -105,6 +105,8 @@ def _print_plan(night: Night) -> None:
     print(f"A night in {plan.zone.key}, policy {plan.policy}, {len(plan.wanted)} notifications.")
     if plan.advertising_consent == "required":
         print("Advertising needs a consent to it in the registry.")
+    if plan.allow_list is not None:
+        print(f"Only {len(plan.allow_list)} listed addresses and simulated ones are called.")
     rates = ", ".join(f"{kind} {rate:g}" for kind, rate in night.faults.rates.items() if rate)
     print(f"Faults: {rates or 'none'}.")
     for lane, span in plan.blocked.items():

@@ -87,4 +87,5 @@ def settings_for(queues: dict[str, Queue], plan: Plan) -> Any:
         record_held=plan.record_held,
         advertising_label=plan.advertising_label,
         advertising_consent=plan.advertising_consent,
+        recipients="" if plan.allow_list is None else "listed",
     )

@@ -37,7 +37,8 @@ class Settings:
     takes no brand messages: `HH:MM-HH:MM`, or `never`. `wait_queues` is the number of wait queues. `record_held`: the
     consumer records in the held table what it holds. `advertising_label`: under `korea`, advertising must be labelled
     as such; it must also name `sender_name`, unless that is empty. `sms_encoding` is one of `SMS_ENCODINGS`.
-    `advertising_consent`: `required` if it is kept here, else `elsewhere`. `campaign_sender` is the unique id of the
+    `advertising_consent`: `required` if it is kept here, else `elsewhere`. `recipients`: `listed` if only the addresses
+    on the allow-list in the channel secret are called; empty if everybody is. `campaign_sender` is the unique id of the
     campaign function's role, as SQS names a sender: only its messages may have ids of campaign files; if it is empty,
     this is not checked. `alert_topic` is an ARN. Alerts link to `runbook_url` and `dashboard_url`; each is empty if
     there is none.
@@ -67,6 +68,7 @@ class Settings:
     sender_name: str = ""
     sms_encoding: str = EUC_KR
     advertising_consent: str = "elsewhere"
+    recipients: str = ""
     campaign_queue_url: str = ""
     campaign_sender: str = ""
     alert_topic: str = ""

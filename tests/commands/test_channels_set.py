@@ -104,6 +104,27 @@ REFUSED: dict[str, tuple[str, dict[str, str], str]] = {
     ),
     "webhooks that are no object": ("slack", {"webhooks": CANARY}, "slack.webhooks must be a JSON object"),
     "alerts to another host": ("alerts", {"slack_url": f"https://example.com/{CANARY}"}, "alerts.slack_url"),
+    "an address that reads as a number and is none": (
+        "recipients",
+        {"addresses": "kim@example.com, 010-1234-567"},
+        "recipients.addresses: number 2 reads as a phone number",
+    ),
+    "an address with a name of a domain that cannot be": (
+        "recipients",
+        {"addresses": f'["{CANARY}@localhost@"]'},
+        "recipients.addresses: number 1 reads as an e-mail address",
+    ),
+    "a list of something else": ("recipients", {"addresses": '[{"sms": 1}]'}, "recipients.addresses must be a list"),
+    "a list that is not closed": (
+        "recipients",
+        {"addresses": f'["{CANARY}"'},
+        "recipients.addresses must be addresses with commas",
+    ),
+    "more than testers": (
+        "recipients",
+        {"addresses": ",".join(f"user-{n}" for n in range(101))},
+        "recipients.addresses has 101 addresses, and may have 100",
+    ),
     "alerts without their URL": ("alerts", {"slack_url": "x y"}, "alerts.slack_url must be text"),
 }
 
@@ -122,6 +143,22 @@ def test_alerts_are_a_part_like_others(secrets: Any) -> None:
     url = "https://hooks.slack.com/services/T0/B0/x"
     put(secrets, "alerts", slack_url=url)
     assert stored(secrets) == SECRET | {"alerts": {"slack_url": url}}
+
+
+def test_the_allow_list_is_a_part_like_others_and_is_not_shown(
+    secrets: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(secrets, "recipients", addresses="010-9999-1234, canary@example.com,")
+    assert stored(secrets) == SECRET | {"recipients": {"addresses": ["010-9999-1234", "canary@example.com"]}}
+    put(secrets, "recipients", addresses='["canary,with-a-comma"]')
+    assert stored(secrets)["recipients"] == {"addresses": ["canary,with-a-comma"]}
+    put(secrets, "recipients", addresses="")
+    assert stored(secrets)["recipients"] == {}
+    shown = capsys.readouterr().out
+    assert "recipients.addresses: new: 2 addresses" in shown
+    assert "recipients.addresses: 2 addresses -> 1 address" in shown
+    assert "1 address -> removed" in shown
+    assert "canary" not in shown and "9999" not in shown
 
 
 def test_a_stand_in_is_for_local_use(secrets: Any) -> None:
@@ -256,12 +293,12 @@ def test_the_settings_are_those_of_the_documentation() -> None:
     """docs/channels.md has each in its table, or in the text below it."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "channels.md").read_text()
     for channel, names in SETTINGS.items():
-        if channel != "alerts":
+        if channel not in ("alerts", "recipients"):
             assert f"| `{channel}` |" in text
             assert all(f"`{name}`" in text for name in names), channel
     table = text.partition("| channel | goes by |")[2].partition("\n\n")[0]
     documented = re.findall(r"^\| `(\w+)` \|[^|]*\|([^|]*)\|([^|]*)\|", table, re.MULTILINE)
-    assert {channel for channel, *_ in documented} == SETTINGS.keys() - {"alerts"} | {"log"}
+    assert {channel for channel, *_ in documented} == SETTINGS.keys() - {"alerts", "recipients"} | {"log"}
     for channel, *cells in documented:
         documented_names = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} - {"solapi", "aws"}
         assert documented_names <= set(SETTINGS.get(channel, ())), channel

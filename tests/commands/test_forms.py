@@ -281,6 +281,8 @@ def test_an_unknown_outcome_is_sent_again_at_an_operators_word(
 
 SENT, ABSORBED, BUSY, LETTER = "sent", "absorbed", "busy", "letter"
 
+ENDED = "delivered", "expired", "cancelled", "opted_out", "not_in_allow_list"
+
 CLAIMS = [
     # the stored entry, when its message comes, whether the channel can be asked twice, what becomes of it
     ("claimed", SOON, True, BUSY),
@@ -296,7 +298,7 @@ CLAIMS = [
     ("waiting_sending", SOON, True, BUSY),
     ("waiting_sending", LAPSED, True, SENT),
     ("waiting_sending", LAPSED, False, LETTER),
-    *((state, LAPSED, True, ABSORBED) for state in ("delivered", "expired", "cancelled", "opted_out")),
+    *((state, LAPSED, True, ABSORBED) for state in ENDED),
     *((state, LAPSED, True, ABSORBED) for state in ("dead_lettered", "dead_lettered_sending", "unknown", "reopened")),
 ]
 

@@ -7,6 +7,7 @@ import re
 from datetime import timedelta
 
 from lambdas.quiet_hours import settings, timings
+from lambdas.quiet_hours.channels.allow_list import SIMULATED, simulated
 from lambdas.quiet_hours.notification import notification
 from tests.docs.pages import PAGES, ROOT, rows
 from tests.helpers.stack_template import DEFAULTS, FUNCTIONS, QUEUES, Deployed
@@ -50,6 +51,18 @@ def test_the_configuration_is_the_context_of_the_app() -> None:
 
 def test_the_table_of_fields_is_the_schema() -> None:
     assert [row[0] for row in rows("docs/api.md", "field")] == list(notification._FIELDS)
+
+
+def test_the_table_of_simulated_addresses_says_what_the_worker_answers() -> None:
+    answers = {"delivered": "taken", "rejected": "certainly refused", "unknown": "none: the outcome is unknown"}
+    found = list(rows("docs/recipients.md", "kind"))
+
+    assert len(found) == len(SIMULATED)
+    for (_, phones, named, room, answer, *_), outcome in zip(found, SIMULATED.values(), strict=True):
+        first, last = re.findall(r"\+[0-9]+", phones)
+        addresses = [*(f"+{number}" for number in range(int(first), int(last) + 1)), named.strip("`"), room.strip("`")]
+        assert [simulated(address) for address in addresses] == [outcome] * 102
+        assert answer.startswith(answers[outcome.kind])
 
 
 def test_the_guard_and_the_skew_are_the_ones_that_the_policy_has() -> None:

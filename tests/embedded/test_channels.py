@@ -14,7 +14,7 @@ from lambdas.quiet_hours.channels.ses import SesChannel
 from lambdas.quiet_hours.channels.sns import SnsChannel
 from local import server
 from local.aws import client
-from tests.helpers.fake_providers import aws_client, notification, send
+from tests.helpers.fake_providers import aws_client, notification, now, send
 
 
 @pytest.fixture(scope="module")
@@ -41,5 +41,5 @@ def test_a_push_to_an_endpoint_that_is_not_there_is_refused(endpoint: str) -> No
     """One that is there has another ARN here than AWS gives it: tests/test_channel_aws.py asks moto for one."""
     address = "arn:aws:sns:us-east-1:000000000000:endpoint/GCM/shop/0a1b2c3d-0000-4000-8000-00000000beef"
     given = notification("push", "a", address, {"body": "안녕하세요"})
-    (outcome,) = send(SnsChannel({"endpoint_url": endpoint}, aws_client), given)
+    (outcome,) = send(SnsChannel({"endpoint_url": endpoint}, now, aws_client), given)
     assert (outcome.kind, outcome.reason) == ("rejected", "aws_NotFound: SNS answered 404 NotFound")

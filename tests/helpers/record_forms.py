@@ -32,6 +32,7 @@ from lambdas.campaign import Campaign
 from lambdas.consumer import consume
 from lambdas.producer import accept_all
 from lambdas.quiet_hours.alerts import release_stopped
+from lambdas.quiet_hours.channels.allow_list import NOT_LISTED
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
 from lambdas.quiet_hours.notification.json_text import to_text
 from lambdas.quiet_hours.settings import Settings
@@ -102,8 +103,11 @@ FULL = {
     "expires_at": "2020-11-12T12:00:00+09:00",
 }
 
+CHOOSES = {"policy": "korea", "country": "KR", "timezone": "Asia/Seoul"}
+
 BY_SENDERS: dict[str, dict[str, Any]] = {
     "single_object": {"queue": "notification", "body": advert("single-1", **FULL)},
+    "chooses_its_policy": {"queue": "notification", "body": advert("single-2", **CHOOSES)},
     "single_object_without_id": {
         "queue": "notification",
         "body": '{ "channel": "log", "address": "a", "content": {"body": "x"} }',
@@ -415,6 +419,7 @@ def ledger() -> Forms:
         worker(at).invoke(accepted("expired", expires_at="2020-11-11T02:59:30.000+00:00"))
         put_consent(at.dynamodb, "user-2", opted_out=True)
         worker(at).invoke(accepted("opted_out", category="advertising"))
+        worker(at, lambda _: NOT_LISTED).invoke(accepted("not_in_allow_list"))
         for id in ("unknown", "reopened_unknown"):
             worker(at, lambda _: UNKNOWN, can_resend=False).invoke(accepted(id))
         _dead_lettered_after_an_unknown_call(at)
@@ -479,6 +484,7 @@ def held() -> Forms:
         at.consume(record(to_text([advert("held-1", **FULL), advert("held-2")]), "message-1", NIGHT))
         again = advert("held-1", **FULL) | {"source": "another shop"}
         at.consume(record(to_text([again]), "message-2", NIGHT))
+        at.consume(record(to_text(advert("held-3", **CHOOSES)), "message-3", NIGHT))
         return {item["id"]["S"]: item for item in at.items("held")}
 
 

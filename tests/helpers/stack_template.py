@@ -163,6 +163,7 @@ def other_stack() -> Deployed:
         "advertisingLabel": "false",
         "senderName": "온결",
         "checkCampaignSender": "false",
+        "recipients": "listed",
         "runbookUrl": "https://wiki.example.com/runbook",
         "architecture": "x86_64",
         "localEndpoint": "true",

@@ -60,6 +60,7 @@ def test_cdk_json_carries_the_documented_defaults() -> None:
         "smsEncoding": "euc-kr",
         "checkCampaignSender": True,
         "advertisingConsent": "elsewhere",
+        "recipients": "",
         "runbookUrl": "",
         "architecture": "arm64",
     }
@@ -90,6 +91,7 @@ def test_the_defaults_are_the_functions_own() -> None:
     assert own["further_policies"] == DEFAULTS["furtherPolicies"]
     assert own["wait_queues"] == DEFAULTS["waitQueues"]
     assert own["sms_encoding"] == DEFAULTS["smsEncoding"]
+    assert own["recipients"] == DEFAULTS["recipients"]
 
 
 @pytest.mark.parametrize(
@@ -177,6 +179,21 @@ def _said(stack: Stack) -> list[str]:
 def test_advertising_consent_that_cannot_be_is_named(value: str) -> None:
     with pytest.raises(ValueError, match="context advertisingConsent must be elsewhere or required, not"):
         _config(advertisingConsent=value)
+
+
+@pytest.mark.parametrize("value", ["everybody", "Listed", True, "010-9999-1234", "canary@example.com"])
+def test_recipients_that_cannot_be_are_refused_without_showing_an_address(value: object) -> None:
+    """Somebody may take the key for the list itself. What synthesis says stands in the logs of whoever deploys."""
+    with pytest.raises(ValueError, match=r"context recipients must be listed or empty .*make channels-set") as refused:
+        _config(recipients=value)
+    with pytest.raises(ValueError, match=r"^recipients must be listed or empty .*make channels-set") as by_construct:
+        QuietHoursProps(recipients=value)  # type: ignore[arg-type]
+    assert str(value) not in f"{refused.value} {by_construct.value}"
+
+
+@pytest.mark.parametrize(("context", "warned"), [({}, False), ({"recipients": "listed"}, True)])
+def test_whoever_deploys_is_told_that_only_listed_addresses_are_called(context: dict[str, str], warned: bool) -> None:
+    assert sum(text.startswith("recipients is listed: only") for text in _warnings(context)) == warned
 
 
 def test_text_from_the_command_line_means_what_a_number_in_cdk_json_means() -> None:

@@ -96,6 +96,7 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     campaign_role, _ = stack.function("Campaign")["Role"]["Fn::GetAtt"]
     sender: Any = read.campaign_sender
     assert sender == ("" if name == "Campaign" else {"Fn::GetAtt": [campaign_role, "RoleId"]})
+    assert read.recipients == "", "everybody is called"
     assert stack.name(read.alert_topic) == "Alerts"
     assert read.runbook_url == ""
     assert str(read.dashboard_url).endswith("#dashboards/dashboard/QuietHours-', {'Ref': 'AWS::Region'}]]}")
@@ -110,6 +111,7 @@ def test_the_context_reaches_the_environment(other_stack: Deployed, name: str) -
     assert (read.urgent_concurrency, read.delivery_concurrency, read.release_concurrency) == (6, 4, 5)
     assert (read.record_held, read.advertising_label, read.sender_name) == (True, False, "온결")
     assert read.campaign_sender == ""
+    assert read.recipients == "listed"
     assert read.runbook_url == "https://wiki.example.com/runbook"
 
 

@@ -57,6 +57,7 @@ def test_the_nights_have_every_fault_and_every_ending() -> None:
         "cancelled",
         "opted_out",
         "superseded",
+        "not_in_allow_list",
         "dead_lettered",
         "unknown",
     }

@@ -53,7 +53,7 @@ def ses(url: str, **config: Any) -> Channel:
 
 
 def sns(url: str, **config: Any) -> Channel:
-    return SnsChannel({"endpoint_url": url} | config, aws_client)
+    return SnsChannel({"endpoint_url": url} | config, now, aws_client)
 
 
 def text(id: str = "a", body: str = "안녕하세요", **fields: Any) -> Any:
@@ -187,6 +187,26 @@ def test_a_push_is_the_payload_of_the_endpoint_s_platform(provider: Running) -> 
     assert json.loads(json.loads(apple["Message"])["APNS"]) == {
         "aps": {"alert": {"body": "안녕하세요"}},
         "notification_id": "b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("address", "platform"),
+    [(ENDPOINT, "FCM"), (APPLE, "APNS"), (ENDPOINT.replace("GCM", "APNS_SANDBOX"), "APNS_SANDBOX")],
+)
+@pytest.mark.parametrize(("left_s", "ttl"), [(100, 100), (3.9, 3), (0, 0), (-5, 0), (4_000_000, 2_419_200)])
+def test_a_push_carries_how_long_its_platform_may_keep_trying(
+    provider: Running, address: str, platform: str, left_s: float, ttl: int
+) -> None:
+    at = now()
+    channel = SnsChannel({"endpoint_url": provider.url}, lambda: at, aws_client)
+    given = push(address=address) | {"expires_at": (at + timedelta(seconds=left_s)).isoformat()}
+    assert send(channel, given) == [DELIVERED]
+    (form,) = (parse_qs(line["body"]) for line in provider.lines)
+    assert {name: form[name] for name in form if name.startswith("MessageAttributes")} == {
+        "MessageAttributes.entry.1.Name": [f"AWS.SNS.MOBILE.{platform}.TTL"],
+        "MessageAttributes.entry.1.Value.DataType": ["String"],
+        "MessageAttributes.entry.1.Value.StringValue": [str(ttl)],
     }
 
 
@@ -357,7 +377,7 @@ def test_moto_s_sns_takes_the_push_and_knows_an_endpoint_that_is_switched_off(mo
     sns = moto("sns")
     application = sns.create_platform_application(Name="shop", Platform="APNS", Attributes={})["PlatformApplicationArn"]
     device = sns.create_platform_endpoint(PlatformApplicationArn=application, Token="t")["EndpointArn"]
-    channel = SnsChannel({}, by_moto)
+    channel = SnsChannel({}, now, by_moto)
     assert send(channel, push(address=device)) == [DELIVERED]
     sns.set_endpoint_attributes(EndpointArn=device, Attributes={"Enabled": "false"})
     (outcome,) = send(channel, push(address=device))

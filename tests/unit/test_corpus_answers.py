@@ -370,7 +370,7 @@ def test_sns_s_error_concerns_one_device_or_every_device(status: int, code: str,
     said = f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>no</Message></Error></ErrorResponse>"
     device = "arn:aws:sns:us-east-1:000000000000:endpoint/GCM/shop/0a1b2c3d-0000-4000-8000-00000000beef"
     with listening(answering(replied(status, said))) as peer:
-        channel = SnsChannel({"endpoint_url": base(peer)}, aws_client)
+        channel = SnsChannel({"endpoint_url": base(peer)}, now, aws_client)
         (outcome,) = send(channel, notification("push", "a", device, {"body": "안녕하세요"}))
     assert outcome.kind == kind
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from lambdas.quiet_hours.channels.channel import DELIVERED, Outcome
+from lambdas.quiet_hours.delivery import calls
 from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.pacing import AHEAD_S, LATE_TURN_S, WRAP_UP_S
 from lambdas.quiet_hours.rule.policies import named_policy
@@ -36,6 +38,55 @@ def ad(id: str = "ad", **fields: Any) -> dict[str, Any]:
 
 
 # --- quiet hours
+
+
+def validity(world: World) -> dict[str, str]:
+    """Until when the provider may keep trying for each notification: what it gets as `expires_at`."""
+    given: dict[str, str] = {}
+    world.provider.answer = lambda each: given.update({each["id"]: each["expires_at"]}) or DELIVERED
+    return given
+
+
+LAST = (QUIET_FROM - GUARD).isoformat(timespec="milliseconds")
+
+
+def test_a_provider_that_keeps_trying_gives_up_before_quiet_hours_begin(world: World) -> None:
+    """Otherwise what did not reach a phone by 20:59 rings at 02:00."""
+    given = validity(world)
+    soon = (DAY + timedelta(hours=1)).isoformat(timespec="milliseconds")
+    world.invoke(ad(), ad("soon", expires_at=soon), accepted("order"))
+    assert given == {"ad": LAST, "soon": soon, "order": accepted()["expires_at"]}
+
+
+def test_whoever_has_consented_to_the_night_may_be_reached_in_it(world: World) -> None:
+    given = validity(world)
+    consent(world, "user-42", night_consent=True, opted_out=False)
+    world.invoke(ad())
+    assert given == {"ad": ad()["expires_at"]}
+
+
+def test_the_bound_is_of_the_moment_at_which_it_was_judged(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment later quiet hours have begun, and the next ones begin tomorrow."""
+    given = validity(world)
+    world.clock.now = QUIET_FROM - GUARD - timedelta(seconds=0.2)
+    consent_for = calls.consent_for
+
+    def slow(*arguments: Any) -> Any:
+        world.clock.sleep(0.3)
+        return consent_for(*arguments)
+
+    monkeypatch.setattr(calls, "consent_for", slow)
+    world.invoke(ad())
+    assert given == {"ad": LAST}
+    assert world.clock() > QUIET_FROM - GUARD
+
+
+def test_what_goes_back_to_its_lane_keeps_its_own_expiry(world: World) -> None:
+    world.provider.answer = lambda _: Outcome("retry", "http_500: no")
+    world.invoke(ad())
+    (sent,) = world.sqs.messages["delivery"]
+    (back,) = json.loads(sent.body) if sent.body.startswith("[") else [json.loads(sent.body)]
+    assert back["expires_at"] == ad()["expires_at"]
 
 
 @pytest.mark.parametrize("lane", ["delivery", "schedule"])

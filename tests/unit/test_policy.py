@@ -4,6 +4,7 @@ policy decides whether a run may act)."""
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from itertools import product
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from lambdas.quiet_hours.notification.notification import CHANNELS
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import CATEGORIES, Closure, decide, quiet_ended, quiet_until
+from lambdas.quiet_hours.rule.policy import CATEGORIES, Closure, decide, held_from, quiet_ended, quiet_until
 from lambdas.quiet_hours.rule.terms import Consent, Drop, Hold, Policy, Send
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -357,6 +358,68 @@ def test_a_policy_of_ones_own_holds_what_it_names() -> None:
     assert isinstance(decide(advert(category="informational"), None, NOON, own), Hold)
     assert isinstance(decide(advert(category="informational", channel="slack"), None, NOON, own), Send)
     assert isinstance(decide(advert(), None, NOON, own), Send)
+
+
+# --- from when on it would be held again
+
+
+GUARDED = replace(named_policy("korea"), guard=timedelta(seconds=15))
+NIGHT_CONSENT = Consent(night_consent=True)
+
+
+@pytest.mark.parametrize(
+    ("given", "consent", "now", "begins"),
+    [
+        (advert(channel="sms"), None, "2020-11-11T12:00:00", "2020-11-11T20:59:45"),
+        (advert(channel="sms"), Consent(), "2020-11-11T08:00:00", "2020-11-11T20:59:45"),
+        (advert(channel="sms"), None, "2020-11-11T20:59:44.999999", "2020-11-11T20:59:45"),
+        (advert(channel="sms"), NIGHT_CONSENT, "2020-11-11T12:00:00", None),
+        (advert(channel="kakao"), None, "2020-11-11T12:00:00", "2020-11-11T20:49:45"),
+        (advert(channel="kakao"), NIGHT_CONSENT, "2020-11-11T12:00:00", "2020-11-11T20:49:45"),
+        (advert(channel="email"), None, "2020-11-11T12:00:00", None),
+        (advert(category="informational"), None, "2020-11-11T12:00:00", None),
+        (advert(category="critical"), None, "2020-11-11T12:00:00", None),
+    ],
+)
+def test_it_is_known_from_when_on_a_notification_would_be_held(
+    given: dict[str, Any], consent: Consent | None, now: str, begins: str | None
+) -> None:
+    expected = None if begins is None else seoul(begins)
+    for policy in (GUARDED, replace(GUARDED)):  # found anew, and remembered
+        assert [held_from(given, consent, seoul(now), policy) for _ in range(2)] == [expected] * 2
+
+
+def test_what_was_found_for_one_evening_does_not_count_for_another() -> None:
+    for day in (11, 13, 12, 11, 14):
+        now = seoul(f"2020-11-{day}T12:00:00")
+        assert held_from(advert(channel="sms"), None, now, GUARDED) == seoul(f"2020-11-{day}T20:59:45")
+
+
+def test_a_closure_in_three_days_is_seen_while_the_notification_lives() -> None:
+    """A notification lives for three days, and some closures come once a week."""
+    sunday = Closure("sundays", time(0), time(23), SEOUL, frozenset({"advertising"}), weekdays=frozenset({6}))
+    policy = Policy("sundays", (sunday,), SEOUL)
+    thursday = seoul("2020-11-12T12:00:00")
+    for hours in range(60):
+        assert held_from(advert(), None, thursday + timedelta(hours=hours), policy) == seoul("2020-11-15T00:00:00")
+
+
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2021, 1, 1), timezones=st.sampled_from([SEOUL, NEW_YORK, UTC])),
+    st.sampled_from(["korea", "strict", "united-states", "france"]),
+    st.sampled_from(["sms", "kakao"]),
+    st.sampled_from([None, NIGHT_CONSENT]),
+)
+@examples(max_examples=200, deadline=None)
+def test_it_goes_until_then_and_is_held_from_then_on(
+    now: datetime, name: str, channel: str, consent: Consent | None
+) -> None:
+    policy = replace(named_policy(name, timezone="America/New_York"), guard=timedelta(seconds=15))
+    given = advert(channel=channel)
+    begins = held_from(given, consent, now, policy)
+    if isinstance(decide(given, consent, now, policy), Send) and begins is not None:
+        assert isinstance(decide(given, consent, begins - timedelta(microseconds=1), policy), Send)
+        assert isinstance(decide(given, consent, begins, policy), Hold)
 
 
 # --- how long ago they ended

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -21,6 +21,8 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 
 from fakes.secret import secret as channel_secret
 from lambdas import worker
+from lambdas.quiet_hours.channels.allow_list import NOT_LISTED
+from lambdas.quiet_hours.channels.channel import DELIVERED
 from lambdas.quiet_hours.channels.webhook import WebhookChannel
 from lambdas.quiet_hours.delivery.calls import Memory
 from lambdas.quiet_hours.delivery.delivery import Delivered, Delivery
@@ -317,11 +319,66 @@ def test_refused_credentials_are_read_again_by_the_next_bundle(
 
 def test_a_channel_is_built_again_only_when_its_configuration_changes(env: Settings, secrets: Any) -> None:
     configure(secrets, env, {"url": "https://hooks.example.com/"})
-    built = worker._channel(env.channel_secret, "webhook")
-    assert worker._channel(env.channel_secret, "webhook") is built
+    built = worker._channel(env, "webhook")
+    assert worker._channel(env, "webhook") is built
     configure(secrets, env, {"url": "https://hooks.example.com/", "rate_per_s": 5})
     worker._clients()[2].clear_cache()
-    assert worker._channel(env.channel_secret, "webhook").rate_per_s == 5
+    assert worker._channel(env, "webhook").rate_per_s == 5
+
+
+def restrict(env: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in replace(env, recipients="listed").to_env().items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_restricted_deployment_calls_only_who_is_listed(
+    env: Settings, secrets: Any, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restrict(env, monkeypatch)
+    with listening(answering(OK)) as peer:
+        parts = {"webhook": {"url": peer.url}, "recipients": {"addresses": ["tester-1"]}}
+        secrets.put_secret_value(SecretId=env.channel_secret, SecretString=json.dumps(parts))
+        invoke(message(notification("a", address="tester-1")))
+        invoke(message(notification("b", address="user-42")))
+        invoke(message(notification("c", address="success@simulated.invalid")))
+        assert [json.loads(each.partition(b"\r\n\r\n")[2])["id"] for each in peer.requests] == ["a"]
+    assert [state(dynamodb, id) for id in "abc"] == ["delivered", "not_in_allow_list", "delivered"]
+
+
+def test_a_change_of_the_list_counts_without_a_deployment(
+    env: Settings, secrets: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts: dict[str, Any] = {"webhook": {"url": "https://hooks.example.com/"}}
+    answers = []
+    for addresses in ([], ["user-42"]):
+        parts["recipients"] = {"addresses": addresses}
+        secrets.put_secret_value(SecretId=env.channel_secret, SecretString=json.dumps(parts))
+        worker._clients()[2].clear_cache()
+        monkeypatch.setattr(WebhookChannel, "send", lambda _, notifications: [DELIVERED] * len(notifications))
+        channel = worker._channel(replace(env, recipients="listed"), "webhook")
+        answers += channel.send([notification("a")])
+    assert answers == [NOT_LISTED, DELIVERED]
+
+
+def test_without_the_restriction_neither_list_nor_simulated_addresses_mean_anything(
+    env: Settings, secrets: Any, dynamodb: Any
+) -> None:
+    """A simulated address would otherwise be a way to swallow what a production deployment sends."""
+    with listening(answering(OK)) as peer:
+        parts = {"webhook": {"url": peer.url}, "recipients": {"addresses": ["tester-1"]}}
+        secrets.put_secret_value(SecretId=env.channel_secret, SecretString=json.dumps(parts))
+        invoke(message(notification("a", address="user-42")))
+        invoke(message(notification("b", address="failure@simulated.invalid")))
+        assert [json.loads(each.partition(b"\r\n\r\n")[2])["id"] for each in peer.requests] == ["a", "b"]
+    assert [state(dynamodb, id) for id in "ab"] == ["delivered", "delivered"]
+
+
+def test_the_log_channel_reaches_nobody_so_nobody_needs_to_be_listed_for_it(
+    env: Settings, secrets: Any, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restrict(env, monkeypatch)
+    invoke(message(notification("logged", channel="log")))
+    assert state(dynamodb, "logged") == "delivered"
 
 
 def test_the_log_channel_needs_no_secret(env: Settings, secrets: Any, dynamodb: Any) -> None:
@@ -374,6 +431,27 @@ def everything_logged(
         return lines.getvalue() + printed.out + printed.err + caplog.text
 
     return text
+
+
+def test_no_log_line_shows_who_is_listed_or_who_is_not(
+    env: Settings,
+    secrets: Any,
+    dynamodb: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    everything_logged: Callable[[], str],
+) -> None:
+    restrict(env, monkeypatch)
+    parts = {"recipients": {"addresses": ["canary-listed", "010-9999-123"]}}
+    for addresses in (["canary-listed"], ["canary-listed", "010-9999-123"]):
+        parts["recipients"]["addresses"] = addresses
+        secrets.put_secret_value(SecretId=env.channel_secret, SecretString=json.dumps(parts))
+        worker._clients()[2].clear_cache()
+        end_rests(dynamodb, monkeypatch)
+        invoke(message(notification("a", address="canary-unlisted")))
+        invoke(message(notification("b", address="canary-listed")))
+    logged = everything_logged()
+    assert '"not_in_allow_list":1' in logged and '"misconfigured":1' in logged
+    assert "canary" not in logged and "9999" not in logged
 
 
 def canary(id: str, **fields: Any) -> dict[str, Any]:

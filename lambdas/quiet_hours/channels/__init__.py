@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ..errors import Misconfigured
 from ..notification.notification import Notification
 from ..timings import CHANNEL_DEADLINE_MAX_S
-from . import aws, aws_sms, log, ses, slack, sns, solapi, webhook
+from . import allow_list, aws, aws_sms, log, ses, slack, sns, solapi, webhook
 from .channel import Channel, Outcome
 from .configuration import local_use
 
@@ -53,6 +53,15 @@ def build(
     return channel
 
 
+def restricted(channel: Channel, config: object) -> Channel:
+    """Return the channel as a restricted deployment uses it. `config`: the part `recipients` of the channel secret. A
+    list that cannot be read says nobody whom to call: the channel then takes nothing for now."""
+    try:
+        return allow_list.Restricted(channel, allow_list.listed(config))
+    except Misconfigured as fault:
+        return NotConfigured(str(fault))
+
+
 def _configured(
     name: str, config: Mapping[str, Any], now: Callable[[], datetime], clients: aws.Clients, local: bool
 ) -> Channel:
@@ -68,7 +77,7 @@ def _configured(
         case "email", _:
             return ses.SesChannel(config, clients)
         case "push", _:
-            return sns.SnsChannel(config, clients)
+            return sns.SnsChannel(config, now, clients)
         case "slack", _:
             return slack.SlackChannel(config, now, local)
         case "webhook", _:

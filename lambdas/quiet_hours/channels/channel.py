@@ -8,7 +8,20 @@ from typing import Literal, Protocol
 
 from ..notification.notification import Notification
 
-Kind = Literal["delivered", "rejected", "retry", "unavailable", "unauthorized", "misconfigured", "forbidden", "unknown"]
+Kind = Literal[
+    "delivered",
+    "rejected",
+    "retry",
+    "unavailable",
+    "unauthorized",
+    "misconfigured",
+    "forbidden",
+    "unknown",
+    "not_in_allow_list",
+]
+
+NOT_CALLED = ("unfit", "invalid", "simulated", "not_listed")
+"""Codes of outcomes for which the provider was certainly not called. They say nothing about the channel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +38,7 @@ class Outcome:
       notification may need it. So it costs an attempt, and the channel rests only if it delivers nothing else. The
       secret is read again.
     - `unknown`: the provider may have it. It is sent again if `can_resend`, and goes to dead-letter otherwise.
+    - `not_in_allow_list`: this deployment may not call the address (allow_list.py). The notification ends so.
 
     `reason` is a code, then a sentence. It never shows a notification's data.
 
@@ -36,6 +50,16 @@ class Outcome:
     reason: str = ""
     retry_after_s: float | None = None
     refuses_template: bool = False
+
+    @property
+    def code(self) -> str:
+        """The code of the reason; empty if there is no reason."""
+        return self.reason.partition(":")[0]
+
+    @property
+    def was_called(self) -> bool:
+        """False if the provider was certainly not called, because of what the notification is."""
+        return self.code not in NOT_CALLED
 
 
 DELIVERED = Outcome("delivered")
@@ -66,7 +90,23 @@ class Channel(Protocol):
         configuration says so (`unknown_outcome`)."""
 
     def send(self, notifications: Sequence[Notification]) -> Sequence[Outcome]:
-        """Call the provider once. Never raises for what a provider does, never retries, ends by `deadline_s`."""
+        """Call the provider once. Never raises for what a provider does, never retries, ends by `deadline_s`.
+
+        `expires_at` of a notification is the end of the time in which it may reach somebody: a closure may begin then.
+        Where a provider keeps trying after the call and takes a bound, the channel passes it on.
+        """
 
     def close(self) -> None:
         """Close the connections: none stays open between two invocations."""
+
+
+def ask(channel: Channel, notifications: Sequence[Notification]) -> list[Outcome]:
+    """Call a channel, and return an outcome for each notification whatever the channel does: a fault in its code must
+    not take other notifications with it."""
+    try:
+        outcomes = list(channel.send(notifications))
+    except Exception as error:
+        return [Outcome("unknown", f"channel_error: {type(error).__name__}")] * len(notifications)
+    if len(outcomes) != len(notifications):
+        return [Outcome("unknown", "channel_error: not one answer for each notification")] * len(notifications)
+    return outcomes

@@ -8,7 +8,8 @@ idempotency key for endpoints: the setting `unknown_outcome` decides what follow
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from ..errors import Unfit
@@ -27,6 +28,9 @@ PAYLOAD_BYTES_MAX = 4096
 https://developer.apple.com/documentation/usernotifications/generating-a-remote-notification and
 https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type"""
 
+TTL_S_MAX = 2_419_200
+"""Four weeks: https://firebase.google.com/docs/cloud-messaging/customize-messages/setting-message-lifespan"""
+
 _ENDPOINT = re.compile(r"arn:aws[a-z-]*:sns:([a-z0-9-]+):[0-9]{12}:endpoint/(APNS|APNS_SANDBOX|GCM)/[!-~]+/[0-9a-f-]+")
 _MEANINGS = dict.fromkeys(
     ("KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired", "KMSThrottling", "KMSAccessDenied"),
@@ -41,10 +45,11 @@ class SnsChannel:
     batch_size = 1
     side_by_side = 25
 
-    def __init__(self, config: Mapping[str, Any], clients: Clients) -> None:
+    def __init__(self, config: Mapping[str, Any], now: Callable[[], datetime], clients: Clients) -> None:
         self.rate_per_s = configuration.rate_per_s(config, "push", RATE_PER_S)
         self.can_resend = configuration.can_resend(config, "push")
         self._service = Service(clients, "sns", config, "push", "SNS")
+        self._now = now
 
     def send(self, notifications: Sequence[Notification]) -> list[Outcome]:
         return [self._send(notification) for notification in notifications]
@@ -58,8 +63,22 @@ class SnsChannel:
         except Unfit as fault:
             return unfit(fault)
         return self._service.call(
-            "publish", _MEANINGS, TargetArn=notification["address"], MessageStructure="json", Message=message
+            "publish",
+            _MEANINGS,
+            TargetArn=notification["address"],
+            MessageStructure="json",
+            Message=message,
+            MessageAttributes=self._time_to_live(notification),
         )
+
+    def _time_to_live(self, notification: Notification) -> dict[str, Any]:
+        """Bound how long Apple and Google keep trying: https://docs.aws.amazon.com/sns/latest/dg/sns-ttl.html"""
+        endpoint = _ENDPOINT.fullmatch(notification["address"])
+        assert endpoint is not None, "the message was made for it"
+        platform = "FCM" if endpoint[2] == "GCM" else endpoint[2]
+        left_s = (datetime.fromisoformat(notification["expires_at"]) - self._now()).total_seconds()
+        seconds = int(min(max(left_s, 0), TTL_S_MAX))  # 0: now or never
+        return {f"AWS.SNS.MOBILE.{platform}.TTL": {"DataType": "String", "StringValue": str(seconds)}}
 
 
 def _message(notification: Notification, region: str) -> str:

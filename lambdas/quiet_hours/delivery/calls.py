@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from ..channels.channel import Channel, Outcome
+from ..channels.channel import Channel, Outcome, ask
 from ..consents.counting import consent_for
 from ..errors import StoreUnavailable
 from ..notification.bundle import Item
 from ..notification.fields import instant
-from ..rule.policy import decide
+from ..notification.notification import Notification
+from ..rule.policy import decide, held_from, may_be_held
 from ..rule.terms import Consent, Policy, Send
 from ..stores.clients import SERVICE_ERRORS
 from ..stores.entries import Entry, released
@@ -36,9 +37,6 @@ rest."""
 
 SERVED_EVERY_S = 3.0
 """The least time between two notes that a channel delivers."""
-
-NOTHING_SAID = ("unfit", "invalid", "channel_error")
-"""Codes of outcomes for which the provider was not called: they say nothing about the channel."""
 
 STORE_ERRORS = (*SERVICE_ERRORS, StoreUnavailable)
 
@@ -202,7 +200,8 @@ class Calls:
             self._give_up(call, after)
             return
         claimed = self._claim(call.items, after) if call.claimed is None else call.claimed
-        going, judged = self._judge(claimed)
+        judged_at = self.now()
+        going, judged = self._judge(claimed, judged_at)
         if (
             going
             and self._is_late(call.at)
@@ -212,13 +211,14 @@ class Calls:
             # The claim took long. With the claims in hand the next turn needs no more: no slow ledger stops everything.
             call = replace(call, at=again.at)
             sleep_until(call.at, self.now, self.sleep)
-            going, changed = self._judge(going)
+            judged_at = self.now()
+            going, changed = self._judge(going, judged_at)
             judged += changed
         if self._is_late(call.at) or self._must_stop():
             self._give_up(replace(call, claimed=going), after)
             going = []
         began = self.now()
-        outcomes = self._send([item for item, _ in going], after)
+        outcomes = self._send([item for item, _ in going], judged_at, after)
         waits = self.templates.note([item for item, _ in going], outcomes)
         for (item, entry), outcome in zip(going, outcomes, strict=True):
             verdict = Outcome("misconfigured", outcome.reason) if item.id in waits else outcome
@@ -231,9 +231,8 @@ class Calls:
     def _claim(self, items: Sequence[Item], after: Aftermath) -> list[Claimed]:
         return self.claimer.claim(self.channel.can_resend, items, after, sending=not self.channel.can_resend)
 
-    def _judge(self, claimed: Sequence[Claimed]) -> tuple[list[Claimed], list[Judged]]:
+    def _judge(self, claimed: Sequence[Claimed], now: datetime) -> tuple[list[Claimed], list[Judged]]:
         """The items that may go at this moment, and the verdict on the others."""
-        now = self.now()
         going: list[Claimed] = []
         judged: list[Judged] = []
         for each in claimed:
@@ -253,18 +252,23 @@ class Calls:
         after.releases += [released(entry, sending=entry.sending and self.channel.can_resend) for _, entry in claimed]
         self.left += call.items if call.claimed is None else [item for item, _ in claimed]
 
-    def _send(self, items: Sequence[Item], after: Aftermath) -> Sequence[Outcome]:
+    def _send(self, items: Sequence[Item], judged_at: datetime, after: Aftermath) -> Sequence[Outcome]:
         if not items:
             return []
         for item in items:
             self._note_wait(item, after)
-        try:
-            outcomes = list(self.channel.send([item.notification for item in items]))
-        except Exception as error:  # a fault in the channel's code must not take the bundle's other items with it
-            return [Outcome("unknown", f"channel_error: {type(error).__name__}")] * len(items)
-        if len(outcomes) != len(items):
-            return [Outcome("unknown", "channel_error: not one answer for each notification")] * len(items)
-        return outcomes
+        return ask(self.channel, [self._valid(item.notification, judged_at) for item in items])
+
+    def _valid(self, notification: Notification, judged_at: datetime) -> Notification:
+        """The notification as its channel gets it. Its provider may keep trying after the call, so it expires at the
+        latest when it would be held again. That is asked for the moment at which it was found that it may go: a moment
+        later, the next closure may already have begun."""
+        if not may_be_held(notification, judged_at, self.policy):
+            return notification
+        until = held_from(notification, consent_for(notification, self.consents), judged_at, self.policy)
+        if until is None or datetime.fromisoformat(notification["expires_at"]) <= until:
+            return notification
+        return {**notification, "expires_at": until.isoformat(timespec="milliseconds")}
 
     def _note_wait(self, item: Item, after: Aftermath) -> None:
         """Note how long a critical notification has waited for its call."""
@@ -292,6 +296,8 @@ class Calls:
                 if judgement.health.rests:
                     self.memory.rest(self.name, judgement.wait_s, now)
                 return judgement.blames, judgement.wait_s
+            if probe and outcomes and not any(each.was_called for each in outcomes):
+                self.turns.has_not_called(self.name, probe)
             if not _says_that_it_works(outcomes):
                 return True, FIRST_REST_S
             self.memory.delivered_at[self.name] = now
@@ -308,15 +314,16 @@ class Calls:
     ) -> Failure | None:
         """The failure that a call's outcomes are, if they say that the channel is or may be at fault."""
         at_fault = [each for each in outcomes if each.kind in ("unavailable", "unauthorized", "misconfigured")]
-        said = [each for each in outcomes if each.reason.partition(":")[0] not in NOTHING_SAID]
+        said = [each for each in outcomes if _says_something(each)]
         if not at_fault and (not said or _says_that_it_works(outcomes)):
             return None
+        blamed = (at_fault or said)[0]
         unanswered = all(each.kind == "unknown" for each in said)
         asks_s = max((each.retry_after_s or 0 for each in at_fault), default=0)
         rate = self.channel.rate_per_s
         delivered_at = self.memory.delivered_at.get(self.name)
         return Failure(
-            id=going[0].item.id,
+            id=next(each.item.id for each, outcome in zip(going, outcomes, strict=True) if outcome is blamed),
             began_ms=_ms(began),
             ended_ms=_ms(self.now()),
             is_certain=bool(at_fault) or (unanswered and not self.channel.can_resend),
@@ -343,7 +350,7 @@ class Calls:
         """Note where an item goes after its turn."""
         item, entry, verdict, template_wait_s = judged
         wait_s = wait_s if template_wait_s is None else template_wait_s
-        if isinstance(verdict, Outcome) and verdict.kind != "delivered":
+        if isinstance(verdict, Outcome) and verdict.kind not in ("delivered", "not_in_allow_list"):
             after.counts[f"{verdict.kind}: {self.name} {verdict.reason.partition(':')[0]}"] += 1
         after.add(item, settlement(verdict, entry, self.channel.can_resend, wait_s, self.now(), blames=blames))
 
@@ -358,12 +365,14 @@ class Calls:
         return self.memory.rest_s(self.name, self.now()) > 0
 
 
+def _says_something(outcome: Outcome) -> bool:
+    """True if an outcome says something about the channel. A fault in its code says nothing about its provider."""
+    return outcome.was_called and outcome.code != "channel_error"
+
+
 def _says_that_it_works(outcomes: Sequence[Outcome]) -> bool:
     """True if the provider has taken something, or has refused it for what it is."""
-    return any(
-        each.kind == "delivered" or (each.kind == "rejected" and each.reason.partition(":")[0] not in NOTHING_SAID)
-        for each in outcomes
-    )
+    return any(each.kind in ("delivered", "rejected") and _says_something(each) for each in outcomes)
 
 
 def _kind(verdict: Verdict) -> str:

@@ -10,7 +10,8 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -87,10 +88,12 @@ class Templates:
         waits: dict[str, float] = {}
         for pair, answers in by_pair.items():
             refused = [id for id, outcome in answers if outcome.refuses_template]
-            if any(outcome.kind == "delivered" for _, outcome in answers):
+            if any(outcome.kind == "delivered" and outcome.was_called for _, outcome in answers):
                 self._has_served(pair)
             elif refused:
                 waits |= self._has_refused(pair, refused)
+            elif not any(outcome.was_called for _, outcome in answers):
+                self._has_not_called(pair, [id for id, _ in answers])
         return waits
 
     def give_back_resting(self, after: Aftermath) -> None:
@@ -127,6 +130,15 @@ class Templates:
         except TABLE_ERRORS:
             return
         self._learn(pair, Health())
+
+    def _has_not_called(self, pair: str, ids: Sequence[str]) -> None:
+        """Note that a probe has called nobody, so that the next bundle can probe at once."""
+        lease = self.probes.get(pair)
+        if lease is None or lease.id not in ids:
+            return
+        with suppress(*TABLE_ERRORS):
+            self.turns.has_not_called(pair, lease.health)
+            self._learn(pair, replace(lease.health, rest_until_ms=self._now_ms()))
 
     def _has_refused(self, pair: str, ids: Sequence[str]) -> dict[str, float]:
         lease = self.probes.get(pair)

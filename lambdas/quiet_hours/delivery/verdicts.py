@@ -55,6 +55,8 @@ def settlement(
         return Settlement("lane", released(entry, sending=entry.sending), max(1, wait_s))
     if verdict.kind == "delivered":
         return Settlement("delivered", entry)
+    if verdict.kind == "not_in_allow_list":
+        return Settlement("ended", ended(entry, "not_in_allow_list", now, verdict.reason + but))
     if verdict.kind == "rejected":
         return Settlement("dead_letter", dead_lettered(entry, verdict.reason + but, now))
     if is_unknown and not can_resend:

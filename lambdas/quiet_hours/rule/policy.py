@@ -17,8 +17,8 @@ from .closure import CATEGORIES as CATEGORIES
 from .closure import CHANNELS as CHANNELS
 from .closure import DAY, Closure
 from .openings import opening_rules, wait_queue
-from .terms import AdvertisingConsent, Consent, Decision, Drop, Group, Hold, Policy, Send, Span
-from .windows import CLOSED_MAX, around, opens_at
+from .terms import AdvertisingConsent, Consent, Decision, Drop, Group, Hold, Policy, Send, Span, Start
+from .windows import CLOSED_MAX, around, opens_at, starts_after
 
 SPANS_KEPT = 4
 
@@ -103,6 +103,25 @@ def quiet_ended(now: datetime, policy: Policy) -> datetime:
     past = sorted((end for end in ends if end <= now), reverse=True)
     is_free = (end for end in past if opens_at(end + policy.skew, policy.closures, policy) is None)
     return next(is_free, past[-1] if past else now.astimezone(UTC))
+
+
+def held_from(
+    notification: Mapping[str, Any], consent: Consent | None, now: datetime, policy: Policy
+) -> datetime | None:
+    """The first instant after `now` from which a notification that may go now would be held, guard included; None if
+    that is later than it may live."""
+    policy = chosen(notification, now, policy).policy
+    key = notification["category"], notification["channel"]
+    group = policy.seen.get(key) or _group(*key, policy)
+    if not group.closures:
+        return None
+    by_night = consent is not None and consent.night_consent
+    start = group.starts.get(by_night)
+    if start is None or not start.asked_at <= now < start.asked_until:
+        closures = [each for each in group.closures if not (by_night and each.consent_opens)]
+        begins = starts_after(now, closures, policy) or starts_after(now + 2 * DAY, closures, policy)
+        group.starts[by_night] = start = Start(now, min(begins or now + DAY, now + DAY), begins)
+    return start.begins
 
 
 _EVERYTHING = ("", "")

@@ -133,6 +133,16 @@ class Group:
     closures: tuple[Closure, ...]
     category: str
     spans: list[Span] = field(default_factory=list)
+    starts: dict[bool, Start] = field(default_factory=dict)
+    """When the next closure begins, without a night consent and with one."""
+
+
+class Start(NamedTuple):
+    """The first instant after `asked_at` at which a closure begins; the answer is the same before `asked_until`."""
+
+    asked_at: datetime
+    asked_until: datetime
+    begins: datetime | None
 
 
 class Span(NamedTuple):

@@ -12,7 +12,16 @@ from ..notification.bundle import REASON_CHARACTERS_MAX
 KEEP = timedelta(days=30)
 """Longer than any message can live: 3 days to its expiry, 14 in dead-letter, 4 on each of three queues after that."""
 
-Ending = Literal["delivered", "expired", "cancelled", "opted_out", "superseded", "dead_lettered", "unknown"]
+Ending = Literal[
+    "delivered",
+    "expired",
+    "cancelled",
+    "opted_out",
+    "superseded",
+    "not_in_allow_list",
+    "dead_lettered",
+    "unknown",
+]
 ENDINGS: tuple[Ending, ...] = get_args(Ending)
 
 MALFORMED = "malformed"

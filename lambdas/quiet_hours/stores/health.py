@@ -179,6 +179,11 @@ def after_success(health: Health, probe: Health | None, at_ms: int) -> Health:
     return Health(served_ms=served_ms)
 
 
+def after_no_call(health: Health, probe: Health, now_ms: int) -> Health:
+    """The health after a probe that called nobody: its lease is over, and another notification may probe at once."""
+    return replace(health, rest_until_ms=now_ms) if health.rest_until_ms == probe.rest_until_ms else health
+
+
 def _suspects(health: Health, failure: Failure, wait_s: float, blames: bool) -> Judgement:
     failed = replace(health, failed=failure.id, failed_ms=failure.ended_ms, failed_s=wait_s)
     return Judgement(failed, blames, wait_s)

@@ -26,6 +26,7 @@ from .health import (
     Refusals,
     Refused,
     after_failure,
+    after_no_call,
     after_refusals,
     after_success,
 )
@@ -86,7 +87,7 @@ Booking = Turn | NoTurn | Resting | Probe
 
 
 class Served(NamedTuple):
-    """The health of a channel after a delivery."""
+    """The health of a channel after a call that brought no failure."""
 
     health: Health
 
@@ -187,6 +188,12 @@ class Turns:
         """Record that a call delivered something. `probe`: the lease, if the call was a probe. Raises
         `TurnsUnavailable` too."""
         self._change(channel, lambda health: Served(after_success(health, probe, _us(at) // 1000)))
+
+    def has_not_called(self, key: str, probe: Health) -> None:
+        """Record that a probe has called nobody. `key`: of the channel, or of a source and template. Raises
+        `TurnsUnavailable` too."""
+        now_ms = _us(self._now()) // 1000
+        self._change(key, lambda health: Served(after_no_call(health, probe, now_ms)))
 
     def _change(self, key: str, judge: Callable[[Health], J]) -> J:
         """Put the health of a judgement in place of the one that it judges. Returns the judgement."""
