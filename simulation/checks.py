@@ -179,7 +179,7 @@ class Checks:
         until = t + tries_s - CLOCK_READ_S
         consents = any(each.night_consent(since, self.late_s) for each in self.records.read(wanted, since, t))
         times = (*range(int(t) + 1800, int(until), 1800), until) if until > t else ()
-        if any(self._is_closed(at, wanted.category, wanted.channel, night_consent=consents) for at in times):
+        if any(self.plan.is_closed(wanted, at, night_consent=consents) for at in times):
             self._broken("never_rings_at_night", f"{who} may still be tried {tries_s:.0f} s later, in quiet hours")
 
     def cancel_answered(self, id_: str, outcome: str) -> None:
