@@ -137,13 +137,12 @@ def _find_services_sooner() -> None:
 
 
 def _remember_names() -> None:
-    """These go through a text letter by letter, or through a class, many times for each call. They get the same few."""
+    """These go through a text letter by letter, or through a class, many times for each call. They get the same few.
+    Nothing reads the name of the client's software, which botocore puts together twice for each call."""
     to_snake_case = lru_cache(CACHED_MAX)(moto.core.responses.camelcase_to_underscores)
     moto.core.responses.camelcase_to_underscores = moto.sqs.models.camelcase_to_underscores = to_snake_case
     moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
-    botocore.useragent.sanitize_user_agent_string_component = lru_cache(CACHED_MAX)(
-        botocore.useragent.sanitize_user_agent_string_component
-    )
+    botocore.useragent.UserAgentString.to_string = lambda _: "tests"  # type: ignore[method-assign]
 
 
 def _remember_service_models() -> None:
@@ -200,10 +199,10 @@ def _remember_updates() -> None:
         parent = node.parent
         for index, child in enumerate(node.children or ()):
             traverser.pre_processing_of_child(node, index)
-            if isinstance(child, Node):
+            if Node in type(child).__mro__:  # `isinstance` of an abstract class takes ten times as long
                 visit(traverser, processors, child, index)
         for kind, process in processors.items():
-            if isinstance(node, kind):
+            if kind in type(node).__mro__:
                 node = process(node)
                 node.parent = parent
                 if parent:
@@ -240,9 +239,9 @@ def _copy_updates_directly() -> None:
         other: Node = object.__new__(type(node))
         other.__dict__.update(node.__dict__)
         if node.children is not None:
-            other.children = [copied(child) if isinstance(child, Node) else child for child in node.children]
+            other.children = [copied(child) if Node in type(child).__mro__ else child for child in node.children]
             for child in other.children:
-                if isinstance(child, Node):
+                if Node in type(child).__mro__:
                     child.parent = other
         return other
 
