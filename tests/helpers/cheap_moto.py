@@ -7,37 +7,58 @@ the same each time, or that nothing here needs. Each function below takes away o
 from __future__ import annotations
 
 import copy
+import json
+import re
 import time
 from collections import deque
 from functools import cache, lru_cache
 from typing import Any
 
 import botocore.auth
+import botocore.endpoint
 import botocore.session
 import botocore.useragent
 import moto.backend_index
 import moto.core.models
 import moto.core.responses
 import moto.sqs.models
+from botocore.awsrequest import AWSResponse
+from botocore.endpoint import Endpoint
+from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.base_backend import BaseBackend
+from moto.core.botocore_stubber import MockRawResponse
+from moto.core.models import botocore_stubber
+from moto.core.parse import JSONParser
+from moto.core.responses import BaseResponse
 from moto.core.serialize import BaseJSONSerializer
+from moto.core.utils import utcnow
 from moto.dynamodb.comparisons import ConditionExpressionParser
+from moto.dynamodb.models.dynamo_type import DynamoType, LimitedSizeDict
 from moto.dynamodb.models.table import Table
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node, UpdateExpression
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
-from moto.dynamodb.parsing.tokens import ExpressionTokenizer
 from moto.dynamodb.parsing.validators import (
     ActionCountValidator,
     OverlappingPathsValidator,
     UpdateExpressionValidator,
     UpdateHashRangeKeyValidator,
 )
+from moto.dynamodb.responses import DynamoHandler
 from moto.sqs.models import Message, SQSBackend
+from moto.sqs.responses import SQSResponse
+from moto.utilities.utils import get_partition
+from werkzeug.http import http_date
 
 OFTEN_USED = ("dynamodb", "sqs", "s3", "secretsmanager")
 CACHED_MAX = 10_000
+ITEM_BYTES_MAX = 400_000
 
 CHECKED_ONCE = (ActionCountValidator, OverlappingPathsValidator, UpdateHashRangeKeyValidator)
+
+CALLED_DIRECTLY: dict[str, type[BaseResponse]] = {"dynamodb": DynamoHandler, "sqs": SQSResponse}
+AMAZON_URL = re.compile(r"https://[a-z0-9.-]+\.amazonaws\.com/")
+BINARY = re.compile(rb'(?<!\\)"(?:B|BS|Binary\w+)"')
+"""The names of binary members in JSON: they are in base64 there, and moto's own parser decodes them."""
 
 PLAIN_KINDS = {"S", "N", "BOOL", "NULL", "SS", "NS"}
 """The kinds of values whose JSON is the value itself."""
@@ -45,16 +66,58 @@ PLAIN_KINDS = {"S", "N", "BOOL", "NULL", "SS", "NS"}
 
 @cache  # once in a process
 def make_cheap() -> None:
+    _call_backends_directly()
     _find_services_sooner()
     _remember_names()
     _remember_service_models()
     _remember_conditions()
     _remember_updates()
     _check_an_update_once()
+    _copy_updates_directly()
+    _add_up_an_item_s_size_once()
     _do_not_compute_signatures()
     _write_attribute_values_directly()
     _back_up_tables_shallowly()
     _read_the_clock_directly()
+
+
+def _call_backends_directly() -> None:
+    """Between the request that botocore has validated and the backend that answers it, botocore and moto make an HTTP
+    request, sign it, take it apart again, and look for the service that fits its URL. In a JSON protocol, the backend
+    needs the operation, the body and the region only. Services of other protocols are called as before."""
+    send = Endpoint.make_request
+
+    def make_request(endpoint: Endpoint, operation: Any, request: dict[str, Any]) -> Any:
+        make = CALLED_DIRECTLY.get(operation.service_model.service_name)
+        if make is None or not botocore_stubber.enabled or not AMAZON_URL.match(request["url"]):
+            return send(endpoint, operation, request)
+        status, headers, body = _received(make(), operation, request).call_action()
+        http = AWSResponse(request["url"], status, headers, MockRawResponse(body))  # type: ignore[arg-type]
+        answer = botocore.endpoint.convert_to_response_dict(http, operation)
+        parser = endpoint._response_parser_factory.create_parser(operation.service_model.resolved_protocol)
+        parsed = parser.parse(answer, operation.output_shape)
+        if status >= 300:
+            endpoint._add_modeled_error_fields(answer, parsed, operation, parser)
+        parsed["ResponseMetadata"]["RetryAttempts"] = 0
+        return http, parsed
+
+    Endpoint.make_request = make_request
+
+
+def _received(response: BaseResponse, operation: Any, request: dict[str, Any]) -> BaseResponse:
+    """A request in the form in which `BaseResponse.setup_class` takes it apart."""
+    response.body = response.raw_body = body = request["body"]
+    if BINARY.search(body):
+        response.params = JSONParser(operation).parse({"body": body})  # type: ignore[typeddict-item]
+    else:
+        response.params = json.loads(body)
+    response.headers, response.querystring, response.uri_match = request["headers"], {}, {}
+    response.uri, response.path = request["url"], "/"
+    response.region = request["context"]["client_region"]
+    response.partition = get_partition(response.region)
+    response.current_account = DEFAULT_ACCOUNT_ID
+    response.response_headers = {"server": "amazon.com", "date": http_date(utcnow())}
+    return response
 
 
 def _find_services_sooner() -> None:
@@ -74,13 +137,12 @@ def _find_services_sooner() -> None:
 
 
 def _remember_names() -> None:
-    """These go through a text letter by letter, or through a class, many times for each call. They get the same few."""
+    """These go through a text letter by letter, or through a class, many times for each call. They get the same few.
+    Nothing reads the name of the client's software, which botocore puts together twice for each call."""
     to_snake_case = lru_cache(CACHED_MAX)(moto.core.responses.camelcase_to_underscores)
     moto.core.responses.camelcase_to_underscores = moto.sqs.models.camelcase_to_underscores = to_snake_case
     moto.core.responses.method_names_from_class = cache(moto.core.responses.method_names_from_class)
-    botocore.useragent.sanitize_user_agent_string_component = lru_cache(CACHED_MAX)(
-        botocore.useragent.sanitize_user_agent_string_component
-    )
+    botocore.useragent.UserAgentString.to_string = lambda _: "tests"  # type: ignore[method-assign]
 
 
 def _remember_service_models() -> None:
@@ -120,15 +182,15 @@ def _remember_conditions() -> None:
 
 
 def _remember_updates() -> None:
-    """Moto reads an update two times for each call, letter by letter. For each part of it, and for each of ten checks,
-    it then makes a list of the kinds of parts that the check is about."""
-    tokens: dict[str, tuple[Any, ...]] = {}
-    make_list = ExpressionTokenizer.make_list
+    """Moto reads an update two times for each call, letter by letter, and changes only copies of what it has read. For
+    each part of it, and for each of ten checks, it then makes a list of the kinds of parts that the check is about."""
+    make: Any = UpdateExpressionParser.make.__func__
 
-    def list_once(expression: str) -> list[Any]:
-        if expression not in tokens:
-            tokens[expression] = tuple(make_list(expression))
-        return list(tokens[expression])
+    @lru_cache(CACHED_MAX)
+    def make_once(cls: type[UpdateExpressionParser], text: str) -> Any:
+        node = make(cls, text)
+        node.text = text
+        return node
 
     def traverse(traverser: DepthFirstTraverser, node: Any, child_id: int = -1) -> Any:
         return visit(traverser, traverser._processing_map(), node, child_id)
@@ -137,10 +199,10 @@ def _remember_updates() -> None:
         parent = node.parent
         for index, child in enumerate(node.children or ()):
             traverser.pre_processing_of_child(node, index)
-            if isinstance(child, Node):
+            if Node in type(child).__mro__:  # `isinstance` of an abstract class takes ten times as long
                 visit(traverser, processors, child, index)
         for kind, process in processors.items():
-            if isinstance(node, kind):
+            if kind in type(node).__mro__:
                 node = process(node)
                 node.parent = parent
                 if parent:
@@ -148,20 +210,14 @@ def _remember_updates() -> None:
                 break
         return node
 
-    ExpressionTokenizer.make_list = list_once  # type: ignore[method-assign,assignment]
+    UpdateExpressionParser.make = classmethod(make_once)  # type: ignore[method-assign,assignment,arg-type]
     DepthFirstTraverser.traverse_node_recursively = traverse
 
 
 def _check_an_update_once() -> None:
     """Three of the checks of an update are about its text, the names in it and the table's keys alone."""
-    make: Any = UpdateExpressionParser.make.__func__
     validate = UpdateExpressionValidator.validate
     passed: set[tuple[str, str, str]] = set()
-
-    def make_with_text(cls: type[UpdateExpressionParser], text: str) -> Any:
-        node = make(cls, text)
-        node.text = text
-        return node
 
     def validate_once(validator: UpdateExpressionValidator) -> Any:
         names, keys = repr(validator.expression_attribute_names), repr(validator.table.table_key_attrs)
@@ -172,8 +228,40 @@ def _check_an_update_once() -> None:
         passed.add(key)
         return node
 
-    UpdateExpressionParser.make = classmethod(make_with_text)  # type: ignore[method-assign,assignment]
     UpdateExpressionValidator.validate = validate_once  # type: ignore[method-assign]
+
+
+def _copy_updates_directly() -> None:
+    """Moto copies an update with `copy.deepcopy`, which looks for each object whether it was copied before. An update
+    is a tree of nodes, texts and numbers."""
+
+    def copied(node: Node, _memo: Any = None) -> Node:
+        other: Node = object.__new__(type(node))
+        other.__dict__.update(node.__dict__)
+        if node.children is not None:
+            other.children = [copied(child) if Node in type(child).__mro__ else child for child in node.children]
+            for child in other.children:
+                if Node in type(child).__mro__:
+                    child.parent = other
+        return other
+
+    UpdateExpression.__deepcopy__ = copied
+
+
+def _add_up_an_item_s_size_once() -> None:
+    """For each attribute that moto puts into an item, it adds up the sizes of all others. Here it does so once what was
+    put in could be too much together."""
+    put = LimitedSizeDict.__setitem__
+
+    def put_below_limit(item: Any, name: str, value: Any) -> None:
+        added = len(name) * 4 + (value.size() if type(value) is DynamoType else ITEM_BYTES_MAX)
+        item.bytes_at_most = item.__dict__.get("bytes_at_most", ITEM_BYTES_MAX if item else 0) + added
+        if item.bytes_at_most < ITEM_BYTES_MAX:
+            dict.__setitem__(item, name, value)
+        else:
+            put(item, name, value)
+
+    LimitedSizeDict.__setitem__ = put_below_limit  # type: ignore[method-assign]
 
 
 def _do_not_compute_signatures() -> None:

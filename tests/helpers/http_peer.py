@@ -111,7 +111,7 @@ def listening(talk: Talk, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
                 threads[-1].start()
 
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
-        listener.settimeout(0.05)
+        listener.settimeout(0.01)  # the end of the block waits as long
         peer.port = listener.getsockname()[1]
         accepting = threading.Thread(target=accept, daemon=True)
         accepting.start()

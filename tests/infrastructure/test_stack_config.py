@@ -8,6 +8,7 @@ import sys
 import tarfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +164,13 @@ def test_an_account_concurrency_that_cannot_be_is_named(value: object) -> None:
 
 
 def _warnings(context: dict[str, str]) -> list[str]:
-    return _said(make_stack(**context))
+    return _warnings_once(tuple(sorted(context.items())))
+
+
+@cache
+def _warnings_once(context: tuple[tuple[str, str], ...]) -> list[str]:
+    """Several tests look at the same stack."""
+    return _said(make_stack(**dict(context)))
 
 
 def _said(stack: Stack) -> list[str]:
@@ -452,7 +459,10 @@ def test_cdk_nag_stops_the_app_at_a_finding_that_nobody_has_acknowledged(
     assert "AwsSolutions-SQS4" in (tmp_path / "validation-report.json").read_text()
 
 
-@pytest.mark.parametrize("env_", ["", "123456789012/ap-northeast-2"])
+BY_MAKE_CHECK_TOO = pytest.param("", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("env_", [BY_MAKE_CHECK_TOO, "123456789012/ap-northeast-2"])
 def test_the_app_synthesises_without_credentials_or_docker_and_cdk_nag_finds_nothing(tmp_path: Path, env_: str) -> None:
     env = {
         "PATH": str(Path(sys.executable).parent),  # Node is there; Docker is not

@@ -26,6 +26,9 @@ from simulation.runner import Nights
 ROOT = Path(__file__).parent.parent.parent
 SEEDS = 500
 PARTS = 20
+PARTS_OF_MAKE_TEST = 10
+"""`make test` plays half of the seeds, `make test-slow` the others."""
+
 BEYOND_SEEDS = 40
 RATE = "nights_per_second_per_core"
 
@@ -39,7 +42,14 @@ PART_0 = pytest.mark.xdist_group("part 0")
 """The tests that look at part 0 share a process, so that it is played once."""
 
 
-@pytest.mark.parametrize("part", [pytest.param(0, marks=PART_0), *range(1, PARTS)])
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(0, marks=PART_0),
+        *range(1, PARTS_OF_MAKE_TEST),
+        *(pytest.param(part, marks=pytest.mark.slow) for part in range(PARTS_OF_MAKE_TEST, PARTS)),
+    ],
+)
 def test_nights_with_faults_break_no_promise(part: int) -> None:
     """500 seeds in all. A failure names the seed, and `make nights SEED=… TRACE=1` shows what happened."""
     assert _part(part).violations == []
@@ -94,7 +104,7 @@ def test_every_planted_bug_has_a_seed_that_catches_it() -> None:
 
 def test_a_plant_whose_own_code_fails_is_not_caught() -> None:
     broken = Plant("broken", "none", ("conserved",), lambda: [(delivery, "decide", lambda *_: 1 / 0)])
-    assert runner.hunt(broken).seed is None
+    assert runner.hunt(broken, first=1).seed is None  # with less traffic than seed 0, so with fewer failures to record
     declared = replace(broken, caught_by=("no_fault_in_code",))
     assert runner.hunt(declared).invariant == "no_fault_in_code"
 

@@ -28,11 +28,14 @@ RELEASES = {
 }
 
 
+LONG = {"a provider at its default rate", "an SQS that takes its time", "a slow provider that takes any number"}
+"""These take long and show what others show in part. `make test-slow` plays them."""
+
 played_once = cache(play)
 """Two tests look at the same release, which takes seconds to play."""
 
 
-@pytest.mark.parametrize("name", RELEASES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in RELEASES])
 def test_a_release_of_any_size_ends_when_the_forecast_says_within_a_tenth(name: str) -> None:
     release = RELEASES[name]
     played, expected = played_once(release), forecast(release)

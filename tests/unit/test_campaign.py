@@ -281,12 +281,15 @@ def test_long_rows_need_no_more_memory_than_many_short_ones(
     dropped = replace(drop("{}", key), s3=Faulty(s3, get_object=read), size=300 * len(line))
     gc.collect()
     gc.freeze()  # with the objects of all earlier tests, Python would collect garbage more seldom than a function does
+    thresholds = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)  # Python's own
     tracemalloc.start()
     try:
         assert run(dropped) is None
         peak_mib = tracemalloc.get_traced_memory()[1] / 2**20
     finally:
         tracemalloc.stop()
+        gc.set_threshold(*thresholds)
         gc.unfreeze()
     assert report(s3, key)["rejected"] == 300
     assert {len(each["row"]) for each in rejected(s3, key)} == {ROW_SHOWN_CHARACTERS}
@@ -361,8 +364,19 @@ def test_rejected_rows_that_are_more_than_memory_should_hold_are_uploaded_in_par
     assert not s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after it"])
-@pytest.mark.parametrize("crashes_at", range(22))  # as many calls as a run makes that none of them ends
+CRASHES = [
+    pytest.param(
+        number,
+        after,
+        id=f"{number}-{'after it' if after else 'before the call'}",
+        marks=pytest.mark.slow if number % 2 == after else (),  # `make unit` takes every call, and alternates
+    )
+    for number in range(22)  # as many calls as a run makes that none of them ends
+    for after in (False, True)
+]
+
+
+@pytest.mark.parametrize(("crashes_at", "after"), CRASHES)
 def test_a_crash_at_any_call_loses_no_row_and_leaves_one_report(
     s3: Any, sqs: Any, settings: Settings, drop: Any, monkeypatch: pytest.MonkeyPatch, crashes_at: int, after: bool
 ) -> None:

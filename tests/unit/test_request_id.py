@@ -35,6 +35,7 @@ def logged(settings: Settings, sqs: Any, dynamodb: Any, monkeypatch: pytest.Monk
     monkeypatch.setattr(worker, "_clients", lambda: (sqs, dynamodb, SecretsProvider(boto3_client=None)))
     monkeypatch.setattr(registrar, "_client", lambda: dynamodb)
     monkeypatch.setattr(scheduler, "_sqs", lambda: sqs)
+    monkeypatch.setattr(scheduler, "POLL_S", 0)  # an empty receive does not wait
     monkeypatch.setattr(alerter, "_slack_url", lambda secret: None)
 
     def call(function: ModuleType, event: Any) -> list[dict[str, Any]]:
