@@ -24,8 +24,9 @@ from lambdas.scheduler import release, release_each, together
 from tests.helpers.aws import aws, dynamodb, notification, put_consent, record, settings, sqs, take_notifications
 from tests.helpers.delivery_world import SETTINGS, World, accepted
 from tests.helpers.delivery_world import world as world
+from tests.helpers.scheduler_world import _empty_receives_do_not_wait
 
-__all__ = ["dynamodb", "settings", "sqs"]
+__all__ = ["_empty_receives_do_not_wait", "dynamodb", "settings", "sqs"]
 
 SEOUL = ZoneInfo("Asia/Seoul")
 GUARD, SKEW = timedelta(seconds=15), timedelta(seconds=2)
