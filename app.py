@@ -19,7 +19,10 @@ if config.quiet_hours.wait_queues > 1:  # the CDK's command line does not show w
     print(shown_queues(config.quiet_hours.policy, config.quiet_hours.wait_queues), file=sys.stderr)
 if config.quiet_hours.policy.further:
     print(shown_policies(config.quiet_hours.policy), file=sys.stderr)
-PipelineStack(app, config.stack_name, config)
+try:
+    PipelineStack(app, config.stack_name, config)
+except ValueError as error:
+    sys.exit(str(error))
 if nag:
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
 app.synth()

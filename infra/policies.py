@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from lambdas.quiet_hours.notification.notification import LIFE
-from lambdas.quiet_hours.rule.choosing import strictest
 from lambdas.quiet_hours.rule.closure import DAY, Closure
 from lambdas.quiet_hours.rule.openings import opening_rules
 from lambdas.quiet_hours.rule.terms import Hours, Policy
@@ -17,6 +16,9 @@ from lambdas.quiet_hours.rule.windows import CLOSED_MAX, opens_at, starts_after
 AHEAD = timedelta(days=366)
 """The calendar that is looked at: every night, weekday, change of the clocks and holiday of a year."""
 
+
+WAIT_QUEUES_MAX = 6
+"""More wait queues than this have no room beside the other sources of one dead-letter queue."""
 
 HOLIDAYS_AHEAD = timedelta(days=180)
 """A list of holidays whose last day is nearer than this is probably at its end."""
@@ -51,6 +53,11 @@ def check_queues(policy: Policy, wait_queues: int) -> None:
     needed = len(opening_rules(policy.closures_of_all))
     if needed > wait_queues:
         what, it = ("policies open", "they need") if policy.further else (f"policy {policy.name} opens", "it needs")
+        if needed > WAIT_QUEUES_MAX:
+            raise ValueError(
+                f"{what} at {needed} different times, and a deployment has at most {WAIT_QUEUES_MAX} wait queues: give "
+                f"some policies a deployment of their own. {shown_queues(policy, needed)}"
+            )
         raise ValueError(
             f"{what} at several times, and what is held on one queue must open together: {it} "
             f"wait_queues to be {needed} (-c waitQueues={needed}), not {wait_queues}: {shown_queues(policy, needed)}"
@@ -60,11 +67,11 @@ def check_queues(policy: Policy, wait_queues: int) -> None:
 def shown_policies(policy: Policy) -> str:
     """The policies of a deployment, and which notifications each of them judges, for people."""
     shown = [
-        f"{each.place} judges recipients in {' and '.join(sorted(each.countries)) or 'any country'}"
+        f"{each.place} judges who names it{' or ' * bool(each.countries)}{' or '.join(sorted(each.countries))} or its "
+        f"zone"
         for each in policy.policies
     ]
-    rest = f"what names no policy, country or timezone: {policy.place}; what none of them fits: "
-    return "; ".join([*shown, rest + strictest(policy.policies).place])
+    return "; ".join([*shown, f"what names no policy, country or timezone is judged by {policy.place}"])
 
 
 def shown_queues(policy: Policy, wait_queues: int) -> str:

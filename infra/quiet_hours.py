@@ -463,8 +463,9 @@ class QuietHours(Construct):
             Annotations.of(self).add_warning_v2("quiet-hours:closedForTooLong", warning)
         if warning := holidays_end_soon(policy, now.date()):
             Annotations.of(self).add_warning_v2("quiet-hours:holidays", warning)
-        if warning := zone_warning(policy.zone.key, policy.hours.start, policy.hours.end, now.date()):
-            Annotations.of(self).add_warning_v2("quiet-hours:timezone", warning)
+        for zone in dict.fromkeys(each.zone.key for each in policy.policies):
+            if warning := zone_warning(zone, policy.hours.start, policy.hours.end, now.date()):
+                Annotations.of(self).add_warning_v2("quiet-hours:timezone", warning)
 
 
 def _output_of(queue: str) -> str:

@@ -22,7 +22,7 @@ from .quiet_hours.notification.admission import check_campaign_ids, check_conten
 from .quiet_hours.notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from .quiet_hours.notification.notification import consent_keys
 from .quiet_hours.redaction import redact_errors
-from .quiet_hours.rule.policy import decide, may_be_held, quiet_until
+from .quiet_hours.rule.policy import decide, is_held, quiet_until
 from .quiet_hours.rule.terms import Hold, Policy
 from .quiet_hours.settings import Settings
 from .quiet_hours.side_by_side import SideBySide, in_threads
@@ -175,7 +175,7 @@ def _judge(
     Outside quiet hours the consumer needs no consent. The worker itself asks whether someone has opted out. Raises
     `ConsentUnavailable` if no consent can be read, or what the client raises.
     """
-    asks = [item for item in items if may_be_held(item.notification, now, policy)] if quiet_until(now, policy) else []
+    asks = [item for item in items if is_held(item.notification, now, policy)] if quiet_until(now, policy) else []
     keys = {key for item in asks for key in consent_keys(item.notification)}
     consents = read_each_consent(dynamodb, settings.consent_table, keys, now, sleep)
     unreadable = consents.unreadable

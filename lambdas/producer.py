@@ -20,7 +20,7 @@ import boto3
 from aws_lambda_powertools import Logger
 
 from .quiet_hours.api import web
-from .quiet_hours.api.shortening import shorten
+from .quiet_hours.api.shortening import sent_bytes, shorten
 from .quiet_hours.api.status import cancel, cancel_source, look_up, requested_cancels
 from .quiet_hours.consents.counting import consent_for
 from .quiet_hours.errors import ConsentUnavailable, Invalid, Unreadable
@@ -31,7 +31,7 @@ from .quiet_hours.notification.json_text import RepeatedKeys
 from .quiet_hours.notification.notification import consent_keys
 from .quiet_hours.redaction import redact_errors
 from .quiet_hours.rule.choosing import chosen
-from .quiet_hours.rule.policy import decide, may_be_held, quiet_until
+from .quiet_hours.rule.policy import decide, is_held
 from .quiet_hours.rule.terms import Consent, Hold, Policy
 from .quiet_hours.settings import Settings
 from .quiet_hours.stores.clients import SERVICE_ERRORS, client_config, error_code
@@ -187,7 +187,8 @@ def accept_all(
 
     accepted = _forecast(sorted(taken, key=lambda item: item.place), now, dynamodb, settings, policy)
     rejected.sort(key=lambda entry: int(entry["index"]))
-    answer = {"accepted": accepted, "rejected": shorten(rejected, len(candidates))}
+    notes_bytes = sum(sent_bytes(entry["policy"]) for entry in accepted if "policy" in entry)
+    answer = {"accepted": accepted, "rejected": shorten(rejected, len(candidates), notes_bytes)}
     return Accepted(202 if accepted else 503 if items else 400, answer)
 
 
@@ -243,9 +244,9 @@ def _forecast(
     items: Sequence[Item], now: datetime, dynamodb: DynamoDBClient, settings: Settings, policy: Policy
 ) -> list[dict[str, Any]]:
     """The rule's decision on each item now. If the consent table does not answer, it decides without consent."""
-    asks = [item.notification for item in items if may_be_held(item.notification, now, policy)]
+    asks = [item.notification for item in items if is_held(item.notification, now, policy)]
     consents: dict[str, Consent] = {}
-    if quiet_until(now, policy) is not None:
+    if asks:
         try:
             keys = (key for notification in asks for key in consent_keys(notification))
             consents = read_consents(dynamodb, settings.consent_table, keys, now)

@@ -46,6 +46,9 @@ PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
 a probe and each delivery that is reported late."""
 
+CLOSED_AT_LEAST_S = 7200
+"""No closure is shorter, so it is enough to look so often."""
+
 CLOCK_READ_S = 0.02
 """The calls of a clock, and times in milliseconds."""
 
@@ -178,8 +181,8 @@ class Checks:
         t = self.world.t
         until = t + tries_s - CLOCK_READ_S
         consents = any(each.night_consent(since, self.late_s) for each in self.records.read(wanted, since, t))
-        times = (*range(int(t) + 1800, int(until), 1800), until) if until > t else ()
-        if any(self.plan.is_closed(wanted, at, night_consent=consents) for at in times):
+        times = (*range(int(t) + CLOSED_AT_LEAST_S, int(until), CLOSED_AT_LEAST_S), until) if until > t else ()
+        if any(self.plan.is_closed(wanted, at, consents, deployed_at=t) for at in times):
             self._broken("never_rings_at_night", f"{who} may still be tried {tries_s:.0f} s later, in quiet hours")
 
     def cancel_answered(self, id_: str, outcome: str) -> None:

@@ -35,10 +35,7 @@ def is_closed(
         held = category != "critical" if policy == "strict" else category == "advertising" and channel != "email"
         at_night = held and not night_consent and _between(now, time(21), time(end_hour))
         is_brand = (category, channel) == ("advertising", "kakao")
-        begin, end = KAKAO_CLOSED_FROM, time(end_hour)
-        if kakao_closed:
-            begin, end = (time.fromisoformat(text) for text in kakao_closed.split("-"))
-        return at_night or (is_brand and _between(now, begin, end))
+        return at_night or (is_brand and kakao_is_closed(local, end_hour, kakao_closed))
     if (category, channel) != ("advertising", "sms"):
         return False
     if policy == "france":
@@ -47,6 +44,14 @@ def is_closed(
     if policy == "us-texas" and local.weekday() == 6 and now < time(12):
         return True
     return _between(now, *_STATES[policy])
+
+
+def kakao_is_closed(local: datetime, end_hour: int = 8, kakao_closed: str = "") -> bool:
+    """Say if KakaoTalk takes no brand messages at this local time."""
+    begin, end = KAKAO_CLOSED_FROM, time(end_hour)
+    if kakao_closed:
+        begin, end = (time.fromisoformat(text) for text in kakao_closed.split("-"))
+    return _between(local.time(), begin, end)
 
 
 def is_french_holiday(day: date) -> bool:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from .hours import is_closed
+from .hours import is_closed, kakao_is_closed
 from .world import NEVER, Span
 
 NoConnection = Literal["refused", "dns", "tls"]
@@ -38,17 +38,25 @@ NIGHTS = (
 
 class Judge(NamedTuple):
     """A policy that has to judge some notifications: its zone, and when the night ends and KakaoTalk takes nothing
-    (empty: until the night ends)."""
+    (empty: until the night ends). `kakao_zone` is that of KakaoTalk, if this policy says nothing of it."""
 
     policy: str
     zone: str
     end_hour: int = 8
     kakao_closed: str = ""
+    kakao_zone: str = ""
 
     def is_closed(self, now: datetime, category: str, channel: str, night_consent: bool = False) -> bool:
         """Say if this policy is closed at an instant."""
         local = now.astimezone(ZoneInfo(self.zone))
+        is_brand = self.kakao_zone and (category, channel) == ("advertising", "kakao")
+        if is_brand and kakao_is_closed(now.astimezone(ZoneInfo(self.kakao_zone)), self.end_hour, self.kakao_closed):
+            return True
         return is_closed(self.policy, local, category, channel, night_consent, self.end_hour, self.kakao_closed)
+
+
+Judges = tuple[Judge, ...]
+"""Policies that judge together: nobody may send what one of them holds."""
 
 
 class Change(NamedTuple):
@@ -57,7 +65,7 @@ class Change(NamedTuple):
 
     at: float
     settings: dict[str, Any]
-    judges: dict[int, Judge]
+    judges: dict[int, Judges]
     runs_on_s: float = 900.0
 
 
@@ -202,7 +210,7 @@ class Plan:
     kakao_closed: str = ""
     wait_queues: int = 1
     further_policies: str = ""
-    judges: dict[int, Judge] = field(default_factory=dict)
+    judges: dict[int, Judges] = field(default_factory=dict)
     change: Change | None = None
     last_opens: float = 0.0
 
@@ -211,14 +219,23 @@ class Plan:
         """The policy that judges whoever asks for no other one."""
         return Judge(self.policy, self.zone.key, self.end_hour, self.kakao_closed)
 
-    def is_closed(self, wanted: Wanted, t: float, night_consent: bool = False) -> bool:
-        """Say if nobody may send this at this time. While runs of two deployments go on, either of them may."""
-        judges = [self.judges.get(wanted.number, self.judge)]
-        if self.change and t >= self.change.at:
+    def is_closed(
+        self, wanted: Wanted, t: float, night_consent: bool = False, deployed_at: float | None = None
+    ) -> bool:
+        """Say if nobody may send this at this time. While runs of two deployments go on, either of them may.
+
+        `deployed_at`: as far as what is deployed at that time lets one know.
+        """
+        known = t if deployed_at is None else deployed_at
+        deployed = [self.judges.get(wanted.number, (self.judge,))]
+        if self.change and known >= self.change.at:
             then = self.change.judges[wanted.number]
-            judges = [then] if t >= self.change.at + self.change.runs_on_s else [*judges, then]
+            deployed = [then] if known >= self.change.at + self.change.runs_on_s else [*deployed, then]
         now = self.start + timedelta(seconds=t)
-        return all(each.is_closed(now, wanted.category, wanted.channel, night_consent) for each in judges)
+        return all(
+            any(each.is_closed(now, wanted.category, wanted.channel, night_consent) for each in judges)
+            for judges in deployed
+        )
 
     @property
     def wanted(self) -> list[Wanted]:

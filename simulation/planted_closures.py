@@ -138,10 +138,10 @@ _PLANTS = {
     "a_clock_is_compared_on_one_day": ClosurePlant(
         SIX_ZONES, ("never_when_closed", "on_time"), patches=((choosing, "same_clock", _same_clock_in_january),)
     ),
-    "the_laxest_policy_judges_who_fits_none": ClosurePlant(
+    "the_first_of_several_policies_judges_alone": ClosurePlant(
         THREE_PLACES,
         ("never_when_closed", "never_early"),
-        patches=((choosing, "strictest", lambda policies: min(policies, key=choosing.held_for)),),
+        patches=((choosing, "joined", lambda policies: policies[0]),),
     ),
     "other_policies_hold_on_the_first_queue": ClosurePlant(
         THREE_PLACES, ("on_time", "held_again"), patches=((rule, "wait_queue", _numbered_in_the_first),)

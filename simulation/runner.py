@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -214,12 +215,16 @@ def work(todo: list[Job], processes: int | None = None) -> Iterator[Nights | Cau
     if cores == 1:
         yield from map(_do, todo)
         return
-    with multiprocessing.get_context("spawn").Pool(cores, initializer=_leave_interrupts_to_the_parent) as pool:
+    with multiprocessing.get_context("spawn").Pool(cores, initializer=_begin) as pool:
         yield from pool.imap_unordered(_do, todo)
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _begin() -> None:
+    """Prepare a process. It leaves interrupts to its parent, and it collects garbage rarely: most of what a night makes
+    is freed as soon as nobody refers to it, and looking for the rest took a tenth of the time."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _commit() -> str:

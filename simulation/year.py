@@ -121,14 +121,15 @@ def _moments(scene: Scene, lasts_s: float, rng: Random) -> Iterator[tuple[float,
     begin, end = BEFORE_S, BEFORE_S + lasts_s
     edges = [(each, 0) for each in (begin, begin + 600, begin + 3600, begin + rng.random() * lasts_s, end - 3600, end)]
     start = scene.begins - timedelta(seconds=BEFORE_S)
-    for way, judge in enumerate(scene.setting.judges[1:], 1):
-        near = [
+    for way, judges in enumerate(scene.setting.judges[1:], 1):
+        near = {
             edge
+            for judge in judges
             for night in _nights(judge, YEAR)
             for edge in night
             if scene.begins <= edge < scene.begins + timedelta(days=1)
-        ]
-        edges += [((edge - start).total_seconds(), way) for edge in near]
+        }
+        edges += [((edge - start).total_seconds(), way) for edge in sorted(near)]
     for edge, way in edges:
         for offset in (-25.0, -13.0, 1.0 + rng.random()):
             yield edge + offset, way
@@ -168,6 +169,8 @@ def _released(night: Night, too_early: list[str], queue: Queue, msg: Msg, by: st
     by_id = {each.id: each for each in night.plan.wanted}
     for item in json.loads(msg.body):
         each = by_id[item["id"]]
+        if len(night.plan.judges[each.number]) > 1:
+            continue  # policies that judge together share no queue: it goes from one to the next
         if night.plan.is_closed(each, night.world.t, each.recipient in agreed):
             too_early.append(f"held_again: {each.id} by {each.channel} was released while it may not go")
 
@@ -205,7 +208,7 @@ def _late(night: Night) -> Iterator[str]:
 
 def _all_open_s(plan: Plan, at: float) -> float:
     """The first time from `at` on at which the policies that are deployed in the middle of a night hold nothing."""
-    judges = set(plan.change.judges.values()) if plan.change else set()
+    judges = {judge for together in plan.change.judges.values() for judge in together} if plan.change else set()
     while any(judge.is_closed(plan.start + timedelta(seconds=at), *each) for judge in judges for each in ASKED):
         at = STEP.total_seconds() * (at // STEP.total_seconds() + 1)
     return at

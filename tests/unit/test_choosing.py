@@ -10,8 +10,8 @@ import pytest
 from lambdas.quiet_hours.rule import choosing
 from lambdas.quiet_hours.rule.choosing import chosen, same_clock, strictest
 from lambdas.quiet_hours.rule.policies import named_policy
-from lambdas.quiet_hours.rule.policy import decide, may_be_held
-from lambdas.quiet_hours.rule.terms import Consent, Hold, Policy, Send
+from lambdas.quiet_hours.rule.policy import decide, may_be_held, quiet_until, rules_of_queues
+from lambdas.quiet_hours.rule.terms import Consent, Hold, Policy, Send, Wanted
 
 NOW = datetime(2026, 11, 28, 3, tzinfo=UTC)
 """Noon in Seoul, 22:00 in New York, 04:00 in Paris."""
@@ -49,33 +49,55 @@ def test_a_notification_chooses_its_policy_by_name_country_or_zone(fields: dict[
     assert (choice.policy.place, choice.note) == (place, "")
 
 
+US_BOTH = "united-states at America/New_York, America/Chicago"
+
+
 @pytest.mark.parametrize(
-    ("fields", "place", "note"),
+    ("fields", "place", "why"),
     [
-        ({"policy": "japan"}, KOREA, "no deployed policy fits its policy, so the strictest judges: "),
-        ({"country": "JP"}, KOREA, "no deployed policy fits its country, so the strictest judges: "),
-        ({"timezone": "Europe/London"}, KOREA, "no deployed policy fits its timezone, so the strictest judges: "),
+        ({"country": "US"}, US_BOTH, "several policies fit"),
+        ({"policy": "united-states"}, US_BOTH, "several policies fit"),
+        ({"country": "US", "timezone": "America/Phoenix"}, US_BOTH, "no policy fits its timezone"),
         (
-            {"country": "JP", "timezone": "Europe/London"},
-            KOREA,
-            "no deployed policy fits its country and timezone, so the strictest judges: ",
-        ),
-        ({"policy": "japan", "country": "FR"}, FRANCE, "no deployed policy fits its policy, so this one judges: "),
-        ({"country": "US"}, NEW_YORK, "several policies fit, so the strictest judges: "),
-        ({"policy": "united-states"}, NEW_YORK, "several policies fit, so the strictest judges: "),
-        (
-            {"country": "US", "timezone": "America/Phoenix"},
-            NEW_YORK,
-            "no deployed policy fits its timezone, so the strictest judges: ",
+            {"country": "US", "timezone": "Asia/Seoul"},
+            "korea and united-states at Asia/Seoul, America/New_York, America/Chicago",
+            "no policy fits its country and timezone",
         ),
         (
             {"policy": "france", "timezone": "Asia/Seoul"},
-            FRANCE,
-            "no deployed policy fits its timezone, so this one judges: ",
+            "korea and france at Asia/Seoul, Europe/Paris",
+            "no policy fits its policy and timezone",
         ),
     ],
 )
-def test_what_no_policy_fits_is_judged_by_the_strictest_that_is_left_and_the_reason_says_so(
+def test_policies_that_are_left_judge_together_and_the_reason_says_so(
+    fields: dict[str, str], place: str, why: str
+) -> None:
+    choice = chosen(asked(**fields), NOW, THREE)
+    assert (choice.policy.place, choice.note) == (place, f"{why}, so all of these judge: {place}")
+    assert decide(asked(**fields), None, NOW, THREE).why.endswith(f"; {choice.note}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "place", "note"),
+    [
+        ({"policy": "japan", "country": "FR"}, FRANCE, "no policy fits its policy, so this one judges: "),
+        (
+            {"policy": "france", "timezone": "Europe/London"},
+            FRANCE,
+            "no policy fits its timezone, so this one judges: ",
+        ),
+        # Seoul, Paris and the United States together never open: on Sundays France is the strictest for SMS
+        ({"policy": "japan"}, FRANCE, "no policy fits its policy, so the strictest judges: "),
+        ({"country": "JP"}, FRANCE, "no policy fits its country, so the strictest judges: "),
+        (
+            {"country": "JP", "timezone": "Europe/London"},
+            FRANCE,
+            "no policy fits its country and timezone, so the strictest judges: ",
+        ),
+    ],
+)
+def test_what_no_policy_fits_is_judged_by_the_strictest_if_all_together_would_never_open(
     fields: dict[str, str], place: str, note: str
 ) -> None:
     choice = chosen(asked(**fields), NOW, THREE)
@@ -83,12 +105,57 @@ def test_what_no_policy_fits_is_judged_by_the_strictest_that_is_left_and_the_rea
     assert decide(asked(**fields), None, NOW, THREE).why.endswith(f"; {note}{place}")
 
 
+def test_what_several_zones_judge_together_goes_when_the_last_of_them_opens() -> None:
+    """It waits on the queue of a zone that is closed, so nobody receives it in vain."""
+    rules = rules_of_queues(THREE, 4)
+    now, queues = NOW, []
+    while isinstance(decision := decide(asked(country="US"), None, now, THREE), Hold):
+        assert decision.until.isoformat() == "2026-11-28T09:00:00-05:00"  # 08:00 in Chicago
+        queues.append(decision.queue)
+        now = quiet_until(now, rules[decision.queue]) or now + timedelta(days=1)
+    assert now == datetime.fromisoformat("2026-11-28T08:00:00-06:00")
+    assert queues == [wait_of("America/Chicago")]
+    at_seven = datetime.fromisoformat("2026-11-28T07:30:00-06:00")
+    only_chicago = decide(asked(country="US"), None, at_seven, THREE)
+    assert isinstance(only_chicago, Hold) and only_chicago.queue == wait_of("America/Chicago")
+    evening = datetime.fromisoformat("2026-11-28T20:30:00-06:00")  # 21:30 in New York, and Chicago is open
+    only_new_york = decide(asked(country="US"), None, evening, THREE)
+    assert isinstance(only_new_york, Hold) and only_new_york.queue == wait_of("America/New_York")
+
+
+def wait_of(timezone: str) -> int:
+    night = datetime.fromisoformat("2026-11-28T23:30:00-06:00")
+    decision = decide(asked(timezone=timezone), None, night, THREE)
+    assert isinstance(decision, Hold)
+    return decision.queue
+
+
+def test_the_hours_of_kakaotalk_count_under_every_policy_and_by_one_clock() -> None:
+    policy = named_policy("korea", further_policies=f"{US},france,strict@Europe/London")
+    evening = datetime.fromisoformat("2026-11-28T20:55:00+09:00")
+    morning = datetime.fromisoformat("2026-11-28T08:00:00+09:00")
+    for fields in ({}, {"country": "FR"}, {"timezone": "America/Chicago"}, {"policy": "strict"}):
+        brand = {**asked(**fields), "channel": "kakao"}
+        assert isinstance(decide(brand, Consent(night_consent=True), evening, policy), Hold), fields
+        assert isinstance(decide(brand, Consent(night_consent=True), morning, policy), Send), fields
+    other_first = named_policy("france", timezone="Europe/Paris", further_policies="korea@Asia/Seoul")
+    assert isinstance(decide({**asked(), "channel": "kakao"}, None, evening, other_first), Hold)
+    assert chosen(asked(timezone="Europe/Paris"), NOW, other_first).note == ""
+
+
+def test_the_strictest_is_that_for_the_kind_of_notification_that_is_judged() -> None:
+    sunday = datetime.fromisoformat("2026-11-29T12:00:00+01:00")
+    assert isinstance(decide(asked(country="BE"), None, sunday, THREE), Hold)
+    push = {**asked(country="BE"), "channel": "push"}
+    assert chosen(push, sunday, THREE).policy.zones[0] == "Asia/Seoul"
+
+
 def test_the_only_policy_of_a_deployment_judges_everybody_and_says_so_to_who_asks_for_another() -> None:
     alone = named_policy("korea")
     assert decide(asked(), None, NOW, alone).why == "outside quiet hours (21:00 to 08:00 Asia/Seoul)"
     assert decide(asked(country="KR"), None, NOW, alone) == decide(asked(), None, NOW, alone)
     other = decide(asked(policy="france"), None, NOW, alone)
-    assert other.why.endswith("; no deployed policy fits its policy, so this one judges: korea at Asia/Seoul")
+    assert other.why.endswith("; no policy fits its policy, so this one judges: korea at Asia/Seoul")
 
 
 def test_r6_each_recipient_is_judged_by_the_clock_of_its_own_place() -> None:
@@ -129,21 +196,21 @@ def test_zones_are_the_same_clock_only_if_they_agree_on_every_day_of_the_year() 
     assert not same_clock("Asia/Jerusalem", "Europe/Athens", 2026)  # the clocks change two days apart
     assert not same_clock("Asia/Pyongyang", "Asia/Seoul", 2017)
     assert same_clock("Asia/Pyongyang", "Asia/Seoul", 2026)
+    assert not same_clock("America/Havana", "America/New_York", 2026)  # the clocks change an hour apart
 
 
 def test_a_policy_is_stricter_if_it_holds_for_longer_whatever_the_order() -> None:
-    names = ("us-connecticut", "united-states", "us-8-to-20", "korea", "strict", "us-texas")
-    policies = {name: named_policy(name, timezone="America/Chicago") for name in names}
-    left = list(policies.values())
+    names = ("us-connecticut", "united-states", "us-8-to-20", "korea", "strict", "us-texas", "france")
+    left = [named_policy(name, timezone="America/Chicago") for name in names]
+    wanted = Wanted(None, None, None, "advertising", "sms", 2026)
     order = []
     while left:
-        order.append(strictest(left))
+        order.append(strictest(left, wanted))
         left.remove(order[-1])
-    # korea holds every channel but e-mail, the others SMS only: for 13, 12.4, 12 and 11 hours a day
+    # no consent opens those of France and of the states
     assert [each.name for each in order] == [
-        *("strict", "korea", "us-connecticut", "us-texas", "us-8-to-20", "united-states")
+        *("us-connecticut", "us-texas", "us-8-to-20", "france", "united-states", "korea", "strict")
     ]
-    assert strictest([policies["united-states"], named_policy("united-states")]).zone.key == "America/Chicago"
 
 
 def test_senders_cannot_fill_the_memory_with_names_of_policies() -> None:
@@ -164,6 +231,7 @@ def test_a_policy_is_deployed_once_for_each_zone_that_stands_behind_it() -> None
         ("japan", "policy must be one of .*, not 'japan'"),
         ("france,", "policy must be one of .*, not ''"),
         ("korea", "policy korea at Asia/Seoul is deployed already: name it once"),
+        ("korea@ROK", "policy korea at ROK is deployed already: name it once"),
         (f"{US}+America/Chicago", "policy united-states at America/Chicago is deployed already: name it once"),
         ("france@Asia/Tokyo", "policy france names its own timezone: it takes none behind an @"),
         ("united-states@America/Springfield", "timezone must be an IANA name .*, not 'America/Springfield'"),

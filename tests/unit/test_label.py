@@ -113,14 +113,21 @@ def test_of_several_policies_only_korea_asks_for_the_label(labelling: Settings) 
     french = replace(labelling, policy="france", further_policies="korea@Asia/Seoul")
 
     def asks(settings: Settings, **fields: str) -> bool:
-        given = {"category": "advertising", "content": {"body": "sale"}, "accepted_at": "2026-11-28T03:00:00+00:00"}
+        given = {
+            "category": "advertising",
+            "channel": "sms",
+            "content": {"body": "sale"},
+            "accepted_at": "2026-11-28T03:00:00+00:00",
+        }
         return bool(label_faults(given | fields, settings))  # type: ignore[arg-type]
 
     assert asks(several)
-    assert asks(several, country="JP")
     assert not asks(several, country="FR")
     assert not asks(french)
     assert asks(french, timezone="Asia/Seoul")
+    assert asks(several, country="FR", timezone="Asia/Seoul")
+    labelled = {"category": "informational", "channel": "sms", "content": {"body": "(광고) sale"}, "country": "FR"}
+    assert label_faults(labelled, several)  # type: ignore[arg-type]
 
 
 def test_the_producer_rejects_what_is_unlabelled_alone(sqs: Any, dynamodb: Any, labelling: Settings) -> None:

@@ -310,7 +310,7 @@ def test_the_answer_says_which_of_several_policies_judges(sqs: Any, dynamodb: An
         notification(),
         notification(country="US", channel="sms"),
         notification(timezone="Europe/Paris", channel="sms"),
-        notification(country="JP"),
+        notification(country="JP", channel="sms"),
     )
     made = count()
     _, answer = accept_all(asked, NIGHT, sqs, dynamodb, several, several.quiet_hours(), lambda: f"made-{next(made)}")
@@ -318,7 +318,7 @@ def test_the_answer_says_which_of_several_policies_judges(sqs: Any, dynamodb: An
         ("hold", "korea at Asia/Seoul"),
         ("hold", "united-states at America/New_York"),
         ("send", "france at Europe/Paris"),
-        ("hold", "no deployed policy fits its country, so the strictest judges: korea at Asia/Seoul"),
+        ("send", "no policy fits its country, so the strictest judges: france at Europe/Paris"),
     ]
 
 
@@ -327,7 +327,7 @@ def test_the_answer_names_the_only_policy_to_who_asks_for_another_and_to_nobody_
     assert [each.get("policy") for each in answer["accepted"]] == [
         None,
         None,
-        "no deployed policy fits its policy, so this one judges: korea at Asia/Seoul",
+        "no policy fits its policy, so this one judges: korea at Asia/Seoul",
     ]
 
 

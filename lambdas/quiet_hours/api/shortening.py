@@ -22,17 +22,17 @@ ENTRY_BYTES_MAX = 200
 ERRORS_BYTES_FREE = 160
 """Errors that are not longer are never left out. One of them says that SQS did not take a notification.
 
-An accepted entry takes less than a rejected one with such errors.
+An accepted entry without a `policy` takes less than a rejected one with such errors.
 """
 
 
-def shorten(rejected: Sequence[dict[str, Any]], entries_max: int) -> list[dict[str, Any]]:
+def shorten(rejected: Sequence[dict[str, Any]], entries_max: int, other_bytes: int = 0) -> list[dict[str, Any]]:
     """The entries of rejected notifications, the first of them with all their errors.
 
     If an answer of `entries_max` entries could grow too long with all errors, the later entries have one error that
-    says so.
+    says so. `other_bytes`: what else the answer has.
     """
-    left = ANSWER_BYTES_MAX - entries_max * (ENTRY_BYTES_MAX + ERRORS_BYTES_FREE)
+    left = ANSWER_BYTES_MAX - entries_max * (ENTRY_BYTES_MAX + ERRORS_BYTES_FREE) - other_bytes
     return list(_shortened(rejected, left))
 
 

@@ -20,7 +20,7 @@ from ..errors import Unreadable
 from ..notification.bundle import Item, Message, dead_letter, invalid_letters, pack, read
 from ..notification.fingerprint import fingerprint
 from ..notification.notification import consent_keys
-from ..rule.policy import decide, may_be_held, quiet_until
+from ..rule.policy import decide, is_held, may_be_held
 from ..rule.terms import Consent, Drop, Hold, Policy
 from ..settings import Settings
 from ..side_by_side import SideBySide
@@ -165,7 +165,7 @@ class Delivery:
     def _settle_channel(self, name: str, items: list[Item], lane: Lane) -> Aftermath:
         """Bring a bundle's items of one channel to an ending, or to the place where they wait for it."""
         after = Aftermath()
-        if (rest_s := self.memory.rest_s(name, self.now())) > 0 and not self._is_quiet():
+        if (rest_s := self.memory.rest_s(name, self.now())) > 0 and not self._holds_any(items):
             after.give_back(items, rest_s)
             return after
         turns = Turns(self.dynamodb, self.settings.turn_table, self.now, self.memory.next_turns)
@@ -192,7 +192,7 @@ class Delivery:
             recorder=Recorder(self.ledger, self.now),
             templates=templates,
         )
-        if turns.are_taken(name, ahead_s(channel, lane.name)) and not self._is_quiet():
+        if turns.are_taken(name, ahead_s(channel, lane.name)) and not self._holds_any(items):
             calls.left += items  # a schedule only moves on: no need to ask
             calls.lacks_turns = True
         else:
@@ -224,18 +224,18 @@ class Delivery:
         self.memory.rest(name, rest_s, self.now())
         return rest_s
 
-    def _is_quiet(self) -> bool:
-        return quiet_until(self.now(), self.policy) is not None
+    def _holds_any(self, items: Sequence[Item]) -> bool:
+        """True if something of a bundle is held now, at least without a night consent."""
+        now = self.now()
+        return any(is_held(item.notification, now, self.policy) for item in items)
 
     def _with_consents(self, items: Sequence[Item], calls: Calls, after: Aftermath) -> Wanted:
         """Read the consents that judging items needs. Where they cannot be read, the items are given back."""
         now = self.now()
-        quiet = self._is_quiet()
         asking = [
             item
             for item in items
-            if item.notification["category"] == "advertising"
-            or (quiet and may_be_held(item.notification, now, self.policy))
+            if item.notification["category"] == "advertising" or is_held(item.notification, now, self.policy)
         ]
         keys = (key for item in asking for key in consent_keys(item.notification))
         try:

@@ -60,7 +60,8 @@ def _is_judged_by_korea(notification: Notification, settings: Settings) -> bool:
     if not settings.further_policies:
         return True
     accepted_at = datetime.fromisoformat(notification["accepted_at"])
-    return chosen(notification, accepted_at, settings.quiet_hours()).policy.name == KOREA
+    policy = chosen(notification, accepted_at, settings.quiet_hours()).policy
+    return any(each.name == KOREA for each in policy.members or (policy,))
 
 
 def label_faults(notification: Notification, settings: Settings) -> list[str]:
@@ -73,12 +74,14 @@ def label_faults(notification: Notification, settings: Settings) -> list[str]:
     name and the opt-out may stand in either. The provider keeps a template's own text, so of a notification without a
     body only the title is checked.
     """
-    if not asks_for_label(settings) or not _is_judged_by_korea(notification, settings):
+    if not asks_for_label(settings):
         return []
     content = notification["content"]
     if notification["category"] != "advertising":
         labelled = [name for name in ("title", "body") if name in content and _begins_with_label(content[name])]
         return [f"category: is {notification['category']}, but {name} begins with {LABEL}" for name in labelled]
+    if not _is_judged_by_korea(notification, settings):
+        return []
     title, body = content.get("title"), content.get("body")
     first, name = (body, "body") if title is None else (title, "title")
     faults = []

@@ -49,6 +49,11 @@ class Closure:
         days = ", ".join([*names, *(["holidays"] if self.dates else [])])
         return f"{days}{' ' if days else ''}{self.start:%H:%M} to {end} {self.zone.key}"
 
+    @property
+    def is_providers(self) -> bool:
+        """True for the hours of a provider, which count under every policy of a deployment."""
+        return self.set_by == "kakaoClosed"
+
     def applies(self, category: str, channel: str) -> bool:
         """True if it closes at some time for these notifications."""
         if category not in self.categories or channel in self.except_channels:

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import cast, get_args
 from zoneinfo import ZoneInfo
 
+from .choosing import same_clock
 from .policy_file import FOLDER, names, read_policy, read_zone, wall_time
 from .terms import AdvertisingConsent, Hours, Policy, together
 
 NEVER = "never"
+
+YEAR = 2026
+"""The year in which the clocks of two zones are compared, to find a policy that is named twice."""
 
 
 @lru_cache(maxsize=64)  # so that what a policy has worked out outlives an invocation
@@ -43,12 +47,18 @@ def named_policy(
         further_name, at, zones = text.strip().partition("@")
         for zone in zones.split("+") if at else (timezone,):
             one = _one_policy(further_name, hours, zone.strip(), guard, skew, advertising_consent, folder)
-            if at and one.zone not in {each.zone for each in one.closures}:
+            if at and one.zone.key not in one.zones:
                 raise ValueError(f"policy {further_name} names its own timezone: it takes none behind an @")
-            if any(other.place == one.place for other in (first, *further)):
+            if any(other.name == one.name and _is_same_place(other, one) for other in (first, *further)):
                 raise ValueError(f"policy {one.place} is deployed already: name it once")
             further.append(one)
     return together(first, further) if further else first
+
+
+def _is_same_place(one: Policy, other: Policy) -> bool:
+    return len(one.zones) == len(other.zones) and all(
+        same_clock(mine, theirs, YEAR) for mine, theirs in zip(one.zones, other.zones, strict=True)
+    )
 
 
 def _one_policy(
@@ -71,6 +81,8 @@ def _one_policy(
     wall_time("end", hours.end)
     set_by = {"quietHours": (hours.start, hours.end), "kakaoClosed": _kakao_hours(hours.kakao_closed)}
     closures, countries = read_policy(path, timezone, set_by)
+    if not closures:
+        raise ValueError(f"policy {name} has no closure left: kakaoClosed={NEVER} takes away the only one")
     consent = cast(AdvertisingConsent, advertising_consent)
     return Policy(name, closures, zone, hours, guard, skew, consent, countries)
 

@@ -16,7 +16,7 @@ from .choosing import chosen
 from .closure import CATEGORIES as CATEGORIES
 from .closure import CHANNELS as CHANNELS
 from .closure import DAY, Closure
-from .openings import opening_rules, wait_queue
+from .openings import Closures, opening_rules, wait_queue
 from .terms import AdvertisingConsent, Consent, Decision, Drop, Group, Hold, Policy, Send, Span, Start
 from .windows import CLOSED_MAX, around, opens_at, starts_after
 
@@ -72,6 +72,14 @@ def may_be_held(notification: Mapping[str, Any], now: datetime, policy: Policy) 
     return bool((policy.seen.get(key) or _group(*key, policy)).closures)
 
 
+def is_held(notification: Mapping[str, Any], now: datetime, policy: Policy) -> bool:
+    """True if this notification is held now, unless a night consent opens what holds it."""
+    policy = chosen(notification, now, policy).policy
+    key = notification["category"], notification["channel"]
+    group = policy.seen.get(key) or _group(*key, policy)
+    return bool(group.closures) and isinstance(_span_at(now, policy, group).judgement, Hold)
+
+
 @lru_cache(maxsize=64)
 def rules_of_queues(policy: Policy, queues: int) -> tuple[Policy, ...]:
     """The rule of each wait queue: a policy with only the closures of what is held there.
@@ -119,7 +127,8 @@ def held_from(
     start = group.starts.get(by_night)
     if start is None or not start.asked_at <= now < start.asked_until:
         closures = [each for each in group.closures if not (by_night and each.consent_opens)]
-        begins = starts_after(now, closures, policy) or starts_after(now + 2 * DAY, closures, policy)
+        nearest = (starts_after(at, closures, policy) for at in (now, now + 2 * DAY))
+        begins = min((each for each in nearest if each is not None), default=None)
         group.starts[by_night] = start = Start(now, min(begins or now + DAY, now + DAY), begins)
     return start.begins
 
@@ -177,12 +186,29 @@ def _hold(now: datetime, closures: Sequence[Closure], policy: Policy) -> Hold | 
     are_open = [each for each in closures if any(window.covers(now) for window in around(now, each, policy))]
     zone = are_open[0].zone
     opened, stays = (
-        "; ".join(_cited(each) for each in are_open if each.consent_opens is opens) for opens in (True, False)
+        "; ".join(dict.fromkeys(_cited(each) for each in are_open if each.consent_opens is opens))
+        for opens in (True, False)
     )
     parts = [f"and no night consent: {opened}"] * bool(opened) + [f"whatever the consent: {stays}"] * bool(stays)
     local = until.astimezone(zone)
     why = f"quiet hours until {local:%Y-%m-%d %H:%M} {zone.key}, {'; and '.join(parts)}"
-    return Hold(local, why, wait_queue(tuple(closures), policy.closures_of_all))
+    return Hold(local, why, _queue(now, tuple(closures), policy))
+
+
+def _queue(now: datetime, closures: Closures, policy: Policy) -> int:
+    """The number of the wait queue for what these closures hold.
+
+    Policies that judge together have no queue of their own. What they hold waits for the one that opens last of those
+    that are closed now. At that instant it is judged anew, and may then wait for one that has closed meanwhile.
+    """
+    waits = [
+        (until, own)
+        for each in policy.members
+        if (own := tuple(closure for closure in closures if closure in each.closures))
+        and (until := opens_at(now, own, each)) is not None
+    ]
+    own = max(waits, key=lambda wait: wait[0])[1] if waits else closures
+    return wait_queue(own, policy.closures_of_all)
 
 
 def _cited(closure: Closure) -> str:

@@ -30,6 +30,9 @@ AdvertisingConsent = Literal["", "elsewhere", "required"]
 here, where it is then required. Empty: nobody has said, which counts as elsewhere."""
 
 
+ZONES_SHOWN_MAX = 3
+
+
 class Hours(NamedTuple):
     """The deployment's settings that its policies were read with: its quiet hours, when KakaoTalk takes nothing, and
     the further policies."""
@@ -46,6 +49,7 @@ class Policy:
 
     `countries` are those whose recipients it is for, if its file names any. `further` are the policies that judge
     others in the same deployment, and `deployed` are the closures of all of them, by which wait queues are numbered.
+    `members` are the policies that this one stands for, if several judge together.
 
     `guard`: no send starts so shortly before a closure that it could still be in flight when the closure begins.
     `skew`: this clock may run so far ahead of the true time; closures last that much longer.
@@ -64,6 +68,7 @@ class Policy:
     countries: frozenset[str] = frozenset()
     further: tuple[Policy, ...] = ()
     deployed: tuple[Closures, ...] = ()
+    members: tuple[Policy, ...] = ()
     seen: dict[tuple[str, str], Group] = field(default_factory=dict, init=False, repr=False, compare=False)
     """What the rule has worked out, by category and channel: one span lasts for hours, and every notification asks."""
     choices: dict[Wanted, Choice] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -87,15 +92,41 @@ class Policy:
         return self.deployed or (self.closures,)
 
     @property
+    def zones(self) -> tuple[str, ...]:
+        """The zones of its own clocks. A provider's hours, which count whoever judges, have a clock of theirs."""
+        return tuple(dict.fromkeys(each.zone.key for each in self.closures if not each.is_providers))
+
+    @property
     def place(self) -> str:
-        """Its name and the zones of its clocks, for people."""
-        return f"{self.name} at {' and '.join(sorted({each.zone.key for each in self.closures}))}"
+        """Its name and its zones, for people."""
+        zones = self.zones if len(self.zones) <= ZONES_SHOWN_MAX else [f"{len(self.zones)} zones"]
+        return f"{self.name} at {', '.join(zones)}"
 
 
 def together(first: Policy, further: Sequence[Policy]) -> Policy:
-    """The policies of one deployment. The first judges what does not say which one it wants."""
-    deployed = (first.closures, *(each.closures for each in further))
-    return replace(first, further=tuple(replace(each, deployed=deployed) for each in further), deployed=deployed)
+    """The policies of one deployment. The first judges what does not say which one it wants.
+
+    The hours of providers are those of the first policy that has them, and they count for all: KakaoTalk takes nothing
+    at night, whatever law a recipient lives under.
+    """
+    policies = (first, *further)
+    providers = next((found for each in policies if (found := _closures(each, are_providers=True))), ())
+    closures = [_closures(each, are_providers=False) + providers for each in policies]
+    first, *others = (
+        replace(each, closures=own, deployed=tuple(closures)) for each, own in zip(policies, closures, strict=True)
+    )
+    return replace(first, further=tuple(others))
+
+
+def _closures(policy: Policy, *, are_providers: bool) -> Closures:
+    return tuple(each for each in policy.closures if each.is_providers is are_providers)
+
+
+def joined(policies: Sequence[Policy]) -> Policy:
+    """One policy for what several of a deployment judge together: it lets go what all of them let go."""
+    closures = tuple(dict.fromkeys(closure for each in policies for closure in each.closures))
+    name = " and ".join(dict.fromkeys(each.name for each in policies))
+    return replace(policies[0], name=name, closures=closures, further=(), members=tuple(policies))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +186,13 @@ class Span(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """The policy that a notification asks for, as far as it says, and the year in which it is judged."""
+    """The policy that a notification asks for, as far as it says; what is judged, and in which year."""
 
     policy: str | None
     country: str | None
     timezone: str | None
+    category: str
+    channel: str
     year: int
 
 
