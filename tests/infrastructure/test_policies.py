@@ -56,3 +56,18 @@ def test_a_setting_that_needs_another_queue_says_so() -> None:
         f"to be 2 (-c waitQueues=2), not 1: Wait opens after {night} and {kakao}; Wait2 opens after {night}"
     )
     assert shown_queues(policy, 3).endswith("; Wait3 is used no more and is drained")
+
+
+def test_more_openings_than_there_can_be_wait_queues_are_said_to_need_another_deployment() -> None:
+    zones = ("Asia/Tokyo", "Asia/Shanghai", "Asia/Bangkok", "Asia/Dubai", "Europe/Paris", "Europe/London")
+    policy = named_policy("korea", further_policies=f"strict@{'+'.join(zones)}")
+    with pytest.raises(
+        ValueError, match=r"policies open at \d+ different times, and a deployment has at most 6 wait queues"
+    ):
+        check_queues(policy, 6)
+
+
+def test_a_policy_whose_only_closure_is_taken_away_is_refused(tmp_path: Path) -> None:
+    kakao = OWN.replace('opened_by = "night consent"', 'opened_by = "nothing"\nset_by = "kakaoClosed"')
+    with pytest.raises(ValueError, match="policy acme has no closure left: kakaoClosed=never takes away the only one"):
+        named_policy("acme", kakao_closed="never", folder=write(tmp_path, kakao))
