@@ -33,9 +33,9 @@ _TWO_WEEKS = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 1, 19, tzinfo=UTC)
 
 def chosen(notification: Mapping[str, Any], now: datetime, policy: Policy) -> Choice:
     """The policy that judges this notification. One that asks for none is judged by the deployment's own."""
+    if "policy" not in notification and "country" not in notification and "timezone" not in notification:
+        return policy.own_choice
     says = notification.get("policy"), notification.get("country"), notification.get("timezone")
-    if says == (None, None, None):
-        return Choice(policy)
     wanted = Wanted(*says, notification["category"], notification["channel"], now.astimezone(UTC).year)
     choice = policy.choices.get(wanted)
     if choice is None:

@@ -73,8 +73,11 @@ class Policy:
     """What the rule has worked out, by category and channel: one span lasts for hours, and every notification asks."""
     choices: dict[Wanted, Choice] = field(default_factory=dict, init=False, repr=False, compare=False)
     """The policies that were chosen so far, by what the notifications wanted."""
+    own_choice: Choice = field(init=False, repr=False, compare=False)
+    """The choice of who asks for no policy. It is made once, because nearly every notification has it."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "own_choice", Choice(self))
         for each in self.closures:
             closed = (datetime.combine(date.min, each.end) - datetime.combine(date.min, each.start)) % DAY or DAY
             if each.weekdays == EVERY_DAY and closed + self.guard + self.skew >= DAY:
