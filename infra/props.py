@@ -12,7 +12,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
-from infra.policies import check_opens, check_queues
+from infra.policies import WAIT_QUEUES_MAX, check_opens, check_queues
 from lambdas.quiet_hours.rule.policies import named_policy
 from lambdas.quiet_hours.rule.policy_file import FOLDER
 from lambdas.quiet_hours.rule.terms import Policy
@@ -68,7 +68,7 @@ class QuietHoursProps:
     """A folder with policy files of yours, beside those of this project; empty: none (docs/policies.md)."""
 
     wait_queues: int = 1
-    """The number of wait queues: one for each opening rule that the policies have (docs/policies.md); 1 to 7. One that
+    """The number of wait queues: one for each opening rule that the policies have (docs/policies.md); 1 to 6. One that
     they do not need any more is drained at any time, and what was on it is judged anew."""
 
     consumer_concurrency: int = 2
@@ -194,7 +194,7 @@ _SWITCH = _Rule("true or false", lambda value: isinstance(value, bool))
 _CONCURRENCY = _whole_number(2, 1000)  # what an SQS event source takes as its MaximumConcurrency
 
 _RULES = {
-    "wait_queues": _whole_number(1, 7),
+    "wait_queues": _whole_number(1, WAIT_QUEUES_MAX),
     "consumer_concurrency": _CONCURRENCY,
     "urgent_concurrency": _CONCURRENCY,
     "delivery_concurrency": _CONCURRENCY,
