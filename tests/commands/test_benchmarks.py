@@ -159,7 +159,8 @@ def test_every_part_of_a_release_is_timed_once_and_they_are_less_than_all_of_it(
 
     assert [call.operation for call in profile.calls] == ["ReceiveMessage", "SendMessageBatch", "DeleteMessageBatch"]
     parts = (*scheduler_profile.PARTS, scheduler_profile.OWN, scheduler_profile.REST)
-    assert {part for part in parts if found[part].cpu_s <= 0} == {scheduler_profile.WIRE}  # moto answers before it
+    # moto answers before a request is signed and sent (tests/helpers/cheap_moto.py)
+    assert {part for part in parts if found[part].cpu_s <= 0} == {scheduler_profile.WIRE, "botocore signing"}
     assert sum(found[part].wall_s for part in parts) == pytest.approx(found[scheduler_profile.ALL].wall_s)
 
 
