@@ -82,7 +82,7 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
     assert stack.name(read.consent_table) == "Consent"
     assert stack.name(read.channel_secret) == "ChannelSecret"
     assert (read.start, read.end, read.timezone, read.policy) == ("21:00", "08:00", "Asia/Seoul", "korea")
-    assert (read.urgent_concurrency, read.delivery_concurrency, read.release_concurrency) == (2, 2, 2)
+    assert (read.further_policies, read.wait_queues) == ("", 1)
     assert stack.name(read.consent_history_table) == "ConsentHistory"
     assert stack.name(read.held_table) == "Held"
     assert stack.name(read.turn_table) == "Turn"
@@ -108,7 +108,6 @@ def test_the_environment_is_what_settings_reads_back(stack: Deployed, name: str)
 def test_the_context_reaches_the_environment(other_stack: Deployed, name: str) -> None:
     read = Settings.from_env(other_stack.function(name)["Environment"]["Variables"])
     assert (read.start, read.end, read.timezone, read.policy) == ("22:30", "07:15", "America/New_York", "strict")
-    assert (read.urgent_concurrency, read.delivery_concurrency, read.release_concurrency) == (6, 4, 5)
     assert (read.record_held, read.advertising_label, read.sender_name) == (True, False, "온결")
     assert read.campaign_sender == ""
     assert read.recipients == "listed"
