@@ -43,8 +43,6 @@ SETTINGS = Settings(
     end="07:15",
     timezone="America/New_York",
     policy="strict",
-    delivery_concurrency=4,
-    release_concurrency=5,
 )
 ENDPOINT = "http://host.docker.internal:4566"
 
