@@ -42,7 +42,8 @@ class Setting(NamedTuple):
 
     @property
     def title(self) -> str:
-        parts = [self.policy, self.zone, str(self.wait_queues), self.further_policies, "changes" if self.then else ""]
+        then = f"then {self.then.policy} until {self.then.end_hour} {self.then.further_policies}" if self.then else ""
+        parts = [self.policy, self.zone, str(self.wait_queues), self.further_policies, then.strip()]
         return " ".join(filter(None, parts))
 
 
