@@ -26,8 +26,10 @@ def _is_special(scene: Scene) -> bool:
 
 
 def _has_a_change(scene: Scene) -> bool:
+    """Clocks change in it. The nights of other policies are played with the first one's, over a whole day."""
+    ends = scene.begins + timedelta(days=1) if scene.setting.others else scene.ends
     places = [ZoneInfo(judge.zone) for judges in scene.setting.judges for judge in judges]
-    return any(scene.begins.astimezone(each).utcoffset() != scene.ends.astimezone(each).utcoffset() for each in places)
+    return any(scene.begins.astimezone(each).utcoffset() != ends.astimezone(each).utcoffset() for each in places)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda each: each.title)
