@@ -26,7 +26,8 @@ def main() -> int:
     """Play nights and report. The exit status is 1 after a violation or a surviving planted bug, 130 when
     interrupted."""
     arguments = _arguments()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us in the background ignores it
+    for ended_by in (signal.SIGINT, signal.SIGTERM):  # a shell that starts us in the background ignores the first one
+        signal.signal(ended_by, signal.default_int_handler)
     console = Console()
     if arguments.profile:
         return _profile(console, arguments.first, arguments.seeds)

@@ -19,7 +19,10 @@ from urllib.parse import quote
 import boto3
 
 STEPS = Path(__file__).with_name("steps.json")
-ENDED = {"delivered", "expired", "cancelled", "opted_out", "not_in_allow_list", "dead_lettered", "unknown"}
+ENDED = {
+    *("delivered", "expired", "cancelled", "opted_out", "superseded", "not_in_allow_list"),
+    *("dead_lettered", "unknown"),
+}
 
 
 def main() -> None:

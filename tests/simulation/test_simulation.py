@@ -189,12 +189,13 @@ def test_one_night_can_be_read_as_a_timeline(
     assert "0 violations" in told
 
 
-def test_an_interrupted_run_reports_what_it_has_played(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ended_by", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_reports_what_it_has_played(tmp_path: Path, ended_by: signal.Signals) -> None:
     playing = _simulation("--seeds", "100000", "--only-seeds", "--jobs", "1", cwd=tmp_path)
     assert playing.stdout is not None
     assert "Ctrl-C" in playing.stdout.readline()
     time.sleep(1)
-    playing.send_signal(signal.SIGINT)
+    playing.send_signal(ended_by)
     told, _ = playing.communicate(timeout=600)
     assert playing.returncode == 130, told
     assert json.loads((tmp_path / "build" / "nights.json").read_text())["violations"] == []
