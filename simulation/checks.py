@@ -40,7 +40,7 @@ minute's run finds them."""
 
 CRITICAL_WITHIN_S = 10.0
 CALLS_END_S = 60.0
-"""After this time no call is under way that began before an outage."""
+"""After this time no call is under way that began before an outage was found."""
 
 PROBES, PROBES_EVERY_S = 16, 120.0
 """More probes than a rest allows that doubles from five seconds to fifteen minutes, with a new rest after each crash of
@@ -400,13 +400,15 @@ class Checks:
                     self._broken("critical_on_time", f"#{each.number} by {each.channel} waited {late_s:.0f} s")
 
     def left_alone(self, provider: Provider) -> None:
-        """Check that a provider that is away is left alone: after its first minute away it gets some probes, each of
-        one notification."""
+        """Check that a provider that is away is left alone: a minute after the first call that finds it away it gets
+        some probes, each of one notification."""
         away = self.plan.away.get(provider.name)
-        if away is None:
+        calls = [each for each in provider.calls if away and away.begin <= each.at < away.end]
+        if away is None or not calls:
             return
-        during = [each for each in provider.calls if away.begin + CALLS_END_S <= each.at < away.end]
-        most = PROBES + (away.end - away.begin) / PROBES_EVERY_S
+        found = calls[0].at + CALLS_END_S
+        during = [each for each in calls if each.at >= found]
+        most = PROBES + (away.end - found) / PROBES_EVERY_S
         if sum(each.notifications for each in during) > most:
             what = f"{sum(each.notifications for each in during)} in {len(during)} calls"
             self._broken(
