@@ -334,7 +334,9 @@ class Checks:
         refused = {each.id for each in self.plan.wanted if each.number in self.plan.refused}
         for id_, item in ledger.items():
             reason = _reason(item)
-            simulated = OWN_ANSWER in reason
+            wanted = self.accepted.get(id_)
+            never_answers = wanted is not None and self.plan.reached(wanted) == "no-answer"
+            simulated = OWN_ANSWER in reason or never_answers
             exhausted = reason.startswith("attempts_exhausted") and not simulated
             if exhausted and id_ not in poison and excuses < FEWEST_FAULTS_TO_EXHAUST:
                 self._broken("blameless", f"{id_} ran out of attempts, though nothing was wrong with it")
@@ -343,7 +345,6 @@ class Checks:
             if reason.startswith("http_400") and id_ not in refused:
                 self._broken("blameless", f"{id_} is recorded as rejected, and its provider never did")
             state = item["state"]["S"]
-            wanted = self.accepted.get(id_)
             silent = (
                 wanted and wanted.channel in self.plan.away and self.plan.outages.get(wanted.channel) == "hang_after"
             )
