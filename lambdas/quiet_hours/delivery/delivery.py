@@ -235,7 +235,9 @@ class Delivery:
         asking = [
             item
             for item in items
-            if item.notification["category"] == "advertising" or is_held(item.notification, now, self.policy)
+            # Not only for what is held now: the night may begin before the call, and a provider may try until then. Of
+            # what is not asked for, another item's keys could say only a part.
+            if item.notification["category"] == "advertising" or may_be_held(item.notification, now, self.policy)
         ]
         keys = (key for item in asking for key in consent_keys(item.notification))
         try:
