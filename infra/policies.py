@@ -67,8 +67,7 @@ def check_queues(policy: Policy, wait_queues: int) -> None:
 def shown_policies(policy: Policy) -> str:
     """The policies of a deployment, and which notifications each of them judges, for people."""
     shown = [
-        f"{each.place} judges who names it{' or ' * bool(each.countries)}{' or '.join(sorted(each.countries))} or its "
-        f"zone"
+        f"{each.place} judges who names {' or '.join(['it', *sorted(each.countries), 'its zone'])}"
         for each in policy.policies
     ]
     return "; ".join([*shown, f"what names no policy, country or timezone is judged by {policy.place}"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from lambdas.quiet_hours.errors import Unreadable
@@ -94,11 +94,15 @@ def _content(message: Mapping[str, Any], attributes: Mapping[str, str], settings
     )
 
 
+LEASE = timedelta(minutes=2)
+"""The lease of a claim, as the workers take it (a test compares them)."""
+
 Step = Literal["reopen", "send", "singly", "drop", "unknown", "busy"]
 """What is done with a letter. `reopen`: its ending is undone, and it is sent in a bundle. `send`: that only, because it
 was undone before. `singly`: it goes to the notification queue with its attributes, where consumer and worker decide.
 `drop`: it has expired, and ends so. `unknown`: it stays, because its outcome is unknown. `busy`: it stays, because
-another notification with its id is on its way."""
+another notification with its id is on its way, or because the worker that wrote the letter has not recorded the
+ending yet."""
 
 
 class Choice(NamedTuple):
@@ -113,7 +117,10 @@ def decide(letter: Letter, entry: Entry | None, choice: Choice, now: datetime) -
     content = letter.content
     if content is None or entry is None or entry.state not in ("dead_lettered", "unknown", "claimed"):
         return "unknown" if letter.says_unknown and not choice.resend_unknown and not _has_ended(entry) else "singly"
-    if entry.state == "claimed":  # this ending was undone before: by a redrive that was stopped, for example
+    if entry.state == "claimed":
+        if _is_being_ended(letter, entry, now):
+            return "busy"
+        # this ending was undone before: by a redrive that was stopped, for example
         return "send" if may_be_the_same(entry.fingerprint, content.fingerprint) else "busy"
     if entry.ended_at != letter.ended_at:  # it has ended again since, with a letter of its own: this one is absorbed
         return "singly"
@@ -124,3 +131,11 @@ def decide(letter: Letter, entry: Entry | None, choice: Choice, now: datetime) -
 
 def _has_ended(entry: Entry | None) -> bool:
     return entry is not None and entry.state in ENDINGS and entry.state not in ("dead_lettered", "unknown")
+
+
+def _is_being_ended(letter: Letter, entry: Entry, now: datetime) -> bool:
+    """True if the worker that wrote the letter still has its claim: the letter comes first, then the ending. Sent again
+    in between, it would be absorbed by that ending, and nothing would be left of it."""
+    until = datetime.fromtimestamp(entry.lease_until_ms / 1000, now.tzinfo)
+    ended_at = datetime.fromisoformat(letter.ended_at)
+    return bool(entry.owner) and now < until and until - LEASE <= ended_at

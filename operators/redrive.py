@@ -23,7 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ from lambdas.quiet_hours.stores.entries import Entry
 from lambdas.quiet_hours.stores.ledger import TRANSACTION_ITEMS_MAX, Ledger, Reopening
 from lambdas.quiet_hours.stores.queues import send, text_attributes
 
-from .letters import Choice, Letter, Step, decide, read_letter
+from .letters import LEASE, Choice, Letter, Step, decide, read_letter
 from .target import TARGET_HELP, target
 
 LETTERS_MAX = 100_000
@@ -359,7 +359,7 @@ def main() -> None:
         done = Redrive(
             client("sqs"),
             outputs,
-            Ledger(client("dynamodb"), outputs["LedgerTableName"], owner, timedelta(minutes=2), time.sleep),
+            Ledger(client("dynamodb"), outputs["LedgerTableName"], owner, LEASE, time.sleep),
             deployed_settings(client("lambda"), outputs["WorkerFunctionName"]),
             progress,
             resend_unknown=os.environ.get("RESEND_UNKNOWN") == "1",
@@ -371,7 +371,7 @@ def main() -> None:
     if done.unknown:
         print(f"{done.unknown} stay because their outcome is unknown: RESEND_UNKNOWN=1 sends them again.")
     if done.busy:
-        print(f"{done.busy} stay because another letter of the same notification is on its way: run it again later.")
+        print(f"{done.busy} stay because their notification is on its way or a worker has it now: run it again later.")
     if done.failed:
         raise CommandError(f"{done.failed} stay because SQS did not take them.")
 

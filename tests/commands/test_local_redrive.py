@@ -29,6 +29,7 @@ from lambdas.quiet_hours.stores.depth import DEEP
 from lambdas.quiet_hours.stores.entries import Ending, Entry, ended, released
 from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import send
+from lambdas.quiet_hours.timings import LEASE_S
 from operators import redrive
 from operators.redrive import Redrive, Redriven
 from tests.helpers.aws import DAY, Faulty, depths, dynamodb, make_table, recorded, settings, sqs, take, text_attributes
@@ -554,6 +555,23 @@ def test_who_stops_it_leaves_every_letter_visible_at_once(desk: Desk, monkeypatc
     with pytest.raises(SystemExit):
         desk.redrive(sqs=Faulty(desk.sqs, send_message_batch=stop))
     assert len(desk.visible()) == 20
+
+
+def test_the_lease_that_a_redrive_counts_with_is_the_workers() -> None:
+    assert timedelta(seconds=LEASE_S) == LEASE
+
+
+def test_a_letter_stays_while_the_worker_that_wrote_it_has_not_recorded_its_ending_yet(desk: Desk) -> None:
+    (letter,) = desk.refused(accepted("a"), state="unknown")
+    lease_until_ms = int((desk.world.clock() + timedelta(seconds=60)).timestamp() * 1000)
+    given = fingerprint(json.loads(letter.body))
+    claim = Entry("a", "claimed", "a worker", lease_until_ms, attempts=1, sending=True, fingerprint=given)
+    desk.dynamodb.put_item(TableName="ledger", Item=claim.to_item(desk.world.clock()))
+    assert desk.redrive() == Redriven(busy=1)
+    assert (len(desk.visible()), desk.on("schedule"), desk.on("notification")) == (1, [], [])
+    desk.put([letter])
+    desk.world.clock.sleep(61)
+    assert desk.redrive(resend_unknown=True) == Redriven(moved=1)
 
 
 def test_a_ledger_that_does_not_answer_ends_it_in_one_sentence(desk: Desk) -> None:

@@ -35,10 +35,10 @@ def wait_queue(group: Closures, policies: tuple[Closures, ...]) -> int:
 
 
 def _groups_of_all(policies: tuple[Closures, ...]) -> Iterator[Closures]:
-    return (group for closures in policies for group in groups(closures))
+    return (group for closures in policies for group in _groups(closures))
 
 
-def groups(closures: Closures) -> Iterator[Closures]:
+def _groups(closures: Closures) -> Iterator[Closures]:
     """The closures that hold together: those that apply to a category and channel, without a night consent and with
     one. Those without one come first, because most have none."""
     for may_consent in (False, True):
