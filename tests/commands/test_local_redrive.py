@@ -31,6 +31,7 @@ from lambdas.quiet_hours.stores.ledger import Ledger
 from lambdas.quiet_hours.stores.queues import send
 from lambdas.quiet_hours.timings import LEASE_S
 from operators import redrive
+from operators.letters import LEASE
 from operators.redrive import Redrive, Redriven
 from tests.helpers.aws import DAY, Faulty, depths, dynamodb, make_table, recorded, settings, sqs, take, text_attributes
 from tests.helpers.delivery_world import (
